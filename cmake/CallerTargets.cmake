@@ -1,0 +1,41 @@
+# Warnings, sanitizers and the shape every library of this project has.
+add_library(caller_build_options INTERFACE)
+target_compile_options(caller_build_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
+  $<$<BOOL:${CALLER_WERROR}>:-Werror>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports these falsely through coroutine frames and inlined std::string/std::variant code.
+  target_compile_options(caller_build_options INTERFACE -Wno-maybe-uninitialized -Wno-restrict)
+endif()
+if(CALLER_SANITIZE)
+  list(JOIN CALLER_SANITIZE "," _san)
+  if("thread" IN_LIST CALLER_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(caller_build_options INTERFACE -Wno-tsan)
+  endif()
+  target_compile_options(caller_build_options INTERFACE -fsanitize=${_san} -fno-omit-frame-pointer -O1)
+  target_link_options(caller_build_options INTERFACE -fsanitize=${_san})
+  target_compile_definitions(caller_build_options INTERFACE CALLER_SANITIZED=1)
+endif()
+
+# caller_add_library(runtime SOURCES … HEADERS … [LINK public…] [LINK_PRIVATE …])
+# A library caller::<name>, hidden by default, with self-contained public headers, installed and exported.
+function(caller_add_library name)
+  cmake_parse_arguments(A "" "" "SOURCES;HEADERS;LINK;LINK_PRIVATE" ${ARGN})
+  add_library(caller_${name})
+  add_library(caller::${name} ALIAS caller_${name})
+  set_target_properties(caller_${name} PROPERTIES EXPORT_NAME ${name} OUTPUT_NAME caller_${name}
+    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}
+    CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON VERIFY_INTERFACE_HEADER_SETS ON
+    CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
+  target_compile_features(caller_${name} PUBLIC cxx_std_20)
+  target_sources(caller_${name} PRIVATE ${A_SOURCES}
+    PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_CURRENT_SOURCE_DIR}/include FILES ${A_HEADERS})
+  target_include_directories(caller_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/src)
+  target_link_libraries(caller_${name} PUBLIC ${A_LINK} PRIVATE $<BUILD_INTERFACE:caller_build_options> ${A_LINK_PRIVATE})
+  install(TARGETS caller_${name} EXPORT callerTargets FILE_SET HEADERS)
+endfunction()
+
+# Boost.Asio, header only; for the sources (and test programs) that use it, never for users of caller::runtime.
+function(caller_use_asio target)
+  target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:Boost::headers>)
+  target_compile_definitions(${target} PRIVATE BOOST_ASIO_HAS_CO_AWAIT BOOST_ASIO_HAS_STD_COROUTINE)
+endfunction()

@@ -1,0 +1,90 @@
+// The language behind the kernel, as the session sees it. Knows nothing of messages or sockets.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <caller/coro.hpp>
+
+namespace caller::kernel {
+
+/// A failed cell as Jupyter shows it; the same three fields stand in `error` on iopub and in the reply.
+struct CellError {
+  std::string ename;
+  std::string evalue;
+  std::vector<std::string> traceback;  ///< lines, ANSI colours allowed, with the cell's own line numbers
+};
+
+/// One piece of a compiled cell, run in order. Exactly one of the two is set.
+struct Segment {
+  std::function<void()> run;               ///< plain statements or the initialisers of declarations
+  std::function<caller::Coro<void>()> start;  ///< statements with a top-level co_await
+};
+
+/// A cell ready to run. Running a segment is allowed on any thread; the cell must outlive its run.
+struct CompiledCell {
+  std::vector<Segment> segments;
+  std::string warnings;  ///< text for stderr, empty when there is none
+  std::shared_ptr<void> keep;
+};
+
+struct CompileOptions {
+  int number = 0;            ///< the execution count shown as `Cell [number]` in diagnostics
+  bool show_result = true;   ///< show the last expression unless it ends in `;`
+  int optimisation = -1;     ///< 0..3 for this cell; -1 = the kernel's default
+};
+
+struct CompletionItem {
+  std::string text;       ///< what replaces [start, end)
+  std::string type;       ///< function, class, variable, keyword, module, magic, …
+  std::string signature;  ///< may be empty
+};
+
+struct Completions {
+  std::vector<CompletionItem> items;
+  std::size_t start = 0;  ///< byte offsets into the code
+  std::size_t end = 0;
+};
+
+struct Completeness {
+  enum class Status { complete, incomplete, invalid, unknown } status = Status::unknown;
+  std::string indent;
+};
+
+/// The C++ language of a kernel process.
+///
+/// Thread-safety: every function that is not marked otherwise must be called by one thread at a time (the kernel's
+/// compile thread); the segments of a compiled cell may run meanwhile on other threads.
+class Interpreter {
+public:
+  virtual ~Interpreter() = default;
+
+  /// Compiles all segments of a cell; on failure the cell leaves no trace in later look-ups.
+  virtual std::variant<CompiledCell, CellError> compile(const std::string& code, const CompileOptions& options) = 0;
+
+  /// Turns the exception in flight (called inside a catch block) into what Jupyter shows. Thread-safety: any thread.
+  virtual CellError describe_current_exception(int cell_number) = 0;
+
+  virtual Completions complete(const std::string& code, std::size_t cursor_byte) = 0;
+
+  /// mime type → text; empty when nothing is known about the name at the cursor. detail 1 adds the source.
+  virtual std::map<std::string, std::string> inspect(const std::string& code, std::size_t cursor_byte, int detail) = 0;
+
+  virtual Completeness is_complete(const std::string& code) = 0;
+
+  /// Adds an include directory, a compiler flag, or loads a shared library. Throws caller::Error with the search path.
+  virtual void add_include_path(const std::string& dir) = 0;
+  virtual void load_library(const std::string& name) = 0;
+
+  /// Names the user has defined and that are still visible, with kind and type, newest last (for %who).
+  struct Symbol { std::string name, kind, type; };
+  virtual std::vector<Symbol> symbols() = 0;
+};
+
+}  // namespace caller::kernel
