@@ -1,0 +1,60 @@
+// A Jupyter message in memory. JSON stays inside the kernel's sources.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace caller::kernel {
+
+using nlohmann::json;
+
+enum class Channel { shell, control, input, iopub };
+
+std::string_view channel_name(Channel channel) noexcept;
+
+using Frames = std::vector<std::string>;
+
+/// A message received, or one to be sent.
+///
+/// Invariants of a received one: header, parent_header, metadata and content are objects; header has the texts `msg_id`
+/// and `msg_type`.
+///
+/// Thread-safety: distinct objects: safe. A request is shared as const between threads.
+/// Errors: none.
+/// Source: Jupyter messaging 5.5, "General message format".
+struct Message {
+  Channel channel = Channel::shell;
+  Frames idents;            ///< routing identities, echoed in the reply
+  json header = json::object();
+  json parent_header = json::object();
+  json metadata = json::object();
+  json content = json::object();
+  Frames buffers;
+  std::string header_text;  ///< the header as received, byte for byte: the parent of every answer
+  std::chrono::steady_clock::time_point received{};
+
+  std::string type() const { return header.at("msg_type").get<std::string>(); }
+  std::string id() const { return header.at("msg_id").get<std::string>(); }
+  std::string subshell() const;  ///< empty for the main shell
+};
+
+/// A request that work belongs to; null where there is none (its parent header is then `{}`).
+using Request = std::shared_ptr<const Message>;
+
+/// An optional field: the fallback where it is missing, null or of another type.
+template <class T>
+T field(const json& object, const char* name, T fallback) {
+  const auto it = object.find(name);
+  if (it == object.end() || it->is_null()) return fallback;
+  try {
+    return it->template get<T>();
+  } catch (const json::exception&) {
+    return fallback;
+  }
+}
+
+}  // namespace caller::kernel

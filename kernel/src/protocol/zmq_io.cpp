@@ -1,0 +1,260 @@
+#include "protocol/zmq_io.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+#include <zmq.hpp>
+
+#include "protocol/log.hpp"
+
+namespace caller::kernel {
+namespace {
+
+constexpr int kLingerMs = 1000;
+constexpr int kParentPollMs = 1000;  // only where the kernel has no pidfd
+constexpr int kBatch = 64;           // messages taken from one socket before the others are looked at
+
+void bind(zmq::socket_t& socket, const ConnectionInfo& info, int& port) {
+  const std::string endpoint = info.endpoint(port);
+  try {
+    socket.bind(endpoint);
+  } catch (const zmq::error_t& e) {
+    throw KernelError(KernelErrc::bind, "binding " + endpoint + ": " + e.what());
+  }
+  if (port != 0 || info.transport != "tcp") return;
+  const std::string actual = socket.get(zmq::sockopt::last_endpoint);
+  port = std::stoi(actual.substr(actual.rfind(':') + 1));
+}
+
+void set_common(zmq::socket_t& socket, const ConnectionInfo& info) {
+  socket.set(zmq::sockopt::linger, kLingerMs);
+  socket.set(zmq::sockopt::sndhwm, 0);  // a slow client must not lose answers
+  socket.set(zmq::sockopt::rcvhwm, 0);
+  if (info.ip.find(':') != std::string::npos) socket.set(zmq::sockopt::ipv6, true);
+}
+
+bool receive(zmq::socket_t& socket, Frames& frames) {
+  frames.clear();
+  for (;;) {
+    zmq::message_t part;
+    if (!socket.recv(part, frames.empty() ? zmq::recv_flags::dontwait : zmq::recv_flags::none)) return false;
+    frames.emplace_back(static_cast<const char*>(part.data()), part.size());
+    if (!part.more()) return true;
+  }
+}
+
+void transmit(zmq::socket_t& socket, const Frames& frames) {
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const auto flags = i + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none;
+    zmq::message_t part(frames[i].data(), frames[i].size());
+    (void)socket.send(part, flags | zmq::send_flags::dontwait);
+  }
+}
+
+int open_pidfd(int pid) {
+#ifdef SYS_pidfd_open
+  return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+#else
+  (void)pid;
+  return -1;
+#endif
+}
+
+}  // namespace
+
+struct ZmqIo::State {
+  Handlers handlers;
+  zmq::context_t context{1};
+  zmq::socket_t shell{context, zmq::socket_type::router};
+  zmq::socket_t control{context, zmq::socket_type::router};
+  zmq::socket_t input{context, zmq::socket_type::router};
+  zmq::socket_t iopub{context, zmq::socket_type::xpub};
+  zmq::socket_t heartbeat{context, zmq::socket_type::router};
+  int wake = -1;
+  int parent_pid = 0;
+  int parent_fd = -1;
+  bool parent_reported = false;
+  std::thread thread;
+
+  // Guards what follows. `closing` and an empty queue together end the thread.
+  std::mutex mutex;
+  std::vector<std::pair<Channel, Frames>> queue;
+  bool closing = false;
+
+  zmq::socket_t& socket_of(Channel channel) {
+    switch (channel) {
+      case Channel::shell: return shell;
+      case Channel::control: return control;
+      case Channel::input: return input;
+      case Channel::iopub: break;
+    }
+    return iopub;
+  }
+
+  void take(zmq::socket_t& socket, Channel channel) {
+    Frames frames;
+    for (int i = 0; i < kBatch && receive(socket, frames); ++i) handlers.received(channel, std::move(frames));
+  }
+
+  void echo() {
+    Frames frames;
+    for (int i = 0; i < kBatch && receive(heartbeat, frames); ++i) transmit(heartbeat, frames);
+  }
+
+  void subscriptions() {
+    Frames frames;
+    for (int i = 0; i < kBatch && receive(iopub, frames); ++i) {
+      if (frames.size() != 1 || frames[0].empty() || frames[0][0] != '\1' || !handlers.welcome) continue;
+      transmit(iopub, handlers.welcome(frames[0].substr(1)));
+    }
+  }
+
+  void parent_ended() {
+    if (std::exchange(parent_reported, true)) return;
+    log(LogLevel::warning, "the parent process " + std::to_string(parent_pid) + " ended: exiting");
+    if (handlers.parent_died) handlers.parent_died();
+  }
+
+  // False once the queue is empty for good.
+  bool drain() {
+    std::vector<std::pair<Channel, Frames>> batch;
+    bool last;
+    {
+      const std::lock_guard lock(mutex);
+      batch.swap(queue);
+      last = closing;
+    }
+    for (auto& [channel, frames] : batch) {
+      try {
+        transmit(socket_of(channel), frames);
+      } catch (const zmq::error_t& e) {
+        log(LogLevel::warning, "sending on " + std::string(channel_name(channel)) + ": " + e.what());
+      }
+    }
+    return !last;
+  }
+
+  void run() {
+    for (;;) {
+      std::vector<zmq::pollitem_t> items = {{heartbeat.handle(), 0, ZMQ_POLLIN, 0}, {control.handle(), 0, ZMQ_POLLIN, 0},
+                                            {shell.handle(), 0, ZMQ_POLLIN, 0},     {input.handle(), 0, ZMQ_POLLIN, 0},
+                                            {iopub.handle(), 0, ZMQ_POLLIN, 0},     {nullptr, wake, ZMQ_POLLIN, 0}};
+      if (parent_fd >= 0 && !parent_reported) items.push_back({nullptr, parent_fd, ZMQ_POLLIN, 0});
+      const bool poll_parent = parent_pid > 0 && parent_fd < 0 && !parent_reported;
+      if (zmq_poll(items.data(), static_cast<int>(items.size()), poll_parent ? kParentPollMs : -1) < 0 && errno != EINTR) {
+        log(LogLevel::error, std::string("polling sockets: ") + zmq_strerror(errno));
+        return;
+      }
+      if (items[0].revents) guarded([&] { echo(); });
+      if (items[4].revents) guarded([&] { subscriptions(); });
+      if (items[1].revents) guarded([&] { take(control, Channel::control); });
+      if (items[2].revents) guarded([&] { take(shell, Channel::shell); });
+      if (items[3].revents) guarded([&] { take(input, Channel::input); });
+      if (items[5].revents) {
+        std::uint64_t count = 0;
+        [[maybe_unused]] const ssize_t n = ::read(wake, &count, sizeof count);
+      }
+      if (items.size() > 6 && items[6].revents) guarded([&] { parent_ended(); });
+      if (poll_parent && ::kill(parent_pid, 0) != 0 && errno == ESRCH) guarded([&] { parent_ended(); });
+      if (!drain()) return;
+    }
+  }
+
+  template <class F>
+  void guarded(F f) {
+    try {
+      f();
+    } catch (const std::exception& e) {
+      log(LogLevel::error, std::string("I/O thread: ") + e.what());
+    }
+  }
+
+  void notify() const {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t n = ::write(wake, &one, sizeof one);
+  }
+};
+
+ZmqIo::ZmqIo(ConnectionInfo& info, Handlers handlers, int watch_pid) : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.handlers = std::move(handlers);
+  for (zmq::socket_t* socket : {&s.shell, &s.control, &s.input, &s.heartbeat}) {
+    set_common(*socket, info);
+    socket->set(zmq::sockopt::router_handover, true);  // a client that reconnects under its old identity takes over
+  }
+  set_common(s.iopub, info);
+  s.iopub.set(zmq::sockopt::xpub_verbose, true);  // every subscription gets its welcome
+  bind(s.shell, info, info.shell_port);
+  bind(s.control, info, info.control_port);
+  bind(s.input, info, info.stdin_port);
+  bind(s.iopub, info, info.iopub_port);
+  bind(s.heartbeat, info, info.hb_port);
+  s.wake = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (s.wake < 0) throw KernelError(KernelErrc::bind, "creating the wake-up descriptor failed");
+  s.parent_pid = watch_pid;
+  if (watch_pid > 0) {
+    s.parent_fd = open_pidfd(watch_pid);
+    if (s.parent_fd < 0 && errno == ESRCH) s.parent_fd = -1;  // already gone: the poll below finds out
+  }
+}
+
+ZmqIo::~ZmqIo() {
+  stop();
+  if (state_->wake >= 0) ::close(state_->wake);
+  if (state_->parent_fd >= 0) ::close(state_->parent_fd);
+}
+
+void ZmqIo::start() {
+  // Signals meant for cells must not be delivered to this thread.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  state_->thread = std::thread([s = state_.get()] {
+    pthread_setname_np(pthread_self(), "caller-io");
+    s->run();
+  });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void ZmqIo::send(Channel channel, Frames frames) {
+  bool wake = false;
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->closing) return;
+    wake = state_->queue.empty();
+    state_->queue.emplace_back(channel, std::move(frames));
+  }
+  if (wake) state_->notify();
+}
+
+void ZmqIo::stop() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (std::exchange(state_->closing, true)) return;
+  }
+  state_->notify();
+  if (state_->thread.joinable()) state_->thread.join();
+  for (zmq::socket_t* socket : {&state_->shell, &state_->control, &state_->input, &state_->iopub, &state_->heartbeat})
+    socket->close();
+  state_->context.close();
+}
+
+void neutralise_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGPIPE, &action, nullptr);
+}
+
+}  // namespace caller::kernel

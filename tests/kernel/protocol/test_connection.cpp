@@ -1,0 +1,78 @@
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <string>
+
+#include "protocol/connection.hpp"
+#include "temp_dir.hpp"
+
+using namespace caller::kernel;
+
+namespace {
+const std::string kGood = R"({"transport":"tcp","ip":"127.0.0.1","shell_port":1,"control_port":2,"stdin_port":3,
+  "iopub_port":4,"hb_port":5,"signature_scheme":"hmac-sha256","key":"k","unknown":{"x":1}})";
+
+std::string message_of(const std::string& text) {
+  try {
+    parse_connection(text, "conn.json");
+  } catch (const KernelError& e) {
+    CHECK(e.code() == KernelErrc::connection_file);
+    return e.what();
+  }
+  return "no error";
+}
+
+std::string replaced(const std::string& from, const std::string& to) {
+  std::string text = kGood;
+  text.replace(text.find(from), from.size(), to);
+  return text;
+}
+}  // namespace
+
+TEST_CASE("a connection file names five tcp endpoints and a key, unknown fields aside") {
+  const ConnectionInfo info = parse_connection(kGood, "conn.json");
+  CHECK(info.endpoint(info.shell_port) == "tcp://127.0.0.1:1");
+  CHECK(info.hb_port == 5);
+  CHECK(info.key == "k");
+}
+
+TEST_CASE("ipc endpoints append the port to the path") {
+  const ConnectionInfo info = parse_connection(replaced(R"("tcp","ip":"127.0.0.1")", R"("ipc","ip":"/run/k-ipc")"), "c");
+  CHECK(info.endpoint(2) == "ipc:///run/k-ipc-2");
+}
+
+TEST_CASE("null and missing optional fields of a connection file take their defaults") {
+  const ConnectionInfo info = parse_connection(replaced(R"("transport":"tcp","ip":"127.0.0.1",)", R"("transport":null,)"), "c");
+  CHECK(info.endpoint(7) == "tcp://127.0.0.1:7");
+  CHECK(info.endpoint(0) == "tcp://127.0.0.1:*");
+}
+
+TEST_CASE("a bad connection file is refused by a message that names the file and the field") {
+  CHECK(message_of("{") == "connection file conn.json: is not valid JSON");
+  CHECK(message_of("[]") == "connection file conn.json: must hold an object");
+  CHECK(message_of(replaced(R"("shell_port":1,)", "")) == "connection file conn.json: field \"shell_port\" is missing");
+  CHECK(message_of(replaced(R"("hb_port":5)", R"("hb_port":70000)")) ==
+        "connection file conn.json: field \"hb_port\" is out of range: 70000");
+  CHECK(message_of(replaced(R"("hb_port":5)", R"("hb_port":"5")")).find("field \"hb_port\" must be a port") != std::string::npos);
+  CHECK(message_of(replaced("hmac-sha256", "hmac-md5")).find("\"signature_scheme\" must be hmac-sha256") != std::string::npos);
+  CHECK(message_of(replaced(R"("tcp")", R"("udp")")).find("\"transport\" must be tcp or ipc") != std::string::npos);
+}
+
+TEST_CASE("a missing connection file is an error that names it") {
+  try {
+    read_connection_file("/nonexistent/conn.json");
+    FAIL("no error");
+  } catch (const KernelError& e) {
+    CHECK(std::string(e.what()).find("/nonexistent/conn.json: cannot be read") != std::string::npos);
+  }
+}
+
+TEST_CASE("a written connection file reads back and is private to its owner") {
+  const TempDir dir;
+  ConnectionInfo info = parse_connection(kGood, "c");
+  info.shell_port = 4242;
+  write_connection_file(info, dir.file("c.json"));
+  CHECK(read_connection_file(dir.file("c.json")).shell_port == 4242);
+  namespace fs = std::filesystem;
+  CHECK((fs::status(dir.file("c.json")).permissions() & (fs::perms::group_all | fs::perms::others_all)) == fs::perms::none);
+}
