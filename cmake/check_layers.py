@@ -1,0 +1,109 @@
+"""Checks who includes whom. Usage: check_layers.py [ROOT]
+
+The rules stand in the tables below; docs/ARCHITECTURE.md says why. A line per violation, exit code 1 if there is one.
+"""
+
+import pathlib
+import re
+import sys
+
+SUFFIXES = {".cpp", ".hpp", ".h", ".cc"}
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+
+# Which part may include which other parts of this project.
+ALLOWED = {
+    "runtime": {"runtime"},
+    "tube": {"tube", "runtime"},
+    "task": {"task", "runtime"},
+    "kernel": {"kernel", "protocol", "interpreter", "runtime", "tube", "task"},
+    "protocol": {"protocol", "runtime"},
+    "interpreter": {"interpreter", "runtime", "kernel"},
+}
+
+# Third-party headers and the only places that may include them.
+HOMES = {
+    "Boost": (r"boost/", ("caller/src/runtime/", "caller/include/caller/asio.hpp")),
+    "libuv": (r"uv\.h$|uv/", ("caller/src/runtime/",)),
+    "yaml-cpp": (r"yaml-cpp/", ("caller/src/tube/",)),
+    "SQLite": (r"sqlite3|SQLiteCpp/", ("caller/src/task/", "kernel/src/protocol/history", "kernel/src/session/history")),
+    "hiredis": (r"hiredis/", ("caller/src/task/",)),
+    "ZeroMQ": (r"zmq", ("kernel/src/protocol/", "kernel/src/xeus/", "caller/src/tube/")),
+    "OpenSSL": (r"openssl/", ("kernel/src/protocol/",)),
+    "clang and LLVM": (r"(clang|clang-c|llvm|llvm-c)/", ("kernel/src/interpreter/",)),
+    "xeus": (r"xeus/", ("kernel/src/xeus/",)),
+    "JSON": (r"nlohmann/", ("kernel/src/", "caller/src/")),
+    "CLI11": (r"CLI/", ("kernel/src/cli/",)),
+}
+
+# The one public header that may include a third-party library: opt-in, for those who use Asio themselves.
+BRIDGE = "caller/include/caller/asio.hpp"
+
+
+def part_of(path):
+    """The layer a source file of this project belongs to."""
+    if path.startswith("kernel/"):
+        for part in ("protocol", "interpreter"):
+            if path.startswith(f"kernel/src/{part}/"):
+                return part
+        return "kernel"
+    for part in ("tube", "task"):
+        if path.startswith((f"caller/include/caller/{part}/", f"caller/include/caller/{part}.hpp", f"caller/src/{part}/")):
+            return part
+    return "runtime"
+
+
+def target_of(path, form, name, files):
+    """The project file an include names, or None for a header from elsewhere."""
+    if form == '"':
+        beside = (pathlib.PurePosixPath(path).parent / name).as_posix()
+        parts = []
+        for piece in beside.split("/"):
+            if piece == "..":
+                parts.pop()
+            elif piece != ".":
+                parts.append(piece)
+        if "/".join(parts) in files:
+            return "/".join(parts)
+    for base in ("caller/include/", "kernel/include/", "caller/src/", "kernel/src/"):
+        if base + name in files:
+            return base + name
+    return None
+
+
+def violations(root):
+    files = {
+        path.relative_to(root).as_posix(): path
+        for top in ("caller", "kernel")
+        for path in sorted((root / top).rglob("*"))
+        if path.suffix in SUFFIXES
+    }
+    for name, path in files.items():
+        text = path.read_text(encoding="utf-8")
+        public = "/include/" in name
+        for match in INCLUDE.finditer(text):
+            form, header = match.groups()
+            where = f"{name}:{text.count(chr(10), 0, match.start()) + 1}"
+            target = target_of(name, form, header, files)
+            if target is not None:
+                if part_of(target) not in ALLOWED[part_of(name)]:
+                    yield f"{where}: {part_of(name)} must not include {part_of(target)} ({header})"
+                if public and "/src/" in target:
+                    yield f"{where}: a public header must not include a private one ({header})"
+                continue
+            for library, (pattern, homes) in HOMES.items():
+                if re.match(pattern, header) and not name.startswith(homes):
+                    yield f"{where}: {library} is included outside its home ({header})"
+            if public and name != BRIDGE and not re.fullmatch(r"[a-z0-9_]+", header):
+                yield f"{where}: a public header includes only the standard library and caller/… ({header})"
+
+
+def main(root="."):
+    found = list(violations(pathlib.Path(root)))
+    for line in found:
+        print(line)
+    print(f"{len(found)} violations of the layers")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
