@@ -1,0 +1,10 @@
+// Everything of the runtime.
+#pragma once
+
+#include <caller/caller.hpp>
+#include <caller/context.hpp>
+#include <caller/coro.hpp>
+#include <caller/error.hpp>
+#include <caller/generator.hpp>
+#include <caller/group.hpp>
+#include <caller/pending.hpp>

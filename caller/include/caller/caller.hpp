@@ -1,0 +1,597 @@
+// Caller: one executor per thread.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <caller/context.hpp>
+#include <caller/coro.hpp>
+#include <caller/detail/call.hpp>
+#include <caller/export.hpp>
+#include <caller/generator.hpp>
+#include <caller/pending.hpp>
+
+namespace caller {
+
+class Caller;
+class PendingGroup;
+struct PendingGroupOptions;
+
+/// Which Caller a constructor gives. Source: async-kernel Caller(modifier); `manual` is CallerOptions there.
+enum class Modifier : unsigned char {
+  current_thread,  ///< the calling thread's
+  main_thread,     ///< the process's main thread's
+  new_thread,      ///< always a new thread with its own loop, usable at once
+  manual,          ///< a new one for this thread, not started: pumped by run(), run_once(), poll()
+};
+
+/// The loop that drives a Caller. Source: async-kernel Backend (asyncio, trio).
+enum class Backend : unsigned char {
+  asio,    ///< Boost.Asio: timers, sockets, signals (the default)
+  manual,  ///< nothing but the queue and the timers; no system resources
+};
+CALLER_API const char* to_string(Backend backend) noexcept;
+
+inline constexpr Modifier current_thread = Modifier::current_thread;
+inline constexpr Modifier main_thread = Modifier::main_thread;
+inline constexpr Modifier new_thread = Modifier::new_thread;
+inline constexpr Modifier manual = Modifier::manual;
+
+/// The life of a Caller; it only moves forward.
+enum class CallerState : unsigned char { initial, starting, running, stopping, stopped };
+CALLER_API const char* to_string(CallerState state) noexcept;
+
+/// A clock that moves when told to, for tests. Thread-safety: any thread.
+class CALLER_API ManualClock {
+public:
+  /// Moves time forward; timers that became due fire when their Caller is next pumped. Units: nanoseconds.
+  void advance(Duration by) noexcept { now_.fetch_add(by.count(), std::memory_order_relaxed); }
+  std::int64_t now() const noexcept { return now_.load(std::memory_order_relaxed); }
+
+private:
+  std::atomic<std::int64_t> now_{0};
+};
+
+/// What is told of an error nobody can observe: where it happened, and the error.
+using ErrorHandler = std::function<void(const std::string& where, const std::exception_ptr& error)>;
+
+/// How a Caller is made. Zero limits mean: none.
+struct CallerOptions {
+  std::string name{};                   ///< empty: a name is made from the thread
+  std::optional<Backend> backend{};     ///< none: asio; for a child: the parent's
+  bool protect = false;                 ///< stop() without force is ignored
+  std::size_t max_idle_workers = 10;    ///< to_thread keeps at most so many idle workers
+  Duration worker_idle_timeout = std::chrono::seconds(60);  ///< an idle worker stops after this; zero: never
+  std::size_t max_workers = 0;          ///< to_thread runs at most so many at once and queues the rest; 0: no limit
+  ErrorHandler error_handler{};         ///< none: the parent's, else the process's
+  ManualClock* clock = nullptr;         ///< tests: time for this Caller's timers; must outlive it
+};
+
+/// Options of schedule_call, the base of call_soon and call_later.
+struct ScheduleOptions {
+  Duration delay{};                   ///< counts from the call; zero: as soon as possible
+  std::optional<Context> context{};   ///< none: the calling code's
+  bool opt_out_of_groups = false;     ///< do not join the PendingGroups of the context
+  std::optional<Backend> backend{};   ///< none, or the Caller's own: its loop; another: see call_using_backend
+  std::map<std::string, std::any> metadata{};
+};
+
+/// When wait() returns. Source: asyncio.wait.
+enum class ReturnWhen : unsigned char { FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED };
+inline constexpr ReturnWhen FIRST_COMPLETED = ReturnWhen::FIRST_COMPLETED;
+inline constexpr ReturnWhen FIRST_EXCEPTION = ReturnWhen::FIRST_EXCEPTION;
+inline constexpr ReturnWhen ALL_COMPLETED = ReturnWhen::ALL_COMPLETED;
+
+struct WaitSetOptions {
+  std::optional<Duration> timeout{};  ///< on expiry wait returns what it has; nothing is cancelled
+  ReturnWhen return_when = ReturnWhen::ALL_COMPLETED;
+  bool shield = false;  ///< ignore a cancellation of the waiter until the condition is met
+};
+
+/// Both in the order of the items given.
+template <class P>
+struct WaitResult {
+  std::vector<P> done;
+  std::vector<P> pending;
+};
+
+struct AsCompletedOptions {
+  /// How many items of a generator may be pulled and not yet consumed; 0: no limit. A container has none.
+  std::size_t max_concurrent = 10;
+  bool cancel_unfinished = true;  ///< leaving early cancels what is not done
+};
+
+template <class T>
+class CompletionStream;
+
+namespace detail {
+
+struct CompletionQueue;
+
+CALLER_API void retain_core(Core& core, bool owner) noexcept;
+CALLER_API void release_core(Core& core, bool owner) noexcept;
+CALLER_API Core& find_core(Modifier which, const CallerOptions& options);
+/// Gives the state a place on `core` and queues it; a stopped core cancels it. Always leaves one reference for a handle.
+CALLER_API void launch(Core& core, PendingState& s, const ScheduleOptions* options) noexcept;
+CALLER_API void launch_on_worker(Core& core, PendingState& s) noexcept;
+CALLER_API bool accepts_calls(Core& core) noexcept;
+CALLER_API bool queue_item(Core& core, LaneKey key, LaneItem* item);
+CALLER_API PendingBase lane_pending(Core& core, const LaneKey& key);
+CALLER_API bool close_lane(Core& core, const LaneKey& key, std::string message);
+CALLER_API Coro<void> wait_for_items(std::vector<PendingBase> items, WaitSetOptions options);
+
+CALLER_API std::shared_ptr<CompletionQueue> make_completion_queue(std::size_t limit, bool cancel_unfinished);
+CALLER_API bool completion_add(CompletionQueue& q, PendingBase item);  // false: it waits for itself (reported at the end)
+CALLER_API Coro<bool> completion_room(std::shared_ptr<CompletionQueue> q);  // false: nobody consumes any more
+CALLER_API void completion_end(CompletionQueue& q, std::exception_ptr error) noexcept;
+CALLER_API Coro<PendingBase> completion_next(std::shared_ptr<CompletionQueue> q);  // empty at the end
+CALLER_API void completion_leave(CompletionQueue& q, PendingBase feeder) noexcept;
+
+template <class Item>
+struct ItemPending {
+  static_assert(is_pending_v<Item> || std::is_same_v<std::remove_cvref_t<Item>, PendingBase> || is_coro_v<Item>,
+                "an item is a Pending or a Coro");
+};
+template <class T>
+struct ItemPending<Pending<T>> {
+  using type = Pending<T>;
+};
+template <>
+struct ItemPending<PendingBase> {
+  using type = PendingBase;
+};
+template <class T>
+struct ItemPending<Coro<T>> {
+  using type = Pending<T>;
+};
+template <class Item>
+using item_pending_t = typename ItemPending<std::remove_cvref_t<Item>>::type;
+
+template <class F, class... A>
+using result_of_call = typename CallTraits<std::decay_t<F>, std::decay_t<A>...>::Result;
+
+template <class>
+inline constexpr bool is_std_function = false;
+template <class S>
+inline constexpr bool is_std_function<std::function<S>> = true;
+
+}  // namespace detail
+
+/// One executor, bound to one thread: it runs calls one at a time, in the order made, and resumes coroutines there.
+///
+/// A Caller object is a cheap shared handle. Handles copied from a constructor with `new_thread` or `manual` own the
+/// executor: when the last one goes it is stopped (and its thread joined; the destructor's own loop turns meanwhile).
+/// Handles from current(), get(), parent() and children() do not; a child lives until it or its parent stops.
+///
+/// Thread-safety: any thread, unless a function says otherwise.
+/// Errors: see each function.
+/// Source: async-kernel Caller; differs: arguments are typed, states are a C++ enumeration.
+class CALLER_API Caller {
+public:
+  /// The calling thread's. Errors: NoRunningCaller, naming the thread.
+  Caller() : Caller(Modifier::current_thread) {}
+
+  /// The one the modifier names, or a new one.
+  /// Errors: NoRunningCaller; Error(caller_exists) for a second manual one in a thread; Error(mismatch) when an existing
+  /// one has another name or backend than asked for.
+  explicit Caller(Modifier which, const CallerOptions& options = {});
+
+  Caller(const Caller& other) noexcept;
+  Caller(Caller&& other) noexcept : core_(std::exchange(other.core_, nullptr)), owner_(other.owner_) {}
+  Caller& operator=(Caller other) noexcept {
+    std::swap(core_, other.core_);
+    std::swap(owner_, other.owner_);
+    return *this;
+  }
+  ~Caller();
+
+  static Caller current() { return Caller(Modifier::current_thread); }
+  static Caller main_thread() { return Caller(Modifier::main_thread); }
+  /// The Caller of a thread, if it has one. Source: async-kernel Caller.get_existing.
+  static std::optional<Caller> find(std::thread::id thread);
+  /// Every Caller that has not stopped, oldest first.
+  static std::vector<Caller> all_callers();
+
+  /// The child of that name, created if there is none; without a name a new child. A stopping child is never returned.
+  /// Errors: CallerStopped; Error(mismatch) when the child has another backend. Source: async-kernel Caller.get.
+  Caller get(const CallerOptions& options = {});
+
+  std::vector<Caller> children() const;  ///< those not stopping, workers included, oldest first
+  std::optional<Caller> parent() const;
+  std::string name() const;
+  std::uint64_t id() const noexcept;          ///< unique in the process, rising
+  std::thread::id thread() const noexcept;    ///< of its loop
+  std::string thread_name() const;
+  Backend backend() const noexcept;
+  CallerState state() const noexcept;
+  bool running() const noexcept { return state() == CallerState::running; }
+  bool is_protected() const noexcept;
+  void protect() noexcept;  ///< from now on stop() needs force
+  bool is_current() const noexcept;
+
+  /// Pendings that are done when the state is reached. Source: async-kernel Caller.started, stopping, stopped.
+  Pending<void> started() const;
+  Pending<void> stopping() const;
+  Pending<void> stopped() const;
+
+  /// Starts the end: children first, then queued calls are cancelled, running coroutines cancelled and awaited, a running
+  /// plain function waited for. Returns the state it leaves; `stopped()` tells the end. Ignored when protected, unless
+  /// forced. Thread-safety: any thread. Errors: none. Source: async-kernel Caller.stop.
+  CallerState stop(bool force = false);
+
+  // ---- pumping a manual Caller; its own thread only. Errors: Error(wrong_thread, already_running), CallerStopped ----
+
+  void run();           ///< until it is stopped
+  std::size_t run_once();  ///< waits until something is ready and runs a batch; the number run
+  std::size_t poll();      ///< runs what is ready, waits for nothing; the number run
+  /// Runs until the Pending is done.
+  void run_until(const PendingBase& pending);
+
+  // ---- calls ----
+
+  /// Runs `fn(args…)` on this Caller's thread as a task of its own; `fn` is a function or a coroutine function.
+  ///
+  /// Calls from one thread run in the order made; `fn` never runs inside this call. Arguments are decayed and moved;
+  /// use std::ref for references. A function that takes a std::stop_token first is given the Pending's.
+  ///
+  /// Thread-safety: any thread. Cancel-safety: cancelled before start, `fn` never runs.
+  /// Errors: what `fn` throws arrives in the Pending; after stop() the Pending is already cancelled.
+  /// Source: async-kernel Caller.call_soon.
+  template <class F, class... A>
+  Pending<detail::result_of_call<F, A...>> call_soon(F&& fn, A&&... args) const {
+    auto* s = make_state(std::forward<F>(fn), std::forward<A>(args)...);
+    detail::launch(*core_, *s, nullptr);
+    return {PendingBase::Adopt{}, s};
+  }
+
+  /// As call_soon, `delay` after this call. Units: any std::chrono duration; negative counts as zero.
+  /// Cancel-safety: cancelled while waiting, the timer is removed and `fn` never runs.
+  template <class F, class... A>
+  Pending<detail::result_of_call<F, A...>> call_later(Duration delay, F&& fn, A&&... args) const {
+    ScheduleOptions options;
+    options.delay = delay;
+    return schedule_call(options, std::forward<F>(fn), std::forward<A>(args)...);
+  }
+
+  /// The base of call_soon and call_later, with everything settable. Source: async-kernel Caller.schedule_call.
+  template <class F, class... A>
+  Pending<detail::result_of_call<F, A...>> schedule_call(const ScheduleOptions& options, F&& fn, A&&... args) const {
+    auto* s = make_state(std::forward<F>(fn), std::forward<A>(args)...);
+    detail::launch(*core_, *s, &options);
+    return {PendingBase::Adopt{}, s};
+  }
+
+  /// Runs `fn(args…)` inline in the scheduler, fire and forget, in the calling context. Errors of `fn` go to the error
+  /// handler and the next item runs. Only what cannot suspend is accepted: a coroutine function does not compile.
+  /// Returns false when the Caller has stopped and nothing was queued. Source: async-kernel Caller.call_direct.
+  template <class F, class... A>
+  bool call_direct(F&& fn, A&&... args) const {
+    using Raw = std::invoke_result_t<std::decay_t<F>&, std::decay_t<A>...>;
+    static_assert(!detail::is_coro_v<Raw>, "call_direct cannot run a coroutine function: use call_soon or queue_call");
+    using Op = detail::DirectOp<std::decay_t<F>, std::decay_t<A>...>;
+    if (!detail::accepts_calls(*core_)) return false;
+    auto* op = ::new (detail::allocate(sizeof(Op)))
+        Op(*core_, detail::retain(detail::current_context()), std::forward<F>(fn), std::forward<A>(args)...);
+    return queue_or_drop(op);
+  }
+
+  /// The fast path: no Pending, no context. Returns false when nothing was queued.
+  template <class F>
+  bool post(F&& fn) const {
+    using Op = detail::PostOp<std::decay_t<F>>;
+    static_assert(!detail::is_coro_v<std::invoke_result_t<std::decay_t<F>&>>, "post cannot run a coroutine function");
+    if (!detail::accepts_calls(*core_)) return false;
+    return queue_or_drop(::new (detail::allocate(sizeof(Op))) Op(*core_, std::forward<F>(fn)));
+  }
+
+  /// `queue_call(fn, args…)` or `queue_call(key, fn, args…)`: one first-in-first-out lane per function or per key,
+  /// worked off strictly one after the other by one long-lived task. `fn` may be a coroutine function; each item runs in
+  /// its own call's context; an error (a cancellation thrown by `fn` included) is reported and the lane goes on.
+  ///
+  /// A lane is identified exactly: by the function's address, a callable object's type, or the key's type and value.
+  /// A std::function has no identity: give it a key.
+  ///
+  /// Returns false when the Caller has stopped and nothing was queued. Source: async-kernel Caller.queue_call.
+  template <class First, class... Rest>
+  bool queue_call(First&& first, Rest&&... rest) const {
+    if constexpr (std::is_invocable_v<std::decay_t<First>&, std::decay_t<Rest>...>) {
+      static_assert(!detail::is_std_function<std::decay_t<First>>, "a std::function has no identity: give a lane key");
+      auto key = detail::make_lane_key(first);
+      return queue_keyed(std::move(key), std::forward<First>(first), std::forward<Rest>(rest)...);
+    } else {
+      return queue_keyed(detail::make_lane_key(first), std::forward<Rest>(rest)...);
+    }
+  }
+
+  /// The lane's own Pending (done when the lane is closed), empty when there is no such lane. Source: queue_get.
+  template <class K>
+  PendingBase queue_get(const K& function_or_key) const {
+    return detail::lane_pending(*core_, detail::make_lane_key(function_or_key));
+  }
+  /// Drops what waits in the lane and cancels what runs. False: no such lane. Source: async-kernel queue_close.
+  template <class K>
+  bool queue_close(const K& function_or_key, std::string message = "the lane was closed") const {
+    return detail::close_lane(*core_, detail::make_lane_key(function_or_key), std::move(message));
+  }
+
+  /// Runs `fn(args…)` on a worker thread: the oldest idle one, else a new child Caller. The worker is free again when
+  /// its function ends, also when the Pending was cancelled before.
+  /// Errors: CallerStopped; what `fn` throws arrives in the Pending. Source: async-kernel Caller.to_thread.
+  template <class F, class... A>
+  Pending<detail::result_of_call<F, A...>> to_thread(F&& fn, A&&... args) const {
+    if (!detail::accepts_calls(*core_)) throw_stopped("to_thread");
+    auto* s = make_state(std::forward<F>(fn), std::forward<A>(args)...);
+    detail::launch_on_worker(*core_, *s);
+    return {PendingBase::Adopt{}, s};
+  }
+
+  /// Runs `fn(args…)` in this Caller's thread on another backend, started as a guest on first use and alive until stop.
+  /// Errors: Error(unsupported_backend). Source: async-kernel Caller.call_using_backend.
+  template <class F, class... A>
+  Pending<detail::result_of_call<F, A...>> call_using_backend(Backend backend, F&& fn, A&&... args) const {
+    require_backend(backend);
+    ScheduleOptions options;
+    options.backend = backend;
+    return schedule_call(options, std::forward<F>(fn), std::forward<A>(args)...);
+  }
+
+  // ---- waiting for several; each to be awaited by a coroutine ----
+
+  /// `auto [done, pending] = co_await c.wait(items, options)`. A time-out neither throws nor cancels; no items give two
+  /// empty sets; a Coro among the items becomes a Pending by call_soon.
+  /// Cancel-safety: the items are left alone. Errors: PendingCancelled of the waiter. Source: asyncio.wait, Caller.wait.
+  template <std::ranges::input_range Range>
+  auto wait(Range&& items, WaitSetOptions options = {}) const
+      -> Coro<WaitResult<detail::item_pending_t<std::ranges::range_value_t<Range>>>> {
+    std::vector<detail::item_pending_t<std::ranges::range_value_t<Range>>> list;
+    for (auto&& item : items) list.push_back(to_pending(std::forward<decltype(item)>(item)));
+    return wait_list(std::move(list), options);
+  }
+  template <class T>
+  Coro<WaitResult<Pending<T>>> wait(std::initializer_list<Pending<T>> items, WaitSetOptions options = {}) const {
+    return wait_list(std::vector<Pending<T>>(items), options);
+  }
+  Coro<WaitResult<PendingBase>> wait(std::initializer_list<PendingBase> items, WaitSetOptions options = {}) const {
+    return wait_list(std::vector<PendingBase>(items), options);
+  }
+
+  /// A stream of the items' Pendings in the order in which they are done: `while (auto p = co_await s.next()) …`.
+  ///
+  /// A container is taken whole. A generator (Generator, AsyncGenerator, or a range that can be read only once) is
+  /// pulled on this Caller, with at most `max_concurrent` items pulled and not consumed; what it throws surfaces at the
+  /// end. An item that is the waiting task itself is Error(deadlock). Source: async-kernel Caller.as_completed.
+  template <class Items>
+  auto as_completed(Items&& items, AsCompletedOptions options = {}) const;
+  template <class T>
+  CompletionStream<T> as_completed(std::initializer_list<Pending<T>> items, AsCompletedOptions options = {}) const;
+
+  /// A group that waits for all that is started in it; see with_pending_group. Source: Caller.create_pending_group.
+  PendingGroup create_pending_group(const PendingGroupOptions& options) const;
+  PendingGroup create_pending_group() const;
+
+  friend bool operator==(const Caller& a, const Caller& b) noexcept { return a.core_ == b.core_; }
+
+  /// For the runtime.
+  detail::Core& core() const noexcept { return *core_; }
+  struct Adopt {};
+  Caller(Adopt, detail::Core& core, bool owner) noexcept : core_(&core), owner_(owner) {}
+
+private:
+  template <class F, class... A>
+  static auto* make_state(F&& fn, A&&... args) {
+    using State = detail::CallState<std::decay_t<F>, std::decay_t<A>...>;
+    return ::new (detail::allocate(sizeof(State))) State(std::forward<F>(fn), std::forward<A>(args)...);
+  }
+  bool queue_or_drop(detail::Op* op) const {
+    if (detail::submit(*core_, op)) return true;
+    op->act(op, detail::OpAct::drop);
+    return false;
+  }
+  template <class F, class... A>
+  bool queue_keyed(detail::LaneKey key, F&& fn, A&&... args) const {
+    return detail::queue_item(
+        *core_, std::move(key),
+        new detail::LaneCall<std::decay_t<F>, std::decay_t<A>...>(std::forward<F>(fn), std::forward<A>(args)...));
+  }
+  template <class T>
+  Pending<T> to_pending(const Pending<T>& p) const {
+    return p;
+  }
+  PendingBase to_pending(const PendingBase& p) const { return p; }
+  template <class T>
+  Pending<T> to_pending(Coro<T>&& coro) const {
+    return call_soon([c = std::move(coro)]() mutable { return std::move(c); });
+  }
+  template <class T>
+  Pending<T> to_pending(Coro<T>& coro) const {
+    return to_pending(std::move(coro));
+  }
+  template <class P>
+  static Coro<WaitResult<P>> wait_list(std::vector<P> items, WaitSetOptions options) {
+    co_await detail::wait_for_items(std::vector<PendingBase>(items.begin(), items.end()), options);
+    WaitResult<P> result;
+    for (auto& p : items) (p.done() ? result.done : result.pending).push_back(std::move(p));
+    co_return result;
+  }
+  template <class T, class Items>
+  static Coro<void> feed(Caller self, std::shared_ptr<detail::CompletionQueue> queue, Items items);
+  [[noreturn]] void throw_stopped(const char* operation) const;
+  void require_backend(Backend backend) const;
+
+  detail::Core* core_;
+  bool owner_ = false;
+};
+
+/// `<Caller ⚫ running name="…">` for people. Errors: those of the stream.
+CALLER_API std::ostream& operator<<(std::ostream& out, const Caller& caller);
+
+/// What as_completed gives. Destroying it is leaving early.
+/// Thread-safety: one consumer. Errors: see next(). Source: async-kernel Caller.as_completed (an async iterator).
+template <class T>
+class [[nodiscard]] CompletionStream {
+public:
+  using Item = std::conditional_t<std::is_same_v<T, PendingBase>, PendingBase, Pending<T>>;
+
+  CompletionStream(std::shared_ptr<detail::CompletionQueue> queue, PendingBase feeder)
+      : queue_(std::move(queue)), feeder_(std::move(feeder)) {}
+  CompletionStream(CompletionStream&&) noexcept = default;
+  CompletionStream& operator=(CompletionStream&& other) noexcept {
+    std::swap(queue_, other.queue_);
+    std::swap(feeder_, other.feeder_);
+    return *this;
+  }
+  ~CompletionStream() {
+    if (queue_) detail::completion_leave(*queue_, std::move(feeder_));
+  }
+
+  /// The next Pending that is done, or nothing at the end.
+  /// Cancel-safety: may be awaited again. Errors: what the generator threw, at the end; Error(deadlock).
+  Coro<std::optional<Item>> next() {
+    auto queue = queue_;
+    PendingBase p = co_await detail::completion_next(queue);
+    if (!p) co_return std::nullopt;
+    if constexpr (std::is_same_v<T, PendingBase>)
+      co_return p;
+    else
+      co_return Item::share(p.state());
+  }
+
+private:
+  std::shared_ptr<detail::CompletionQueue> queue_;
+  PendingBase feeder_;
+};
+
+namespace detail {
+template <class P>
+struct StreamOf {
+  using type = CompletionStream<PendingBase>;
+};
+template <class T>
+struct StreamOf<Pending<T>> {
+  using type = CompletionStream<T>;
+};
+template <class Items>
+struct ItemsOf {
+  using type = std::ranges::range_value_t<Items>;
+};
+template <class T>
+struct ItemsOf<AsyncGenerator<T>> {
+  using type = T;
+};
+}  // namespace detail
+
+template <class T, class Items>
+Coro<void> Caller::feed(Caller self, std::shared_ptr<detail::CompletionQueue> queue, Items items) {
+  std::exception_ptr failure;
+  try {
+    if constexpr (detail::IsAsyncGenerator<Items>::value) {
+      while (co_await detail::completion_room(queue)) {
+        auto item = co_await items.next();
+        if (!item || !detail::completion_add(*queue, self.to_pending(std::move(*item)))) break;
+      }
+    } else {
+      auto it = std::ranges::begin(items);
+      while (co_await detail::completion_room(queue)) {
+        if (it == std::ranges::end(items)) break;
+        if (!detail::completion_add(*queue, self.to_pending(*it))) break;
+        ++it;
+      }
+    }
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  detail::completion_end(*queue, failure);
+}
+
+template <class Items>
+auto Caller::as_completed(Items&& items, AsCompletedOptions options) const {
+  using Range = std::remove_cvref_t<Items>;
+  using P = detail::item_pending_t<typename detail::ItemsOf<Range>::type>;
+  using Stream = typename detail::StreamOf<P>::type;
+  constexpr bool generator = detail::IsAsyncGenerator<Range>::value || !std::ranges::forward_range<Range>;
+  if constexpr (generator) {
+    static_assert(!std::is_lvalue_reference_v<Items>, "move the generator into as_completed");
+    auto queue = detail::make_completion_queue(options.max_concurrent, options.cancel_unfinished);
+    Caller self(Adopt{}, *core_, false);
+    detail::retain_core(*core_, false);
+    ScheduleOptions schedule;
+    schedule.opt_out_of_groups = true;
+    auto feeder = schedule_call(schedule, &Caller::feed<P, Range>, self, queue, std::move(items));
+    return Stream(queue, feeder);
+  } else {
+    auto queue = detail::make_completion_queue(0, options.cancel_unfinished);
+    bool sound = true;
+    for (auto&& item : items) sound = sound && detail::completion_add(*queue, to_pending(std::forward<decltype(item)>(item)));
+    detail::completion_end(*queue, nullptr);
+    return Stream(queue, PendingBase());
+  }
+}
+
+template <class T>
+CompletionStream<T> Caller::as_completed(std::initializer_list<Pending<T>> items, AsCompletedOptions options) const {
+  return as_completed(std::vector<Pending<T>>(items), options);
+}
+
+/// Sets the handler of errors nobody can observe, for Callers that have none; none: a line on standard error.
+/// Thread-safety: any thread. Errors: none.
+CALLER_API void set_error_handler(ErrorHandler handler);
+
+namespace detail {
+struct SleepAwaiter : TimedWait {
+  std::int64_t duration_ns;
+  explicit SleepAwaiter(std::int64_t ns) noexcept : duration_ns(ns) {}
+  SleepAwaiter(const SleepAwaiter&) = delete;
+  SleepAwaiter& operator=(const SleepAwaiter&) = delete;
+  ~SleepAwaiter() {
+    if (handle) forget_timed(*this);
+  }
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> h) { return suspend_timed(*this, h, duration_ns); }
+  void await_resume() {
+    handle = {};
+    throw_if_cancelled(*this);
+  }
+};
+}  // namespace detail
+
+/// What sleep_for gives to `co_await`.
+struct [[nodiscard]] Sleep {
+  using caller_awaitable = void;
+  Duration duration;
+  detail::SleepAwaiter operator co_await() const noexcept { return detail::SleepAwaiter(duration.count()); }
+};
+
+/// Suspends the running coroutine for a time. Units: any std::chrono duration; zero or less: to the end of the queue.
+/// Cancel-safety: the timer is removed. Errors: NoRunningCaller; PendingCancelled. Source: anyio.sleep.
+inline Sleep sleep_for(Duration d) noexcept { return {d}; }
+/// Lets everything else that is ready run first. Source: anyio.lowlevel.checkpoint.
+inline Sleep yield_now() noexcept { return {Duration::zero()}; }
+
+/// Calls a function or coroutine function from plain code and returns its value.
+///
+/// In a thread with a Caller the call runs there and the loop keeps turning until the result is there, nested to any
+/// depth (a wait that began later must end first); elsewhere a Caller is made for the thread and driven to the result.
+///
+/// Thread-safety: any thread. Cancel-safety: when the surrounding work is cancelled, so is the call.
+/// Errors: what the call throws; PendingCancelled. Source: pynenc's runner ("call async from sync"), asyncio.run.
+template <class F, class... A>
+auto call_async_from_sync(F&& fn, A&&... args) {
+  if (detail::current_core()) return Caller().call_soon(std::forward<F>(fn), std::forward<A>(args)...).wait();
+  Caller loop(Modifier::manual, {.name = "call_async_from_sync", .backend = Backend::asio});
+  auto pending = loop.call_soon(std::forward<F>(fn), std::forward<A>(args)...);
+  loop.run_until(pending);
+  return pending.wait();
+}
+
+}  // namespace caller

@@ -1,0 +1,87 @@
+// The errors of the runtime: one code each, and a type where users catch by name.
+#pragma once
+
+#include <string>
+#include <system_error>
+
+#include <caller/export.hpp>
+
+namespace caller {
+
+/// Codes of every failure the runtime reports. Zero means success and has no name.
+enum class Errc {
+  no_running_caller = 1,  ///< the calling thread (or the thread asked for) has no Caller
+  caller_exists,          ///< the thread already has a Caller
+  caller_stopped,         ///< the Caller is stopping or stopped
+  not_done,               ///< the Pending has no result yet
+  cancelled,              ///< the Pending was cancelled
+  timed_out,              ///< a wait ran into its time-out
+  mismatch,               ///< an existing Caller differs in name or backend from what was asked for
+  unsupported_backend,    ///< the backend is not built in, or cannot run there
+  deadlock,               ///< something would wait for itself
+  not_regular_function,   ///< a coroutine function where only a plain one is accepted
+  wrong_loop,             ///< a future of another loop
+  already_running,        ///< the loop is running already
+  wrong_thread,           ///< a call that belongs to the Caller's own thread came from another
+  group_failed,           ///< members of a PendingGroup failed
+};
+
+/// The category of Errc. Thread-safety: any thread. Errors: none.
+CALLER_API const std::error_category& error_category() noexcept;
+
+inline std::error_code make_error_code(Errc e) noexcept { return {static_cast<int>(e), error_category()}; }
+
+/// Base of every error of the runtime; `what()` names the operation and what was found.
+class CALLER_API Error : public std::system_error {
+public:
+  Error(Errc code, const std::string& context);
+  ~Error() override;
+};
+
+/// No Caller runs in the thread. Source: async-kernel Caller() without a running loop (RuntimeError).
+class CALLER_API NoRunningCaller : public Error {
+public:
+  explicit NoRunningCaller(const std::string& context);
+  ~NoRunningCaller() override;
+};
+
+/// The Caller is stopping or stopped. Source: async-kernel RuntimeError "is stopped".
+class CALLER_API CallerStopped : public Error {
+public:
+  explicit CallerStopped(const std::string& context);
+  ~CallerStopped() override;
+};
+
+/// The result of a Pending was asked for before it was there. Source: async-kernel PendingNotDone (InvalidStateError).
+class CALLER_API PendingNotDone : public Error {
+public:
+  explicit PendingNotDone(const std::string& context);
+  ~PendingNotDone() override;
+};
+
+/// The Pending (or the running coroutine's own Pending) was cancelled; `what()` holds the accumulated messages.
+/// Source: async-kernel PendingCancelled.
+class CALLER_API PendingCancelled : public Error {
+public:
+  explicit PendingCancelled(const std::string& message);
+  ~PendingCancelled() override;
+};
+
+/// A wait ran into its time-out. Source: async-kernel Pending.wait (TimeoutError).
+class CALLER_API TimedOut : public Error {
+public:
+  explicit TimedOut(const std::string& context);
+  ~TimedOut() override;
+};
+
+/// A coroutine function was given where only a plain function is accepted. Source: PyCoroutines NotRegularFunction.
+class CALLER_API NotRegularFunction : public Error {
+public:
+  explicit NotRegularFunction(const std::string& context);
+  ~NotRegularFunction() override;
+};
+
+}  // namespace caller
+
+template <>
+struct std::is_error_code_enum<caller::Errc> : std::true_type {};

@@ -1,0 +1,240 @@
+#include <caller/caller.hpp>
+
+#include <cstdio>
+#include <ostream>
+#include <pthread.h>
+
+#include "core.hpp"
+
+namespace caller {
+
+using detail::Core;
+
+const char* to_string(Backend b) noexcept {
+  switch (b) {
+    case Backend::asio: return "asio";
+    case Backend::manual: return "manual";
+  }
+  return "unknown";
+}
+
+const char* to_string(CallerState s) noexcept {
+  switch (s) {
+    case CallerState::initial: return "initial";
+    case CallerState::starting: return "starting";
+    case CallerState::running: return "running";
+    case CallerState::stopping: return "stopping";
+    case CallerState::stopped: return "stopped";
+  }
+  return "unknown";
+}
+
+namespace detail {
+
+void retain_core(Core& core, bool owner) noexcept {
+  core.retain();
+  if (owner) core.owners.fetch_add(1, std::memory_order_relaxed);
+}
+
+void release_core(Core& core, bool owner) noexcept {
+  if (owner && core.owners.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    if (core.owns_thread) {
+      core.request_stop(true);
+      core.join();
+    } else if (core.on_thread()) {
+      core.abandon();
+    } else {
+      core.request_stop(true);  // its thread may still pump it
+    }
+  }
+  core.release();
+}
+
+Core& find_core(Modifier which, const CallerOptions& options) {
+  Core* found = nullptr;
+  switch (which) {
+    case Modifier::new_thread: {
+      CallerOptions o = options;
+      auto* core = new Core(o, nullptr, true);
+      core->start_thread();
+      core->owners.store(1, std::memory_order_relaxed);
+      return *core;
+    }
+    case Modifier::manual: {
+      auto* core = new Core(options, nullptr, false);
+      try {
+        core->bind_to_this_thread();
+      } catch (...) {
+        core->release();
+        throw;
+      }
+      registry_add_unbound(*core);
+      core->owners.store(1, std::memory_order_relaxed);
+      return *core;
+    }
+    case Modifier::main_thread:
+      found = registry_find(main_thread_id());
+      if (!found) throw NoRunningCaller("Caller(main_thread): the main thread");
+      break;
+    case Modifier::current_thread:
+      found = this_thread().core;
+      if (!found) throw NoRunningCaller("Caller(): " + describe_this_thread());
+      found->retain();
+      break;
+  }
+  const bool backend_differs = options.backend && *options.backend != *found->options.backend;
+  if ((!options.name.empty() && options.name != found->name) || backend_differs) {
+    const std::string text = "Caller(\"" + options.name + "\"): the thread has the Caller \"" + found->name +
+                             "\" with the backend " + to_string(*found->options.backend);
+    found->release();
+    throw Error(Errc::mismatch, text);
+  }
+  return *found;
+}
+
+bool accepts_calls(Core& core) noexcept { return core.accepts_calls(); }
+
+void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept {
+  s.refs.store(2, std::memory_order_relaxed);  // the work's and the handle's
+  s.context = options && options->context ? options->context->share() : retain(current_context());
+  if (options && !options->metadata.empty()) extras_of(s).metadata = options->metadata;
+  if (s.context && s.context->group && !(options && options->opt_out_of_groups)) group_add(*s.context->group, s);
+}
+
+void enqueue_launch(Core& core, PendingState& s, Duration delay) noexcept {
+  s.core = &core;
+  if (!core.accepts_calls()) return s.act(&s, OpAct::drop);
+  if (delay > Duration::zero()) return arm_delay(core, s, delay);
+  if (!core.submit(&s)) s.act(&s, OpAct::drop);
+}
+
+void launch(Core& core, PendingState& s, const ScheduleOptions* options) noexcept {
+  s.core = &core;  // before a group or a callback may cancel it
+  prepare_launch(s, options);
+  enqueue_launch(core, s, options ? options->delay : Duration::zero());
+}
+
+namespace {
+std::mutex handler_mutex;
+ErrorHandler& process_handler() {
+  static auto* h = new ErrorHandler;
+  return *h;
+}
+}  // namespace
+
+void report_error(Core* core, const char* where, const std::exception_ptr& error) noexcept {
+  if (!core) core = this_thread().core;
+  try {
+    ErrorHandler handler;
+    if (core && core->options.error_handler) {
+      handler = core->options.error_handler;
+    } else {
+      std::lock_guard lock(handler_mutex);
+      handler = process_handler();
+    }
+    if (handler) return handler(where, error);
+    std::string text = "unknown exception";
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+      text = e.what();
+    } catch (...) {  // not a std::exception: nothing more to say
+    }
+    std::fprintf(stderr, "caller: unhandled error in %s: %s\n", where, text.c_str());
+  } catch (...) {  // a handler that throws has no one left to tell
+  }
+}
+
+void Core::report(const std::string& where, const std::exception_ptr& error) noexcept {
+  report_error(this, where.c_str(), error);
+}
+
+}  // namespace detail
+
+void set_error_handler(ErrorHandler handler) {
+  std::lock_guard lock(detail::handler_mutex);
+  detail::process_handler() = std::move(handler);
+}
+
+Caller::Caller(Modifier which, const CallerOptions& options)
+    : core_(&detail::find_core(which, options)), owner_(which == Modifier::new_thread || which == Modifier::manual) {}
+
+Caller::Caller(const Caller& other) noexcept : core_(other.core_), owner_(other.owner_) {
+  if (core_) detail::retain_core(*core_, owner_);
+}
+
+Caller::~Caller() {
+  if (core_) detail::release_core(*core_, owner_);
+}
+
+std::optional<Caller> Caller::find(std::thread::id thread) {
+  if (Core* c = detail::registry_find(thread)) return Caller(Adopt{}, *c, false);
+  return std::nullopt;
+}
+
+Caller Caller::get(const CallerOptions& options) { return Caller(Adopt{}, *core_->child(options), false); }
+
+std::vector<Caller> Caller::children() const {
+  std::vector<Caller> out;
+  std::lock_guard lock(core_->mutex);
+  for (Core* c : core_->children) {
+    if (!c->accepts_calls()) continue;
+    c->retain();
+    out.emplace_back(Adopt{}, *c, false);
+  }
+  return out;
+}
+
+std::optional<Caller> Caller::parent() const {
+  if (!core_->parent) return std::nullopt;
+  core_->parent->retain();
+  return Caller(Adopt{}, *core_->parent, false);
+}
+
+std::string Caller::name() const { return core_->name; }
+std::uint64_t Caller::id() const noexcept { return core_->id; }
+std::thread::id Caller::thread() const noexcept { return core_->thread_id; }
+std::string Caller::thread_name() const {
+  std::lock_guard lock(core_->mutex);
+  return core_->thread_name;
+}
+Backend Caller::backend() const noexcept { return *core_->options.backend; }
+CallerState Caller::state() const noexcept { return core_->state(); }
+bool Caller::is_protected() const noexcept { return core_->is_protected.load(std::memory_order_acquire); }
+void Caller::protect() noexcept { core_->is_protected.store(true, std::memory_order_release); }
+bool Caller::is_current() const noexcept { return core_->on_thread(); }
+Pending<void> Caller::started() const { return core_->started; }
+Pending<void> Caller::stopping() const { return core_->stopping; }
+Pending<void> Caller::stopped() const { return core_->stopped; }
+CallerState Caller::stop(bool force) { return core_->request_stop(force); }
+void Caller::run() { core_->run(); }
+std::size_t Caller::run_once() { return core_->run_once(); }
+std::size_t Caller::poll() { return core_->poll(); }
+void Caller::run_until(const PendingBase& pending) { core_->run_until(*pending.state()); }
+
+void Caller::throw_stopped(const char* operation) const {
+  throw CallerStopped(std::string(operation) + ": the Caller \"" + core_->name + "\"");
+}
+
+void Caller::require_backend(Backend backend) const {
+  if (backend == core_->options.backend || backend == Backend::manual) return;  // every loop turns a plain queue
+  if (!core_->accepts_calls()) return;
+  // A manual Caller takes Asio as a guest, from its own thread, before the call that needs it.
+  if (core_->on_thread())
+    core_->use_asio();
+  else
+    call_direct([core = core_] { core->use_asio(); });
+}
+
+PendingGroup Caller::create_pending_group(const PendingGroupOptions& options) const { return PendingGroup(options); }
+PendingGroup Caller::create_pending_group() const { return PendingGroup(); }
+
+std::ostream& operator<<(std::ostream& out, const Caller& c) {
+  out << "<Caller " << to_string(c.state()) << (c.is_current() ? " current" : "") << (c.is_protected() ? " protected" : "")
+      << " name=\"" << c.name() << "\" backend=" << to_string(c.backend());
+  const std::size_t n = c.children().size();
+  if (n) out << " children=" << n;
+  return out << '>';
+}
+
+}  // namespace caller

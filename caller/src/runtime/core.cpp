@@ -1,0 +1,445 @@
+#include "core.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <chrono>
+#include <pthread.h>
+
+namespace caller::detail {
+namespace {
+
+std::uint64_t next_core_id() noexcept {
+  static std::atomic<std::uint64_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+std::unique_ptr<Driver> make_driver(Backend backend) {
+  if (backend == Backend::asio) return make_asio_driver();
+  return std::make_unique<ManualDriver>();
+}
+
+}  // namespace
+
+Core::Core(const CallerOptions& opts, Core* of, bool threaded)
+    : id(next_core_id()), options(opts), parent(of), owns_thread(threaded), name(opts.name) {
+  if (!options.backend) options.backend = of ? *of->options.backend : Backend::asio;
+  if (!options.error_handler && of) options.error_handler = of->options.error_handler;
+  if (of) of->retain();
+  started.protect();
+  stopping.protect();
+  stopped.protect();
+  is_protected.store(opts.protect, std::memory_order_relaxed);
+  driver_ = make_driver(*options.backend);
+  if (name.empty()) name = "Caller-" + std::to_string(id);
+}
+
+Core::~Core() {
+  if (thread_.joinable()) thread_.detach();
+  if (parent) parent->release();
+}
+
+// ---- queue ----
+
+bool submit(Core& core, Op* op) noexcept { return core.submit(op); }
+
+void Core::push_local(Op* op) noexcept {
+  op->next = nullptr;
+  *tail_ = op;
+  tail_ = &op->next;
+}
+
+bool Core::submit(Op* op) noexcept {
+  if (on_thread()) {
+    if (closed_) return false;
+    push_local(op);
+    return true;
+  }
+  Op* head = inbox_.load(std::memory_order_relaxed);
+  do {
+    if (head == closed()) return false;
+    op->next = head == asleep() ? nullptr : head;
+  } while (!inbox_.compare_exchange_weak(head, op, std::memory_order_acq_rel, std::memory_order_relaxed));
+  if (head == asleep()) {
+    // We took the mark, so the loop waits for this wake-up before it ends: it is alive until the count rises.
+    driver_->wake();
+    kicks_done_.fetch_add(1, std::memory_order_release);
+  }
+  return true;
+}
+
+bool Core::grab() noexcept {
+  Op* list = inbox_.load(std::memory_order_relaxed);
+  if (!list || list == asleep() || list == closed()) return false;
+  list = inbox_.exchange(nullptr, std::memory_order_acquire);
+  Op* first = nullptr;
+  Op* const last = list;
+  while (list) {  // newest first → oldest first
+    Op* next = list->next;
+    list->next = first;
+    first = list;
+    list = next;
+  }
+  *tail_ = first;
+  tail_ = &last->next;
+  return true;
+}
+
+std::size_t Core::drain(std::size_t budget) noexcept {
+  if (!timers.empty()) fire_timers();
+  std::size_t n = 0;
+  while (n < budget) {
+    if (!head_ && !grab()) break;
+    Op* op = head_;
+    head_ = op->next;
+    if (!head_) tail_ = &head_;
+    ++n;
+    op->act(op, OpAct::run);
+    if (break_drain.load(std::memory_order_relaxed)) [[unlikely]] {
+      break_drain.store(false, std::memory_order_relaxed);
+      break;
+    }
+  }
+  return n;
+}
+
+void Core::sleep() noexcept {
+  Op* expected = nullptr;
+  if (!inbox_.compare_exchange_strong(expected, asleep(), std::memory_order_acq_rel)) return;
+  std::optional<std::int64_t> timeout;
+  // Time of a manual clock does not pass while waiting.
+  if (!timers.empty() && !options.clock) timeout = std::max<std::int64_t>(0, timers.next() - now());
+  driver_->wait(timeout);
+  expected = asleep();
+  if (!inbox_.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) ++kicks_owed_;
+}
+
+// ---- time ----
+
+std::int64_t Core::now() const noexcept {
+  if (options.clock) return options.clock->now();
+  return std::chrono::steady_clock::now().time_since_epoch().count();
+}
+std::int64_t core_now(Core& core) noexcept { return core.now(); }
+void add_timer(Core& core, TimerNode& node) noexcept { core.timers.add(node); }
+void remove_timer(Core& core, TimerNode& node) noexcept { core.timers.remove(node); }
+
+void Core::fire_timers() noexcept {
+  const std::int64_t t = now();
+  if (timers.next() > t) return;
+  // Only queue here: the nodes' own work runs in its turn, so that order is kept and the heap is at rest.
+  while (TimerNode* node = timers.pop_due(t)) node->act(node, OpAct::run);
+}
+
+// ---- suspended work ----
+
+void Core::link_task(PendingState& s) noexcept {
+  if (s.flags.fetch_or(PendingState::kLinked, std::memory_order_relaxed) & PendingState::kLinked) return;
+  s.prev_task = nullptr;
+  s.next_task = tasks_;
+  if (tasks_) tasks_->prev_task = &s;
+  tasks_ = &s;
+}
+
+void Core::unlink_task(PendingState& s) noexcept {
+  if (!(s.flags.fetch_and(~PendingState::kLinked, std::memory_order_relaxed) & PendingState::kLinked)) return;
+  if (s.prev_task)
+    s.prev_task->next_task = s.next_task;
+  else
+    tasks_ = s.next_task;
+  if (s.next_task) s.next_task->prev_task = s.prev_task;
+}
+
+// ---- life ----
+
+void Core::bind_to_this_thread() {
+  if (this_thread().core) {
+    throw Error(Errc::caller_exists, "Caller(manual): " + describe_this_thread() + " has the Caller \"" + this_thread().core->name + "\"");
+  }
+  thread_id = std::this_thread::get_id();
+  char buffer[32] = "";
+  pthread_getname_np(pthread_self(), buffer, sizeof buffer);
+  thread_name = thread_id == main_thread_id() ? "MainThread" : buffer;
+  registry_add(*this, thread_id);
+  this_thread().core = this;
+}
+
+void Core::unbind() noexcept {
+  registry_remove(*this);
+  if (this_thread().core == this) this_thread().core = nullptr;
+}
+
+void Core::start_thread() {
+  registry_add_unbound(*this);
+  retain();  // the thread's own
+  std::lock_guard lock(mutex);
+  thread_ = std::thread([this] { thread_main(); });
+  thread_id = thread_.get_id();
+  thread_name = name;
+  registry_add(*this, thread_id);  // before anyone can ask that thread
+}
+
+void Core::thread_main() {
+  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+  this_thread().core = this;
+  run();
+  this_thread().core = nullptr;
+  release();
+}
+
+void Core::enter_running() {
+  CallerState s = CallerState::initial;
+  if (state_.compare_exchange_strong(s, CallerState::starting)) {
+    s = CallerState::starting;
+    state_.compare_exchange_strong(s, CallerState::running);
+    started.set_result();
+  }
+}
+
+struct Core::StopOp : Op {
+  Core* core;
+  explicit StopOp(Core* c) : core(c) {
+    act = [](Op* op, OpAct why) {
+      auto* self = static_cast<StopOp*>(op);
+      if (why == OpAct::run) self->core->begin_stop();
+      delete self;
+    };
+  }
+};
+
+CallerState Core::request_stop(bool force) noexcept {
+  CallerState s = state();
+  if (is_protected.load(std::memory_order_acquire) && !force) return s;
+  while (s < CallerState::stopping && !state_.compare_exchange_weak(s, CallerState::stopping)) {
+  }
+  if (s < CallerState::stopping) {
+    stopping.set_result();
+    auto* op = new StopOp(this);
+    if (!submit(op)) delete op;
+  }
+  // A manual Caller nobody pumps would never get there: do it here and now.
+  if (!owns_thread && on_thread() && depth_ == 0 && state() == CallerState::stopping) {
+    loop_until([this] { return stop_ready(); });
+    finalize();
+  }
+  return state();
+}
+
+void Core::begin_stop() noexcept {
+  stop_begun_ = true;
+  std::vector<Core*> copy;
+  {
+    std::lock_guard lock(mutex);
+    copy = children;
+    for (Core* c : copy) c->retain();
+  }
+  for (Core* c : copy) {
+    c->request_stop(true);
+    c->release();
+  }
+  close_all_lanes(*this);
+  cancel_delays(*this);
+  // Cancelling runs callbacks and may end tasks: start over after each that is new to us.
+  std::vector<PendingBase> running;
+  for (PendingState* s = tasks_; s; s = s->next_task) running.push_back(PendingBase::share(s));
+  for (auto it = running.rbegin(); it != running.rend(); ++it) it->cancel("the caller \"" + name + "\" was stopped");
+}
+
+bool Core::stop_ready() const noexcept {
+  if (!stop_begun_ || tasks_ || head_) return false;
+  auto& self = const_cast<Core&>(*this);
+  std::lock_guard lock(self.mutex);
+  return children.empty();
+}
+
+struct Core::ChildGone : Op {
+  Core *of, *child;
+  ChildGone(Core* p, Core* c) : of(p), child(c) {
+    act = [](Op* op, OpAct) {
+      auto* self = static_cast<ChildGone*>(op);
+      {
+        std::lock_guard lock(self->of->mutex);
+        std::erase(self->of->children, self->child);
+      }
+      if (self->child->thread_.joinable()) self->child->thread_.join();
+      self->child->release();
+      delete self;
+    };
+  }
+};
+
+void Core::close_and_drop() noexcept {
+  closed_ = true;
+  Op* list = inbox_.exchange(closed(), std::memory_order_acq_rel);
+  if (list && list != asleep() && list != closed()) {
+    Op* first = nullptr;
+    while (list) {
+      Op* next = list->next;
+      list->next = first;
+      first = list;
+      list = next;
+    }
+    *tail_ = first;
+  }
+  while (Op* op = head_) {
+    head_ = op->next;
+    op->act(op, OpAct::drop);
+  }
+  tail_ = &head_;
+  while (!timers.empty()) drop_timer(*timers.pop());
+}
+
+void Core::finalize() noexcept {
+  if (state() == CallerState::stopped) return;
+  close_and_drop();
+  worker_gone(*this);
+  unbind();
+  while (kicks_done_.load(std::memory_order_acquire) != kicks_owed_) std::this_thread::yield();
+  state_.store(CallerState::stopped, std::memory_order_release);
+  started.set_result();
+  stopped.set_result();
+  if (parent) {
+    auto* gone = new ChildGone(parent, this);
+    // A parent that ended without its loop (abandoned) waits for us by `stopped`, and cleans up itself.
+    if (!parent->submit(gone)) delete gone;
+  }
+}
+
+void Core::abandon() noexcept {
+  if (state() == CallerState::stopped) return;
+  for (CallerState s = state(); s < CallerState::stopping && !state_.compare_exchange_weak(s, CallerState::stopping);) {
+  }
+  stopping.set_result();
+  close_and_drop();
+  while (tasks_) {
+    PendingState& s = *tasks_;
+    unlink_task(s);
+    s.suspended = nullptr;
+    const auto frame = std::exchange(s.frame, {});
+    frame.destroy();
+    end_work_cancelled(s, "the caller was abandoned");
+    s.finish(&s);
+  }
+  close_all_lanes(*this);
+  std::vector<Core*> gone;
+  {
+    std::lock_guard lock(mutex);
+    gone.swap(children);
+  }
+  for (Core* c : gone) c->request_stop(true);
+  for (Core* c : gone) {
+    if (c->thread_.joinable()) c->thread_.join();
+    c->release();
+  }
+  finalize();
+}
+
+void Core::join() {
+  if (on_thread()) {  // its own last handle: the thread goes on to its end by itself
+    thread_.detach();
+    return;
+  }
+  try {
+    block_on(*stopped.state(), std::nullopt, true, true);
+  } catch (...) {  // shielded: cannot happen
+  }
+  std::thread t;
+  {
+    std::lock_guard lock(mutex);
+    t.swap(thread_);
+  }
+  if (t.joinable()) t.join();
+}
+
+// ---- turning ----
+
+void Core::check_pump(const char* operation) {
+  if (!on_thread()) throw Error(Errc::wrong_thread, std::string(operation) + ": the Caller \"" + name + "\" belongs to another thread");
+  if (state() == CallerState::stopped) throw CallerStopped(std::string(operation) + ": the Caller \"" + name + "\"");
+}
+
+void Core::finish_if_stopped() {
+  if (depth_ == 0 && state() == CallerState::stopping && stop_ready()) finalize();
+}
+
+void Core::run() {
+  check_pump("run");
+  if (depth_ > 0) throw Error(Errc::already_running, "run: the Caller \"" + name + "\"");
+  enter_running();
+  loop_until([this] { return stop_ready(); });
+  finalize();
+}
+
+std::size_t Core::poll() {
+  check_pump("poll");
+  enter_running();
+  bool first = true;
+  driver_->poll();
+  const std::size_t n = loop_until([&] { return !std::exchange(first, false); });
+  finish_if_stopped();
+  return n;
+}
+
+std::size_t Core::run_once() {
+  check_pump("run_once");
+  enter_running();
+  std::size_t n = 0;
+  loop_until([&] {
+    if (n == 0) n = drain(1024);
+    return n > 0 || stop_ready();
+  });
+  finish_if_stopped();
+  return n;
+}
+
+void Core::run_until(PendingState& s) {
+  check_pump("run_until");
+  enter_running();
+  s.ref();
+  const PendingBase keep(PendingBase::Adopt{}, &s);
+  block_on(s, std::nullopt, true, true);
+  finish_if_stopped();
+}
+
+void Core::use_asio() {
+  // Only while awake: a wake-up of an earlier sleep may still be on its way to the old driver, which stays.
+  if (*options.backend == Backend::asio || replaced_driver_) return;
+  replaced_driver_ = std::exchange(driver_, make_asio_driver());
+}
+
+// ---- family ----
+
+Core* Core::adopt_child(Core* core) {
+  core->retain();  // the list's; the first one is the caller's
+  {
+    std::lock_guard lock(mutex);
+    children.push_back(core);
+  }
+  core->start_thread();
+  // A stop that began before the child was in the list did not see it.
+  if (!accepts_calls()) core->request_stop(true);
+  return core;
+}
+
+Core* Core::new_child(CallerOptions opts) {
+  if (opts.name.empty()) opts.name = name + "-child-" + std::to_string(++child_names_);
+  return adopt_child(new Core(opts, this, true));
+}
+
+Core* Core::child(const CallerOptions& opts) {
+  if (!accepts_calls()) throw CallerStopped("get: the Caller \"" + name + "\"");
+  {
+    std::lock_guard lock(mutex);
+    for (Core* c : children) {
+      if (opts.name.empty() || c->worker_pool || c->name != opts.name || !c->accepts_calls()) continue;
+      if (opts.backend && *opts.backend != *c->options.backend) {
+        throw Error(Errc::mismatch, "get: the child \"" + opts.name + "\" has the backend " + to_string(*c->options.backend) +
+                                        ", not " + to_string(*opts.backend));
+      }
+      c->retain();
+      return c;
+    }
+  }
+  return new_child(opts);
+}
+
+}  // namespace caller::detail

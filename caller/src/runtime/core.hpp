@@ -1,0 +1,260 @@
+// The executor behind a Caller: queue, timers, life. See docs/ARCHITECTURE.md, "The loop".
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include <caller/caller.hpp>
+#include <caller/group.hpp>
+
+#include "driver.hpp"
+#include "timer_heap.hpp"
+
+namespace caller::detail {
+
+/// Keys below are the runtime's own.
+inline constexpr std::uint64_t kGroupKey = 1, kFirstUserKey = 16;
+
+/// What the running code of a thread is.
+struct ThreadState {
+  Core* core = nullptr;
+  PendingState* task = nullptr;
+  ContextNode* context = nullptr;  // owned
+};
+ThreadState& this_thread() noexcept;
+
+/// Rarely used parts of a Pending, made on first use.
+struct Extras {
+  std::string message;  // of cancel(), accumulated
+  std::map<std::string, std::any> metadata;
+  std::optional<std::stop_source> stop;
+  struct DelayNode* delay = nullptr;  // loop's thread only
+};
+Extras& extras_of(PendingState& s);  // locks
+std::uintptr_t lock_word(PendingState& s) noexcept;          // the list; kDone in it when done (then not locked)
+void unlock_word(PendingState& s, std::uintptr_t list) noexcept;
+
+struct Pool;
+struct Lane;
+struct LaneKeyHash {
+  std::size_t operator()(const LaneKey& k) const noexcept {
+    return k.type->hash_code() ^ (std::hash<std::string>{}(k.bytes) * 0x9E3779B97F4A7C15u);
+  }
+};
+
+class Core {
+public:
+  Core(const CallerOptions& options, Core* parent, bool owns_thread);
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  // -- memory: handles, the thread itself, the parent's list and the registry's look-ups hold references --
+  void retain() noexcept { refs_.fetch_add(1, std::memory_order_relaxed); }
+  void release() noexcept {
+    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+  // -- queue --
+  bool submit(Op* op) noexcept;  // any thread
+  void push_local(Op* op) noexcept;
+  bool on_thread() const noexcept { return this_thread().core == this; }
+
+  // -- life --
+  CallerState state() const noexcept { return state_.load(std::memory_order_acquire); }
+  bool accepts_calls() const noexcept { return state_.load(std::memory_order_acquire) < CallerState::stopping; }
+  CallerState request_stop(bool force) noexcept;  // any thread
+  void bind_to_this_thread();                     // registers; Error(caller_exists)
+  void start_thread();
+  void join();            // of a new thread, by its owner; turns the calling thread's loop meanwhile
+  void abandon() noexcept;  // own thread, outside the loop: end without running anything but destructors
+
+  // -- turning, own thread only --
+  template <class Pred>
+  std::size_t loop_until(Pred&& pred);
+  std::size_t drain(std::size_t budget) noexcept;
+  void run();
+  std::size_t run_once();
+  std::size_t poll();
+  void run_until(PendingState& s);
+  void use_asio();  // a manual Core gets Asio as its guest
+
+  // -- suspended work, own thread only --
+  void link_task(PendingState& s) noexcept;
+  void unlink_task(PendingState& s) noexcept;
+
+  // -- time --
+  std::int64_t now() const noexcept;
+  TimerHeap timers;
+
+  // -- fixed after construction --
+  const std::uint64_t id;
+  CallerOptions options;
+  Core* const parent;  // retained
+  const bool owns_thread;
+  Pending<void> started, stopping, stopped;
+
+  // -- guarded by mutex --
+  std::mutex mutex;
+  std::string name;
+  std::string thread_name;
+  std::thread::id thread_id;
+  std::vector<Core*> children;  // retained, oldest first
+  std::unordered_map<LaneKey, std::shared_ptr<Lane>, LaneKeyHash> lanes;
+  std::shared_ptr<Pool> pool;         // of the workers this Core has
+  std::shared_ptr<Pool> worker_pool;  // the pool this Core is a worker of
+  struct IdleTimer : TimerNode {
+    Core* core = nullptr;
+  } idle_timer;  // own thread only
+
+  std::atomic<std::uint32_t> owners{0};
+  std::atomic<bool> is_protected{false};
+  std::atomic<bool> break_drain{false};  // a nested wait got what it waited for (own thread)
+
+  void report(const std::string& where, const std::exception_ptr& error) noexcept;
+  Core* child(const CallerOptions& options);  // Caller::get; retained for the caller
+  Core* new_child(CallerOptions options);     // with `mutex` not held; retained for the caller
+  Core* new_worker(CallerOptions options);    // the same, for the pool
+  bool stop_ready() const noexcept;
+  bool outermost() const noexcept { return depth_ == 0; }
+  void finish_if_stopped();
+
+private:
+  ~Core();
+  struct StopOp;
+  struct ChildGone;
+  static Op* asleep() noexcept { return reinterpret_cast<Op*>(std::uintptr_t{1}); }
+  static Op* closed() noexcept { return reinterpret_cast<Op*>(std::uintptr_t{2}); }
+  bool grab() noexcept;
+  void sleep() noexcept;
+  void fire_timers() noexcept;
+  void thread_main();
+  void begin_stop() noexcept;
+  void enter_running();
+  void close_and_drop() noexcept;
+  void finalize() noexcept;
+  void unbind() noexcept;
+  void check_pump(const char* operation);
+  Core* adopt_child(Core* core);
+
+  // own thread
+  Op* head_ = nullptr;
+  Op** tail_ = &head_;
+  bool closed_ = false;
+  bool stop_begun_ = false;
+  int depth_ = 0;
+  PendingState* tasks_ = nullptr;
+  std::uint64_t kicks_owed_ = 0;  // sleeps that ended because a producer took our mark
+  std::unique_ptr<Driver> driver_;
+  std::unique_ptr<Driver> replaced_driver_;
+
+  std::atomic<CallerState> state_{CallerState::initial};
+  std::atomic<std::uint32_t> refs_{1};
+  std::thread thread_;
+  std::atomic<std::uint32_t> child_names_{0}, worker_names_{0};
+
+  alignas(64) std::atomic<Op*> inbox_{nullptr};
+  std::atomic<std::uint64_t> kicks_done_{0};  // wake-ups whose producer is through with us
+};
+
+// ---- registry.cpp ----
+void registry_add(Core& core, std::thread::id thread);
+void registry_add_unbound(Core& core);
+void registry_remove(Core& core) noexcept;
+Core* registry_find(std::thread::id thread);  // retained, or null
+std::thread::id main_thread_id() noexcept;
+std::string describe_this_thread();
+
+// ---- pending.cpp, suspend.cpp ----
+void deliver_cancel(PendingState& s) noexcept;  // loop's thread
+void arm_delay(Core& core, PendingState& s, Duration delay) noexcept;
+void cancel_delays(Core& core) noexcept;
+void drop_timer(TimerNode& node) noexcept;
+void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept;
+void enqueue_launch(Core& core, PendingState& s, Duration delay) noexcept;
+
+// ---- group.cpp, lane.cpp, workers.cpp ----
+void group_add(GroupState& group, PendingState& s) noexcept;
+void close_all_lanes(Core& core) noexcept;
+void worker_gone(Core& worker) noexcept;
+
+template <class Pred>
+std::size_t Core::loop_until(Pred&& pred) {
+  ThreadState& ts = this_thread();
+  PendingState* const task = std::exchange(ts.task, nullptr);
+  ContextNode* const context = std::exchange(ts.context, nullptr);
+  constexpr std::size_t kBudget = 1024;
+  std::size_t total = 0;
+  ++depth_;
+  while (!pred()) {
+    const std::size_t n = drain(kBudget);
+    total += n;
+    if (n == kBudget) driver_->poll();
+    if (n == 0 && !pred()) sleep();
+  }
+  --depth_;
+  ts.task = task;
+  ContextNode* const left = std::exchange(ts.context, context);
+  detail::release(left);
+  return total;
+}
+
+template <class Ready>
+struct GuardedAwaiter : Suspension {
+  std::mutex& mutex;
+  Suspension*& slot;
+  Ready ready;
+
+  GuardedAwaiter(std::mutex& m, Suspension*& s, Ready r) : mutex(m), slot(s), ready(std::move(r)) {}
+  GuardedAwaiter(const GuardedAwaiter&) = delete;
+  GuardedAwaiter& operator=(const GuardedAwaiter&) = delete;
+  ~GuardedAwaiter() {
+    if (!handle) return;
+    std::lock_guard lock(mutex);
+    if (slot == this) slot = nullptr;
+  }
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> h) {
+    std::lock_guard lock(mutex);
+    if (ready() && !cancellation_due()) return false;
+    if (!begin_suspend(*this, h)) return false;
+    detach = [](Suspension* s) noexcept {
+      auto& self = *static_cast<GuardedAwaiter*>(s);
+      std::lock_guard guard(self.mutex);
+      if (self.slot != &self) return false;
+      self.slot = nullptr;
+      return true;
+    };
+    slot = this;
+    return true;
+  }
+  void await_resume() {
+    handle = {};
+    throw_if_cancelled(*this);
+  }
+};
+
+/// For internal queues: waits until `ready()` holds, both under `mutex`; at most one waiter a slot.
+template <class Ready>
+struct [[nodiscard]] GuardedWait {
+  using caller_awaitable = void;
+  std::mutex& mutex;
+  Suspension*& slot;
+  Ready ready;
+  GuardedWait(std::mutex& m, Suspension*& s, Ready r) : mutex(m), slot(s), ready(std::move(r)) {}
+  GuardedAwaiter<Ready> operator co_await() const { return GuardedAwaiter<Ready>(mutex, slot, ready); }
+};
+/// With the mutex held.
+inline void wake(Suspension*& slot) noexcept {
+  if (slot) resume_later(*std::exchange(slot, nullptr));
+}
+
+}  // namespace caller::detail

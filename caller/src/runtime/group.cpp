@@ -1,0 +1,206 @@
+// PendingGroup: membership, failure, time-out, join.
+#include <caller/group.hpp>
+
+#include <algorithm>
+
+#include "core.hpp"
+
+namespace caller {
+namespace detail {
+
+struct GroupState : std::enable_shared_from_this<GroupState> {
+  std::mutex mutex;
+  const PendingGroupOptions options;
+  std::shared_ptr<GroupState> outer;  // members join it as well
+  std::map<PendingBase, CallbackId> members;
+  std::vector<std::exception_ptr> errors;
+  PendingBase body;
+  bool cancelled = false;         // the members are being cancelled
+  bool member_cancelled = false;  // by somebody else than us
+  bool ended = false;
+  Suspension* joiner = nullptr;
+
+  explicit GroupState(const PendingGroupOptions& o) : options(o) {}
+
+  bool idle() const { return members.empty() && (!body || body.done()); }
+};
+
+namespace {
+
+std::shared_ptr<GroupState> current_group() {
+  ContextNode* context = current_context();
+  return context && context->group ? context->group->shared_from_this() : nullptr;
+}
+
+void cancel_members(GroupState& g, const std::string& message, bool body_too) {
+  std::vector<PendingBase> victims;
+  {
+    std::lock_guard lock(g.mutex);
+    g.cancelled = true;
+    for (auto& [p, id] : g.members) victims.push_back(p);
+    if (body_too && g.body) victims.push_back(g.body);
+  }
+  for (auto& p : victims) p.cancel(message);
+}
+
+void member_done(GroupState& g, const PendingBase& p) {
+  bool cancel_others = false;
+  {
+    std::lock_guard lock(g.mutex);
+    g.members.erase(p);
+    if (p.cancelled()) {
+      if (!g.cancelled) {
+        g.member_cancelled = true;
+        cancel_others = g.options.mode == 1 || g.options.mode == 2;
+      }
+    } else if (auto error = p.exception()) {
+      g.errors.push_back(error);
+      cancel_others = !g.cancelled;
+    }
+    if (g.idle()) wake(g.joiner);
+  }
+  if (cancel_others) cancel_members(g, "another member of the group failed or was cancelled", true);
+}
+
+bool add_member(GroupState& g, const PendingBase& p) {
+  {
+    std::lock_guard lock(g.mutex);
+    if (g.ended) return false;
+    if (p == g.body || !g.members.try_emplace(p, 0).second) return true;
+  }
+  const CallbackId id = p.add_done_callback([self = g.shared_from_this()](const PendingBase& done) { member_done(*self, done); });
+  bool cancel_now = false;
+  {
+    std::lock_guard lock(g.mutex);
+    if (auto it = g.members.find(p); it != g.members.end()) it->second = id;
+    cancel_now = g.cancelled;
+  }
+  if (cancel_now) p.cancel("the group was cancelled");
+  return true;
+}
+
+}  // namespace
+
+void group_add(GroupState& group, PendingState& s) noexcept {
+  const PendingBase p = PendingBase::share(&s);
+  for (GroupState* g = &group; g; g = g->outer.get()) {
+    try {
+      add_member(*g, p);
+    } catch (...) {  // no memory to remember the member: it must not outlive the group unseen
+      cancel(s, "the group could not take it");
+    }
+  }
+}
+
+void group_set_body(GroupState& group, PendingBase body) {
+  {
+    std::lock_guard lock(group.mutex);
+    group.body = body;
+  }
+  body.add_done_callback([self = group.shared_from_this()](const PendingBase& p) {
+    bool failed = p.cancelled();
+    if (!failed) failed = p.state()->error != nullptr;  // not looked at: with_pending_group hands it on
+    if (failed) cancel_members(*self, "the body of the group failed or was cancelled", false);
+    std::lock_guard lock(self->mutex);
+    if (self->idle()) wake(self->joiner);
+  });
+}
+
+Context group_context(const std::shared_ptr<GroupState>& group) {
+  ContextNode* node = make_context_node(kGroupKey, group, current_context());
+  node->group = group.get();
+  return Context(node);
+}
+
+Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
+  PendingBase timer;
+  if (group->options.timeout) {
+    ScheduleOptions options;
+    options.delay = *group->options.timeout;
+    options.context = Context();
+    options.opt_out_of_groups = true;
+    timer = Caller::current().schedule_call(options, [weak = std::weak_ptr<GroupState>(group)] {
+      if (auto g = weak.lock()) cancel_members(*g, "the time of the group was over", true);
+    });
+  }
+  std::exception_ptr from_outside;
+  for (;;) {
+    {
+      std::lock_guard lock(group->mutex);
+      if (group->idle()) {
+        group->ended = true;
+        break;
+      }
+    }
+    try {
+      co_await GuardedWait(group->mutex, group->joiner, [&group] { return group->idle(); });
+    } catch (const PendingCancelled&) {
+      from_outside = std::current_exception();
+    }
+    if (from_outside && !group->options.shield) cancel_members(*group, "the group was cancelled from outside", true);
+  }
+  if (timer) timer.cancel();
+  if (from_outside) std::rethrow_exception(from_outside);
+  if (body && !body.cancelled() && body.state()->error) co_return;  // the body's own error leaves unchanged
+  std::lock_guard lock(group->mutex);
+  if (!group->errors.empty()) throw PendingGroupError(group->errors);
+  const bool loud = group->options.mode == 1 || group->options.mode == 3;
+  if (loud && (group->member_cancelled || group->cancelled)) throw PendingCancelled("the group was cancelled");
+  if (body && body.cancelled() && !group->cancelled) throw PendingCancelled("the body of the group was cancelled");
+}
+
+}  // namespace detail
+
+namespace {
+std::string describe(const std::vector<std::exception_ptr>& errors) {
+  std::string text = std::to_string(errors.size()) + (errors.size() == 1 ? " member" : " members") + " of the group failed: ";
+  for (std::size_t i = 0; i < errors.size(); ++i) {
+    if (i) text += "; ";
+    try {
+      std::rethrow_exception(errors[i]);
+    } catch (const std::exception& e) {
+      text += e.what();
+    } catch (...) {
+      text += "unknown exception";
+    }
+  }
+  return text;
+}
+}  // namespace
+
+PendingGroupError::PendingGroupError(std::vector<std::exception_ptr> errors)
+    : Error(Errc::group_failed, describe(errors)), errors_(std::move(errors)) {}
+PendingGroupError::~PendingGroupError() = default;
+
+PendingGroup::PendingGroup(const PendingGroupOptions& options) : state_(std::make_shared<detail::GroupState>(options)) {
+  state_->outer = detail::current_group();
+}
+
+PendingGroup::~PendingGroup() {
+  if (!state_) return;
+  {
+    std::lock_guard lock(state_->mutex);
+    if (state_->ended) return;
+    state_->ended = true;
+  }
+  detail::cancel_members(*state_, "the group was left", true);
+}
+
+PendingGroup::Scope::Scope(PendingGroup& group) : saved_(detail::retain(detail::current_context())) {
+  detail::replace_current_context(detail::group_context(group.state_).share());
+}
+PendingGroup::Scope::~Scope() { detail::replace_current_context(saved_); }
+
+bool PendingGroup::add(const PendingBase& member) { return detail::add_member(*state_, member); }
+void PendingGroup::cancel(std::string message) { detail::cancel_members(*state_, message, true); }
+bool PendingGroup::cancelled() const noexcept {
+  std::lock_guard lock(state_->mutex);
+  return state_->cancelled;
+}
+std::size_t PendingGroup::size() const noexcept {
+  std::lock_guard lock(state_->mutex);
+  return state_->members.size();
+}
+Coro<void> PendingGroup::join() { return detail::group_run(state_, {}); }
+
+}  // namespace caller

@@ -1,0 +1,472 @@
+// Suspending, resuming, timers, and blocking waits.
+#include <cassert>
+#include <condition_variable>
+#include <limits>
+
+#include "core.hpp"
+
+namespace caller::detail {
+
+PendingState* current_task() noexcept { return this_thread().task; }
+Core* current_core() noexcept { return this_thread().core; }
+
+Core& require_core(const char* operation) {
+  if (Core* c = this_thread().core) return *c;
+  throw NoRunningCaller(std::string(operation) + " in " + describe_this_thread());
+}
+
+bool cancellation_due() noexcept {
+  PendingState* t = this_thread().task;
+  return t && (t->flags.load(std::memory_order_relaxed) & PendingState::kUndelivered);
+}
+
+// ---- the running work ----
+
+TaskScope::TaskScope(PendingState& s) noexcept : task_(s) {
+  ThreadState& ts = this_thread();
+  saved_task_ = std::exchange(ts.task, &s);
+  saved_context_ = std::exchange(ts.context, std::exchange(s.context, nullptr));
+}
+
+TaskScope::~TaskScope() {
+  ThreadState& ts = this_thread();
+  ts.task = saved_task_;
+  ContextNode* const left = std::exchange(ts.context, saved_context_);
+  if (task_.frame && !(task_.flags.load(std::memory_order_relaxed) & PendingState::kFinished)) {
+    task_.context = left;
+    task_.core->link_task(task_);
+    // Cancelled while it ran: this suspension is the first chance to tell it.
+    if (task_.flags.load(std::memory_order_relaxed) & PendingState::kUndelivered) deliver_cancel(task_);
+    return;
+  }
+  release(left);
+  if (task_.frame) {
+    task_.core->unlink_task(task_);
+    task_.finish(&task_);
+  }
+}
+
+namespace {
+
+void resume_now(Suspension& s) noexcept {
+  const std::coroutine_handle<> h = s.handle;
+  if (PendingState* task = s.task) {
+    task->suspended = nullptr;
+    TaskScope scope(*task);
+    h.resume();
+  } else {
+    h.resume();
+  }
+}
+
+void resume_op(Op* op, OpAct why) {
+  if (why == OpAct::run) resume_now(*static_cast<Suspension*>(op));
+}
+
+void resume_timed_op(Op* op, OpAct why) {
+  auto& w = *static_cast<TimedWait*>(static_cast<Suspension*>(op));
+  if (why != OpAct::run) return;
+  remove_timer(*w.home, w.timer);
+  resume_now(w);
+}
+
+}  // namespace
+
+bool begin_suspend(Suspension& s, std::coroutine_handle<> h) {
+  ThreadState& ts = this_thread();
+  if (!ts.core) require_core("co_await");
+  if (ts.task && (ts.task->flags.load(std::memory_order_relaxed) & PendingState::kUndelivered)) {
+    ts.task->flags.fetch_and(~PendingState::kUndelivered, std::memory_order_relaxed);
+    s.cancelled = true;
+    s.handle = {};
+    return false;
+  }
+  s.home = ts.core;
+  s.task = ts.task;
+  s.handle = h;
+  s.act = &resume_op;
+  if (ts.task) ts.task->suspended = &s;
+  return true;
+}
+
+void abort_suspend(Suspension& s) noexcept {
+  if (s.task) s.task->suspended = nullptr;
+  s.handle = {};
+}
+
+void resume_later(Suspension& s) noexcept { s.home->submit(&s); }
+
+void throw_if_cancelled(Suspension& s) {
+  if (!s.cancelled) return;
+  s.cancelled = false;
+  PendingState* t = this_thread().task;
+  throw PendingCancelled(t ? cancel_message(*t) : "the wait was cancelled");
+}
+
+void deliver_cancel(PendingState& s) noexcept {
+  if (s.done()) {
+    // Cancelled before it began: what is left is a timer that must not keep it.
+    if (s.extras && s.extras->delay) drop_timer(*reinterpret_cast<TimerNode*>(s.extras->delay));
+    return;
+  }
+  Suspension* const w = s.suspended;
+  if (!w || !w->detach) return;  // it runs, or is about to: the next await tells it
+  if (!w->detach(w)) return;
+  s.flags.fetch_and(~PendingState::kUndelivered, std::memory_order_relaxed);
+  s.suspended = nullptr;
+  w->cancelled = true;
+  w->home->submit(w);
+}
+
+// ---- one Pending ----
+
+namespace {
+
+const char kCancelledWaiter[] = "its waiter was cancelled";
+
+bool detach_pending(Suspension* s) noexcept {
+  auto& w = *static_cast<PendingWait*>(s);
+  PendingState& awaited = *w.state;
+  if (!remove_waiter(awaited, w)) return false;
+  if (!w.keep) {
+    try {
+      cancel(awaited, kCancelledWaiter);
+    } catch (...) {  // no memory for the message
+    }
+  }
+  return true;
+}
+
+void fire_pending(Waiter* x) noexcept {
+  auto& w = *static_cast<PendingWait*>(x);
+  w.home->submit(static_cast<Suspension*>(&w));
+}
+
+void check_self(const PendingState& s) {
+  if (&s == this_thread().task) throw Error(Errc::deadlock, "co_await: work cannot wait for its own Pending");
+}
+
+}  // namespace
+
+bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
+  check_self(*w.state);
+  if (!begin_suspend(w, h)) return false;
+  w.fire = &fire_pending;
+  w.detach = &detach_pending;
+  if (add_waiter(*w.state, w)) return true;
+  abort_suspend(w);
+  return false;
+}
+
+void forget_wait(PendingWait& w) noexcept {
+  // On return nobody uses `w`: either it was taken out, or its firing is over and its loop has dropped it.
+  remove_waiter(*w.state, w);
+}
+
+// ---- with a time ----
+
+namespace {
+
+bool detach_timed(Suspension* s) noexcept {
+  auto& w = *static_cast<TimedWait*>(static_cast<PendingWait*>(s));
+  if (w.timed_out) return false;
+  if (w.state && !detach_pending(s)) return false;
+  remove_timer(*w.home, w.timer);
+  return true;
+}
+
+void timer_due(Op* op, OpAct why) {
+  if (why != OpAct::run) return;
+  auto& w = *static_cast<TimedWait::Timer*>(static_cast<TimerNode*>(op))->owner;
+  if (w.state && !remove_waiter(*w.state, w)) return;  // done at this moment: it is being resumed
+  w.timed_out = true;
+  w.home->push_local(&w);
+}
+
+}  // namespace
+
+bool suspend_timed(TimedWait& w, std::coroutine_handle<> h, std::int64_t timeout_ns) {
+  if (w.state) check_self(*w.state);
+  if (!begin_suspend(w, h)) return false;
+  w.act = &resume_timed_op;
+  w.detach = &detach_timed;
+  w.timer.owner = &w;
+  w.timer.act = &timer_due;
+  if (w.state) {
+    w.fire = &fire_pending;
+    if (!add_waiter(*w.state, w)) {
+      abort_suspend(w);
+      return false;
+    }
+  }
+  if (timeout_ns == std::numeric_limits<std::int64_t>::max()) return true;
+  if (timeout_ns <= 0 && !w.state) {
+    w.timed_out = true;
+    w.home->push_local(&w);
+    return true;
+  }
+  const std::int64_t now = w.home->now();
+  const std::int64_t left = std::numeric_limits<std::int64_t>::max() - now;
+  w.timer.when = now + (timeout_ns < 0 ? 0 : timeout_ns > left ? left : timeout_ns);
+  w.home->timers.add(w.timer);
+  return true;
+}
+
+void forget_timed(TimedWait& w) noexcept {
+  remove_timer(*w.home, w.timer);
+  if (w.state) remove_waiter(*w.state, w);
+}
+
+// ---- call_later ----
+
+/// Stands in the timer heap for a call that is to be made later; holds the work's reference.
+struct DelayNode : TimerNode {
+  Core* core = nullptr;
+  PendingState* state = nullptr;
+  bool armed = false;
+
+  static void free(DelayNode* n) noexcept {
+    if (n->state->extras) n->state->extras->delay = nullptr;
+    n->~DelayNode();
+    deallocate(n, sizeof(DelayNode));
+  }
+  void arm() noexcept {
+    armed = true;
+    extras_of(*state).delay = this;
+    const auto f = state->flags.fetch_or(PendingState::kTimer, std::memory_order_acq_rel);
+    if (f & PendingState::kCancelled) return pass(OpAct::drop);
+    if (!core->accepts_calls()) return pass(OpAct::drop);
+    core->timers.add(*this);
+  }
+  void pass(OpAct why) noexcept {
+    PendingState* s = state;
+    s->flags.fetch_and(~PendingState::kTimer, std::memory_order_acq_rel);
+    Core* c = core;
+    free(this);
+    if (why == OpAct::run)
+      c->push_local(s);
+    else
+      s->act(s, OpAct::drop);
+  }
+  static void on_act(Op* op, OpAct why) {
+    auto* n = static_cast<DelayNode*>(op);
+    if (why == OpAct::drop) return n->pass(OpAct::drop);
+    if (n->armed) return n->pass(OpAct::run);
+    n->arm();
+  }
+};
+
+void arm_delay(Core& core, PendingState& s, Duration delay) noexcept {
+  auto* n = ::new (allocate(sizeof(DelayNode))) DelayNode;
+  n->core = &core;
+  n->state = &s;
+  n->act = &DelayNode::on_act;
+  const std::int64_t now = core.now();
+  const std::int64_t left = std::numeric_limits<std::int64_t>::max() - now;
+  n->when = now + std::min<std::int64_t>(delay.count(), left);
+  if (core.on_thread())
+    n->arm();
+  else if (!core.submit(n))
+    n->pass(OpAct::drop);
+}
+
+void drop_timer(TimerNode& node) noexcept {
+  if (node.act == &DelayNode::on_act) {
+    auto& n = static_cast<DelayNode&>(node);
+    n.core->timers.remove(n);
+    n.pass(OpAct::drop);
+  }
+}
+
+void cancel_delays(Core& core) noexcept {
+  std::vector<TimerNode*> list;
+  core.timers.for_each([&](TimerNode& n) {
+    if (n.act == &DelayNode::on_act) list.push_back(&n);
+  });
+  for (TimerNode* n : list) drop_timer(*n);
+}
+
+// ---- blocking ----
+
+namespace {
+
+/// A thread with no loop.
+struct ThreadWaiter : Waiter {
+  std::mutex mutex;
+  std::condition_variable condition;
+  bool fired = false;
+  ThreadWaiter() {
+    fire = [](Waiter* x) noexcept {
+      auto& self = *static_cast<ThreadWaiter*>(x);
+      std::lock_guard lock(self.mutex);
+      self.fired = true;
+      self.condition.notify_one();
+    };
+  }
+};
+
+bool block_thread(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep) {
+  ThreadWaiter w;
+  if (!add_waiter(s, w)) return true;
+  {
+    std::unique_lock lock(w.mutex);
+    const auto fired = [&] { return w.fired; };
+    if (timeout_ns)
+      w.condition.wait_for(lock, std::chrono::nanoseconds(*timeout_ns), fired);
+    else
+      w.condition.wait(lock, fired);
+  }
+  if (!remove_waiter(s, w)) return true;  // done; on return the firing is over
+  if (!keep) cancel(s, "a wait for it timed out");
+  return false;
+}
+
+/// A function that waits on its own loop's thread: the loop turns inside it.
+struct NestedWait : Suspension, Waiter {
+  PendingState* awaited = nullptr;
+  bool woken = false;
+  struct Timer : TimerNode {
+    NestedWait* owner = nullptr;
+  } timer;
+  bool timed_out = false;
+};
+
+}  // namespace
+
+bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep, bool shield) {
+  if (s.done()) return true;
+  ThreadState& ts = this_thread();
+  Core* core = ts.core;
+  if (!core || core->state() == CallerState::stopped) return block_thread(s, timeout_ns, keep);
+  if (&s == ts.task) throw Error(Errc::deadlock, "Pending::wait: work cannot wait for its own Pending");
+  PendingState* task = ts.task;
+  if (!shield && cancellation_due()) {
+    task->flags.fetch_and(~PendingState::kUndelivered, std::memory_order_relaxed);
+    throw PendingCancelled(cancel_message(*task));
+  }
+
+  NestedWait w;
+  w.awaited = &s;
+  w.home = core;
+  w.task = task;
+  w.act = [](Op* op, OpAct) {
+    auto& self = *static_cast<NestedWait*>(static_cast<Suspension*>(op));
+    self.woken = true;
+    self.home->break_drain.store(true, std::memory_order_relaxed);
+  };
+  w.fire = [](Waiter* x) noexcept {
+    auto& self = *static_cast<NestedWait*>(x);
+    self.home->submit(static_cast<Suspension*>(&self));
+  };
+  w.detach = [](Suspension* x) noexcept {
+    auto& self = *static_cast<NestedWait*>(x);
+    return !self.timed_out && remove_waiter(*self.awaited, self);
+  };
+  w.timer.owner = &w;
+  w.timer.act = [](Op* op, OpAct) {
+    auto& self = *static_cast<NestedWait::Timer*>(static_cast<TimerNode*>(op))->owner;
+    if (!remove_waiter(*self.awaited, self)) return;
+    self.timed_out = self.woken = true;
+  };
+  if (!add_waiter(s, w)) return true;
+  Suspension* const outer = task ? task->suspended : nullptr;
+  if (task && !shield) task->suspended = &w;
+  if (timeout_ns) {
+    const std::int64_t now = core->now();
+    w.timer.when = now + std::max<std::int64_t>(0, std::min(*timeout_ns, std::numeric_limits<std::int64_t>::max() - now));
+    core->timers.add(w.timer);
+  }
+  const bool outermost = core->outermost();
+  bool ended = false;
+  core->loop_until([&] { return w.woken || (outermost && (ended = core->stop_ready())); });
+  core->timers.remove(w.timer);
+  if (task) task->suspended = outer;
+  if (!w.woken) {  // the loop was stopped under us
+    if (remove_waiter(s, w)) return false;
+    return true;
+  }
+  if (w.cancelled) {
+    if (!keep) cancel(s, kCancelledWaiter);
+    throw PendingCancelled(cancel_message(*task));
+  }
+  if (w.timed_out) {
+    if (!keep) cancel(s, "a wait for it timed out");
+    return false;
+  }
+  return true;
+}
+
+}  // namespace caller::detail
+
+namespace caller {
+
+bool PendingBase::wait_done(WaitOptions options) const {
+  const PendingBase keep = *this;
+  std::optional<std::int64_t> ns;
+  if (options.timeout) ns = std::max<std::int64_t>(0, options.timeout->count());
+  return detail::block_on(*state_, ns, options.protect, options.shield);
+}
+
+namespace {
+
+struct DoneAwaiter : detail::TimedWait {
+  PendingBase held;
+  std::int64_t timeout_ns;
+  DoneAwaiter(const PendingBase& p, std::optional<Duration> timeout, bool protect)
+      : held(p), timeout_ns(timeout ? std::max<std::int64_t>(0, timeout->count()) : std::numeric_limits<std::int64_t>::max()) {
+    state = p.state();
+    keep = protect;
+  }
+  DoneAwaiter(const DoneAwaiter&) = delete;
+  DoneAwaiter& operator=(const DoneAwaiter&) = delete;
+  ~DoneAwaiter() {
+    if (handle) detail::forget_timed(*this);
+  }
+  bool await_ready() const noexcept { return held.done() && !detail::cancellation_due(); }
+  bool await_suspend(std::coroutine_handle<> h) { return detail::suspend_timed(*this, h, timeout_ns); }
+  bool await_resume() {
+    handle = {};
+    detail::throw_if_cancelled(*this);
+    return !timed_out;
+  }
+};
+
+struct Done {
+  using caller_awaitable = void;
+  const PendingBase& pending;
+  std::optional<Duration> timeout;
+  bool protect;
+  DoneAwaiter operator co_await() const { return DoneAwaiter(pending, timeout, protect); }
+};
+
+}  // namespace
+
+Coro<bool> PendingBase::async_wait_done(WaitOptions options) const {
+  const PendingBase self = *this;
+  detail::Core& core = detail::require_core("async_wait");
+  const std::int64_t start = options.timeout ? core.now() : 0;
+  std::exception_ptr held_back;
+  for (;;) {
+    std::optional<Duration> left = options.timeout;
+    if (left) left = std::max(Duration::zero(), *left - Duration(core.now() - start));
+    bool finished = false;
+    try {
+      finished = co_await Done{self, left, options.protect || options.shield};
+    } catch (const PendingCancelled&) {
+      if (!options.shield) throw;
+      held_back = std::current_exception();
+      continue;
+    }
+    if (!finished && !options.protect) self.cancel("a wait for it timed out");
+    if (held_back && finished) std::rethrow_exception(held_back);
+    co_return finished;
+  }
+}
+
+Coro<void> PendingBase::cancel_wait(std::string message) const {
+  const PendingBase self = *this;
+  self.cancel(std::move(message));
+  co_await self.async_wait_done({.timeout = {}, .protect = true});
+}
+
+}  // namespace caller

@@ -1,0 +1,165 @@
+// The worker pool of to_thread.
+#include <algorithm>
+
+#include "core.hpp"
+
+namespace caller::detail {
+
+/// Thread-safety: guarded by `mutex`. A worker is either idle (in `idle`) or has exactly one call.
+struct Pool {
+  std::mutex mutex;
+  std::deque<Core*> idle;             // retained; oldest idle first
+  std::size_t count = 0;              // workers alive
+  std::deque<PendingState*> waiting;  // above max_workers; each with its work's reference
+  std::size_t max_idle = 0, max_workers = 0;
+  Duration idle_timeout{};
+
+  ~Pool() {
+    for (Core* c : idle) c->release();
+  }
+};
+
+namespace {
+
+Pool& pool_of(Core& core) {
+  std::lock_guard lock(core.mutex);
+  if (!core.pool) {
+    core.pool = std::make_shared<Pool>();
+    core.pool->max_idle = core.options.max_idle_workers;
+    core.pool->max_workers = core.options.max_workers;
+    core.pool->idle_timeout = core.options.worker_idle_timeout;
+  }
+  return *core.pool;
+}
+
+/// On the worker's thread: has it been idle long enough?
+void idle_too_long(Op* op, OpAct why) {
+  if (why != OpAct::run) return;
+  Core& worker = *static_cast<Core::IdleTimer*>(static_cast<TimerNode*>(op))->core;
+  {
+    std::lock_guard lock(worker.worker_pool->mutex);
+    auto& idle = worker.worker_pool->idle;
+    auto it = std::find(idle.begin(), idle.end(), &worker);
+    if (it == idle.end()) return;  // busy again: armed anew when that call ends
+    idle.erase(it);
+  }
+  worker.request_stop(true);
+  worker.release();
+}
+
+/// On the worker's thread, when its function has ended.
+void worker_free(Core& worker) noexcept {
+  Pool& pool = *worker.worker_pool;
+  PendingState* next = nullptr;
+  bool surplus = false;
+  {
+    std::lock_guard lock(pool.mutex);
+    if (!worker.accepts_calls()) return;
+    if (!pool.waiting.empty()) {
+      next = pool.waiting.front();
+      pool.waiting.pop_front();
+    } else if (pool.idle.size() >= pool.max_idle) {
+      surplus = true;
+    } else {
+      worker.retain();
+      pool.idle.push_back(&worker);
+    }
+  }
+  if (next) return enqueue_launch(worker, *next, Duration::zero());
+  if (surplus) {
+    worker.request_stop(true);
+    return;
+  }
+  if (pool.idle_timeout <= Duration::zero()) return;
+  worker.timers.remove(worker.idle_timer);
+  worker.idle_timer.core = &worker;
+  worker.idle_timer.act = &idle_too_long;
+  worker.idle_timer.when = worker.now() + pool.idle_timeout.count();
+  worker.timers.add(worker.idle_timer);
+}
+
+}  // namespace
+
+void work_of_worker_ended(PendingState& s) noexcept { worker_free(*s.core); }
+
+void launch_on_worker(Core& core, PendingState& s) noexcept {
+  s.flags.fetch_or(PendingState::kWorker, std::memory_order_relaxed);
+  s.core = &core;
+  prepare_launch(s, nullptr);
+  Pool& pool = pool_of(core);
+  Core* worker = nullptr;
+  {
+    std::lock_guard lock(pool.mutex);
+    while (!worker && !pool.idle.empty()) {
+      worker = pool.idle.front();
+      pool.idle.pop_front();
+      if (!worker->accepts_calls()) {
+        worker->release();
+        worker = nullptr;
+      }
+    }
+    if (!worker) {
+      if (pool.max_workers && pool.count >= pool.max_workers) {
+        pool.waiting.push_back(&s);
+        return;
+      }
+      ++pool.count;
+    }
+  }
+  if (!worker) {
+    CallerOptions options;
+    options.backend = core.options.backend;
+    options.worker_idle_timeout = core.options.worker_idle_timeout;
+    try {
+      worker = core.new_worker(std::move(options));
+    } catch (...) {
+      {
+        std::lock_guard lock(pool.mutex);
+        --pool.count;
+      }
+      const bool due = settle_error(s, std::current_exception());
+      if (due) complete(s);
+      s.act(&s, OpAct::drop);
+      return;
+    }
+  }
+  enqueue_launch(*worker, s, Duration::zero());
+  worker->release();
+}
+
+void worker_gone(Core& core) noexcept {
+  if (core.worker_pool) {
+    Pool& pool = *core.worker_pool;
+    bool was_idle = false;
+    {
+      std::lock_guard lock(pool.mutex);
+      --pool.count;
+      was_idle = std::erase(pool.idle, &core) > 0;
+    }
+    if (was_idle) core.release();
+  }
+  // As a parent: what waited for a worker will never get one.
+  std::shared_ptr<Pool> own;
+  {
+    std::lock_guard lock(core.mutex);
+    own = core.pool;
+  }
+  if (!own) return;
+  std::deque<PendingState*> waiting;
+  {
+    std::lock_guard lock(own->mutex);
+    waiting.swap(own->waiting);
+  }
+  for (PendingState* s : waiting) s->act(s, OpAct::drop);
+}
+
+Core* Core::new_worker(CallerOptions opts) {
+  if (!accepts_calls()) throw CallerStopped("to_thread: the Caller \"" + name + "\"");
+  opts.name = name + "-worker-" + std::to_string(++worker_names_);
+  pool_of(*this);
+  auto* core = new Core(opts, this, true);
+  core->worker_pool = pool;
+  return adopt_child(core);
+}
+
+}  // namespace caller::detail
