@@ -8,3 +8,4 @@
 #include <caller/generator.hpp>
 #include <caller/group.hpp>
 #include <caller/pending.hpp>
+#include <caller/task_loop.hpp>

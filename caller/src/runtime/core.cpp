@@ -102,6 +102,14 @@ std::size_t Core::drain(std::size_t budget) noexcept {
   return n;
 }
 
+std::size_t Core::queued() noexcept {
+  while (grab()) {
+  }
+  std::size_t n = 0;
+  for (Op* op = head_; op; op = op->next) ++n;
+  return n;
+}
+
 void Core::sleep() noexcept {
   Op* expected = nullptr;
   if (!inbox_.compare_exchange_strong(expected, asleep(), std::memory_order_acq_rel)) return;
@@ -427,6 +435,7 @@ Core* Core::new_child(CallerOptions opts) {
 
 Core* Core::child(const CallerOptions& opts) {
   if (!accepts_calls()) throw CallerStopped("get: the Caller \"" + name + "\"");
+  std::lock_guard one_at_a_time(naming);
   {
     std::lock_guard lock(mutex);
     for (Core* c : children) {

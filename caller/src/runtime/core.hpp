@@ -81,6 +81,7 @@ public:
   template <class Pred>
   std::size_t loop_until(Pred&& pred);
   std::size_t drain(std::size_t budget) noexcept;
+  std::size_t queued() noexcept;  // entries ready to run
   void run();
   std::size_t run_once();
   std::size_t poll();
@@ -103,6 +104,7 @@ public:
   Pending<void> started, stopping, stopped;
 
   // -- guarded by mutex --
+  std::mutex naming;  // held while get() looks for a name and makes the child
   std::mutex mutex;
   std::string name;
   std::string thread_name;

@@ -1,0 +1,84 @@
+#include <caller/task_loop.hpp>
+
+#include "core.hpp"
+
+namespace caller {
+
+using detail::Core;
+
+/// Makes the loop the thread's current Caller, and whatever was there before again afterwards.
+class TaskLoop::Entered {
+public:
+  explicit Entered(Core& core) noexcept : saved_(detail::this_thread()) { detail::this_thread() = {&core, nullptr, nullptr}; }
+  ~Entered() {
+    detail::ThreadState& ts = detail::this_thread();
+    detail::release(ts.context);
+    ts = saved_;
+  }
+  Entered(const Entered&) = delete;
+  Entered& operator=(const Entered&) = delete;
+
+private:
+  detail::ThreadState saved_;
+};
+
+TaskLoop::TaskLoop() : core_(new Core({.name = "TaskLoop", .backend = Backend::manual}, nullptr, false)) {
+  core_->thread_id = std::this_thread::get_id();
+}
+
+TaskLoop::~TaskLoop() {
+  {
+    Entered entered(*core_);
+    core_->abandon();
+  }
+  core_->release();
+}
+
+Caller TaskLoop::caller() const {
+  core_->retain();
+  return {Caller::Adopt{}, *core_, false};
+}
+
+void TaskLoop::check_loop(const PendingBase& p) const {
+  const Core* of = p.state()->core;
+  if (of && of != core_ && !p.done()) throw Error(Errc::wrong_loop, "TaskLoop: the Pending belongs to another loop");
+}
+
+bool TaskLoop::run_once() {
+  if (running_) throw Error(Errc::already_running, "TaskLoop::run_once");
+  Entered entered(*core_);
+  return core_->drain(1) > 0;
+}
+
+void TaskLoop::run_forever() {
+  if (running_) throw Error(Errc::already_running, "TaskLoop::run_forever");
+  Entered entered(*core_);
+  running_ = true;
+  stopped_ = false;
+  core_->loop_until([this] { return stopped_; });
+  running_ = false;
+}
+
+void TaskLoop::drive(const PendingBase& p) {
+  if (running_) throw Error(Errc::already_running, "TaskLoop::run_until_complete");
+  Entered entered(*core_);
+  running_ = true;
+  try {
+    p.wait_done({.timeout = {}, .protect = true, .shield = true});
+  } catch (...) {
+    running_ = false;
+    throw;
+  }
+  running_ = false;
+}
+
+void TaskLoop::stop() {
+  caller().post([this] {
+    stopped_ = true;
+    core_->break_drain.store(true, std::memory_order_relaxed);
+  });
+}
+
+std::size_t TaskLoop::total_tasks() const { return core_->queued(); }
+
+}  // namespace caller
