@@ -1,0 +1,63 @@
+// The cells that run or await right now, and how they are stopped.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include <caller/pending.hpp>
+
+#include "protocol/message.hpp"
+#include "session/interrupts.hpp"
+#include "session/stdin_broker.hpp"
+
+namespace caller::kernel {
+
+/// One running cell (or comm handler).
+struct ActiveCell {
+  enum class Stop { none, interrupt, timeout, shutdown };
+
+  Request request;
+  std::atomic<Stop> stop{Stop::none};  ///< why it was told to stop; the first reason stays
+  PendingBase run;                     ///< guarded by the registry, as the next
+  std::shared_ptr<RunThread> thread;   ///< where its code runs
+};
+using ActiveCellPtr = std::shared_ptr<ActiveCell>;
+
+/// All running cells of the kernel.
+///
+/// Stopping works on every kind of wait at once: the mark is seen before each segment, the Pending ends what awaits, the broker
+/// ends what waits for input, and Interrupts reaches code that computes. The mark is set first: a segment that begins meanwhile
+/// either sees it, or is running when the interrupt comes.
+///
+/// Thread-safety: any thread.
+/// Errors: none.
+/// Source: ipykernel `interrupt_request`; differs: all shells and threads at once.
+class ActiveCells {
+public:
+  ActiveCells(StdinBroker& input, Interrupts& interrupts) : input_(input), interrupts_(interrupts) {}
+
+  /// The calling thread is the one that runs the cell.
+  ActiveCellPtr add(Request request);
+  void remove(const ActiveCellPtr& cell);
+
+  /// Names what a stop has to cancel; cancels it at once when the stop came before.
+  void set_run(const ActiveCellPtr& cell, PendingBase run);
+
+  void stop_all(ActiveCell::Stop why);
+  void stop(const ActiveCellPtr& cell, ActiveCell::Stop why);
+  std::size_t size();
+
+private:
+  void stop_one(ActiveCell& cell, ActiveCell::Stop why);
+
+  StdinBroker& input_;
+  Interrupts& interrupts_;
+  std::mutex mutex_;
+  std::list<ActiveCellPtr> cells_;
+};
+
+}  // namespace caller::kernel

@@ -1,0 +1,56 @@
+#include "session/display_host.hpp"
+
+#include "protocol/utf8.hpp"
+
+namespace caller::kernel {
+namespace {
+
+// A type that ends in `json` holds a document; one that does not parse is shown as the text it is.
+::nlohmann::json to_json(const MimeBundle& data) {
+  auto out = ::nlohmann::json::object();
+  for (const auto& [type, text] : data) {
+    if (type.ends_with("json")) {
+      auto document = ::nlohmann::json::parse(text, nullptr, false);
+      if (!document.is_discarded()) {
+        out[type] = std::move(document);
+        continue;
+      }
+    }
+    out[type] = to_valid_utf8(text);
+  }
+  return out;
+}
+
+}  // namespace
+
+void SessionDisplay::result(const MimeBundle& data) {
+  const WorkPtr work = session_.work_or_newest();
+  if (!work) return;
+  auto content = to_json(data);
+  if (work->capture) {
+    work->capture->data = std::move(content);
+    work->capture->filled = true;
+    return;
+  }
+  if (work->silent) return;
+  if (settle_) settle_();  // what was printed before comes before
+  if (const auto it = data.find("text/plain"); it != data.end() && work->history_session != 0)
+    session_.history().store_output(work->history_session, work->number, it->second);
+  session_.iopub().publish("execute_result", work->request,
+                           {{"execution_count", work->number}, {"data", std::move(content)}, {"metadata", ::nlohmann::json::object()}});
+}
+
+void SessionDisplay::display(const MimeBundle& data, const std::string& display_id, bool update) {
+  auto transient = ::nlohmann::json::object();
+  if (!display_id.empty()) transient["display_id"] = display_id;
+  if (settle_) settle_();
+  session_.publish(update ? "update_display_data" : "display_data",
+                   {{"data", to_json(data)}, {"metadata", ::nlohmann::json::object()}, {"transient", std::move(transient)}});
+}
+
+void SessionDisplay::clear_output(bool wait) {
+  if (settle_) settle_();
+  session_.publish("clear_output", {{"wait", wait}});
+}
+
+}  // namespace caller::kernel

@@ -1,0 +1,218 @@
+#include "session/kernel.hpp"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <map>
+
+#include "protocol/log.hpp"
+#include "session/shell.hpp"
+
+namespace caller::kernel {
+namespace {
+
+int watch_pid() {
+  const char* text = std::getenv("JPY_PARENT_PID");
+  return text ? std::atoi(text) : 0;
+}
+
+CallerOptions named(const char* name) {
+  CallerOptions options;
+  options.name = name;
+  options.protect = true;  // a cell must not stop what serves it
+  return options;
+}
+
+}  // namespace
+
+Kernel::Kernel(const KernelOptions& options, ConnectionInfo connection, Caller main)
+    : options_(options),
+      main_(std::move(main)),
+      session_(std::move(connection),
+               {options.history_file ? *options.history_file : default_history_path(), watch_pid()},
+               {[this](Request request) { route(std::move(request)); }, [this] { shut_down(); }}),
+      output_(session_),
+      display_(session_, [this] { settle(); }),
+      control_(new_thread, named("Control")),
+      language_(control_.get(named("Language"))),
+      interrupts_(control_),
+      cells_(session_.input(), interrupts_),
+      comms_([this](const std::string& type, const json& content, const json& metadata,
+                    Frames buffers) { session_.publish(type, content, metadata, std::move(buffers)); },
+             [this] { return kernel_info(); }),
+      main_shell_(std::make_shared<Shell>(*this, main_, "", session_.history().session())) {
+  if (options_.test_comms) comms_.register_echo_target("echo");
+}
+
+Kernel::~Kernel() {
+  std::map<std::string, std::shared_ptr<Shell>> shells;
+  {
+    const std::lock_guard lock(shells_mutex_);
+    shells.swap(shells_);
+  }
+  for (const auto& [id, shell] : shells) Caller(shell->caller()).stop(true);
+  for (const auto& [id, shell] : shells) shell->caller().stopped().wait_done();
+  // The interpreter goes where it was used, and before what its code may still write to.
+  language_.call_soon([this] { interpreter_.reset(); }).wait_done();
+  control_.stop(true);
+  control_.stopped().wait_done();
+  session_.stop();
+}
+
+void Kernel::start() {
+  (void)language_.call_soon([this] {
+    try {
+      interpreter_ = options_.interpreter();
+    } catch (const std::exception& e) {
+      interpreter_error_ = e.what();
+      log(LogLevel::error, std::string("starting the C++ interpreter: ") + e.what());
+    }
+  });
+  session_.start();
+}
+
+Interpreter& Kernel::require_interpreter() {
+  if (!interpreter_) throw std::runtime_error("the C++ interpreter could not start: " + interpreter_error_);
+  return *interpreter_;
+}
+
+CellError Kernel::describe_current(int number) {
+  if (interpreter_) return interpreter_->describe_current_exception(number);
+  const json content = error_content_of_current();
+  return {content["ename"], content["evalue"], content["traceback"]};
+}
+
+std::shared_ptr<Shell> Kernel::shell_of(const Message& request) {
+  const std::string id = request.subshell();
+  if (id.empty()) return main_shell_;
+  const std::lock_guard lock(shells_mutex_);
+  const auto it = shells_.find(id);
+  return it == shells_.end() ? nullptr : it->second;
+}
+
+std::string Kernel::create_subshell() {
+  const std::string id = new_id();
+  const std::string name = "Subshell " + id.substr(0, 8);
+  Caller caller(new_thread, named(name.c_str()));
+  auto shell = std::make_shared<Shell>(*this, std::move(caller), id, session_.history().begin_session());
+  const std::lock_guard lock(shells_mutex_);
+  shells_.emplace(id, std::move(shell));
+  return id;
+}
+
+bool Kernel::delete_subshell(const std::string& id) {
+  std::shared_ptr<Shell> shell;
+  {
+    const std::lock_guard lock(shells_mutex_);
+    const auto it = shells_.find(id);
+    if (it == shells_.end()) return false;
+    shell = std::move(it->second);
+    shells_.erase(it);
+  }
+  Caller(shell->caller()).stop(true);
+  // The last handle joins the thread, so it goes where waiting harms nobody.
+  (void)control_.to_thread([shell = std::move(shell)]() mutable {
+    shell->caller().stopped().wait_done();
+    shell.reset();
+  });
+  return true;
+}
+
+std::vector<std::string> Kernel::subshells() {
+  const std::lock_guard lock(shells_mutex_);
+  std::vector<std::string> out;
+  for (const auto& [id, shell] : shells_) out.push_back(id);
+  return out;
+}
+
+void Kernel::serve(const Caller& where, Request request, Handler handler) {
+  (void)where.call_soon([this, request = std::move(request), handler] {
+    RequestScope scope(session_, request, [this] { settle(); });
+    try {
+      (this->*handler)(scope);
+    } catch (...) {
+      const json content = error_content_of_current();
+      log(LogLevel::warning, request->type() + ": " + content["evalue"].get<std::string>());
+      if (!scope.replied()) scope.reply(content);
+    }
+  });
+}
+
+void Kernel::route(Request request) {
+  struct Route {
+    bool language;
+    Handler handler;
+  };
+  static const std::map<std::string, Route> kRoutes = {
+      {"kernel_info_request", {false, &Kernel::on_kernel_info}},
+      {"connect_request", {false, &Kernel::on_connect}},
+      {"interrupt_request", {false, &Kernel::on_interrupt}},
+      {"shutdown_request", {false, &Kernel::on_shutdown}},
+      {"history_request", {false, &Kernel::on_history}},
+      {"comm_info_request", {false, &Kernel::on_comm_info}},
+      {"usage_request", {false, &Kernel::on_usage}},
+      {"create_subshell_request", {false, &Kernel::on_create_subshell}},
+      {"delete_subshell_request", {false, &Kernel::on_delete_subshell}},
+      {"list_subshell_request", {false, &Kernel::on_list_subshell}},
+      {"complete_request", {true, &Kernel::on_complete}},
+      {"inspect_request", {true, &Kernel::on_inspect}},
+      {"is_complete_request", {true, &Kernel::on_is_complete}},
+  };
+  const std::string type = request->type();
+  if (type == "execute_request") {
+    if (const auto shell = shell_of(*request)) return shell->submit(std::move(request));
+    return serve(control_, std::move(request), &Kernel::on_unknown_subshell);
+  }
+  if (type == "comm_open" || type == "comm_msg" || type == "comm_close") return route_comm(std::move(request));
+  const auto it = kRoutes.find(type);
+  if (it == kRoutes.end()) return serve(control_, std::move(request), &Kernel::on_unknown);
+  serve(it->second.language ? language_ : control_, std::move(request), it->second.handler);
+}
+
+void Kernel::route_comm(Request request) {
+  const auto shell = shell_of(*request);
+  if (!shell) return serve(control_, std::move(request), &Kernel::on_unknown_subshell);
+  // One lane per comm: its messages stay in order, and a handler that waits holds up no other comm.
+  const auto lane = "comm " + field<std::string>(request->content, "comm_id", "");
+  shell->caller().queue_call(lane, [this, request] {
+    RequestScope scope(session_, request, [this] { settle(); });
+    scope.expect_no_reply();
+    const auto active = cells_.add(request);
+    try {
+      const Interrupts::Plain interruptible(interrupts_, active->thread);
+      on_comm(scope);
+    } catch (...) {
+      const CellError error = describe_current(0);
+      session_.iopub().stream(request, StreamName::err, error.ename + ": " + error.evalue + "\n");
+      log(LogLevel::warning, request->type() + ": " + error.ename + ": " + error.evalue);
+    }
+    cells_.remove(active);
+  });
+}
+
+void Kernel::on_comm(RequestScope& scope) {
+  const Message& request = *scope.request();
+  const std::string type = request.type();
+  if (type == "comm_open") {
+    if (!comms_.comm_open(request)) log(LogLevel::info, "comm_open: no such target");
+  } else if (!(type == "comm_msg" ? comms_.comm_msg(request) : comms_.comm_close(request))) {
+    log(LogLevel::warning, type + ": no comm " + field<std::string>(request.content, "comm_id", "(none)"));
+  }
+}
+
+void Kernel::shut_down() {
+  if (shutting_down_.exchange(true)) return;
+  // Whatever the cells do, the process ends: the grace period runs in a thread that needs nothing from them.
+  std::thread([this] {
+    ::sleep(2);
+    log(LogLevel::warning, "running work did not end: exiting without it");
+    session_.stop();
+    ::_exit(0);
+  }).detach();
+  (void)control_.call_soon([this] {
+    cells_.stop_all(ActiveCell::Stop::shutdown);
+    Caller(main_).stop(true);
+  });
+}
+
+}  // namespace caller::kernel

@@ -1,0 +1,134 @@
+// The kernel: its Callers, its shells, and which of them serves which message.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <caller/caller.hpp>
+
+#include "interpreter/interpreter.hpp"
+#include "session/active_cells.hpp"
+#include "session/display_host.hpp"
+#include "session/interrupts.hpp"
+#include "session/kernel_app.hpp"
+#include "session/output.hpp"
+#include "session/request_scope.hpp"
+#include "session/session.hpp"
+#include "xeus/face.hpp"
+
+namespace caller::kernel {
+
+class Shell;
+
+/// A running kernel.
+///
+/// Threads: the I/O thread decodes and routes; the main thread is the Caller of the main shell; each subshell has a Caller; Control
+/// serves what must never wait for a shell; Language, its child, owns the interpreter.
+///
+/// Thread-safety: any thread, unless a function says otherwise.
+/// Errors: constructor: KernelError(bind); std::system_error.
+/// Source: async-kernel Kernel; ipykernel Kernel.
+class Kernel {
+public:
+  Kernel(const KernelOptions& options, ConnectionInfo connection, Caller main);
+  ~Kernel();
+  Kernel(const Kernel&) = delete;
+  Kernel& operator=(const Kernel&) = delete;
+
+  /// Starts to serve. Returns at once; the caller then runs the main Caller.
+  void start();
+
+  Session& session() noexcept { return session_; }
+  ActiveCells& cells() noexcept { return cells_; }
+  Interrupts& interrupts() noexcept { return interrupts_; }
+  XeusFace& comms() noexcept { return comms_; }
+  const Caller& main() const noexcept { return main_; }
+  const Caller& control() const noexcept { return control_; }
+  const Caller& language() const noexcept { return language_; }
+
+  /// Everything written so far is on its way to the client.
+  void settle() { output_.settle(); }
+
+  /// Runs `fn(Interpreter&)` in the compile thread.
+  /// Errors: std::runtime_error when the interpreter could not start; what `fn` throws.
+  template <class F>
+  auto with_interpreter(F fn) {
+    return language_.call_soon([this, fn = std::move(fn)]() mutable { return fn(require_interpreter()); });
+  }
+
+  /// The exception in flight as Jupyter shows it; called inside a catch block. Thread-safety: any thread.
+  CellError describe_current(int number);
+
+  /// The shell a message belongs to; null when it names a subshell that does not exist.
+  std::shared_ptr<Shell> shell_of(const Message& request);
+  std::string create_subshell();
+  bool delete_subshell(const std::string& id);
+  std::vector<std::string> subshells();
+
+  /// Stops every running cell, whatever it does.
+  void interrupt() { cells_.stop_all(ActiveCell::Stop::interrupt); }
+
+  /// Ends the process: running work is stopped, and where it does not end within the grace period the process exits
+  /// without it. Returns at once; later calls do nothing.
+  void shut_down();
+
+  json kernel_info() const;
+
+private:
+  using Handler = void (Kernel::*)(RequestScope&);
+
+  void route(Request request);             // I/O thread
+  void serve(const Caller& where, Request request, Handler handler);
+  void route_comm(Request request);
+  Interpreter& require_interpreter();
+
+  // Control
+  void on_kernel_info(RequestScope& scope);
+  void on_connect(RequestScope& scope);
+  void on_interrupt(RequestScope& scope);
+  void on_shutdown(RequestScope& scope);
+  void on_history(RequestScope& scope);
+  void on_comm_info(RequestScope& scope);
+  void on_usage(RequestScope& scope);
+  void on_create_subshell(RequestScope& scope);
+  void on_delete_subshell(RequestScope& scope);
+  void on_list_subshell(RequestScope& scope);
+  void on_unknown(RequestScope& scope);
+  void on_unknown_subshell(RequestScope& scope);
+
+  // Language
+  void on_complete(RequestScope& scope);
+  void on_inspect(RequestScope& scope);
+  void on_is_complete(RequestScope& scope);
+
+  // a shell's Caller
+  void on_comm(RequestScope& scope);
+
+  const KernelOptions options_;
+  Caller main_;
+  Session session_;
+  Output output_;
+  SessionDisplay display_;
+  Caller control_;
+  Caller language_;
+  Interrupts interrupts_;
+  ActiveCells cells_;
+  XeusFace comms_;
+  std::shared_ptr<Interpreter> interpreter_;  // set once in the compile thread, before any use
+  std::string interpreter_error_;
+  std::mutex shells_mutex_;
+  std::shared_ptr<Shell> main_shell_;
+  std::map<std::string, std::shared_ptr<Shell>> shells_;  // by subshell id
+  std::atomic<bool> shutting_down_{false};
+};
+
+}  // namespace caller::kernel

@@ -1,0 +1,36 @@
+// From options to a running kernel process.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace caller::kernel {
+
+class Interpreter;
+
+struct KernelOptions {
+  std::filesystem::path connection_file;
+  std::vector<std::string> cxxflags;       ///< further flags for the compiler of the cells
+  std::filesystem::path prelude_dir;       ///< empty: beside the program
+  std::string log_level = "warning";       ///< debug, info, warning, error, off
+  std::optional<std::string> history_file; ///< none: in the Jupyter data folder; empty: in memory
+  bool test_comms = false;                 ///< a comm target `echo`, for tests of the protocol
+  /// Replaces the C++ interpreter, for tests; called in the compile thread.
+  std::function<std::unique_ptr<Interpreter>()> interpreter;
+};
+
+/// Runs a kernel in the calling thread, which becomes its main shell, until it is shut down.
+///
+/// Also honours the environment: `JPY_PARENT_PID` (the process whose end ends the kernel), `CALLER_KERNEL_TEST_COMMS`.
+/// Returns the exit code of the process.
+///
+/// Thread-safety: the main thread, once.
+/// Errors: KernelError for a connection file or address that cannot be used.
+/// Source: ipykernel IPKernelApp.
+int run_kernel(const KernelOptions& options);
+
+}  // namespace caller::kernel

@@ -1,0 +1,89 @@
+// What all parts of a running kernel share: the wire, the sockets, iopub, stdin, history.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "protocol/connection.hpp"
+#include "protocol/history.hpp"
+#include "protocol/message.hpp"
+#include "protocol/wire.hpp"
+#include "protocol/zmq_io.hpp"
+#include "session/iopub.hpp"
+#include "session/stdin_broker.hpp"
+#include "session/work.hpp"
+
+namespace caller::kernel {
+
+/// Sends and publishes for a kernel, always under the right parent.
+///
+/// Thread-safety: any thread, after construction.
+/// Errors: constructor: KernelError(bind).
+/// Source: ipykernel Kernel.session and iopub_socket.
+class Session {
+public:
+  struct Options {
+    std::string history_path;  ///< empty: in memory
+    int watch_pid = 0;         ///< 0: none
+  };
+  struct Handlers {
+    std::function<void(Request)> request;  ///< a valid message of shell or control; in the I/O thread
+    std::function<void()> parent_died;     ///< in the I/O thread
+  };
+
+  Session(ConnectionInfo connection, const Options& options, Handlers handlers);
+  ~Session();
+
+  void start();
+  /// Sends what is left and closes the sockets.
+  void stop();
+
+  const ConnectionInfo& connection() const noexcept { return connection_; }
+  const std::string& id() const noexcept { return wire_.session(); }
+  IopubWriter& iopub() noexcept { return iopub_; }
+  StdinBroker& input() noexcept { return input_; }
+  History& history() noexcept { return history_; }
+
+  /// The reply to a request, on its channel, under the type `x_reply`.
+  void reply(const Request& request, const json& content, const json& metadata = json::object());
+
+  /// Publishes under the parent of the running code.
+  void publish(const std::string& type, const json& content, const json& metadata = json::object(), Frames buffers = {});
+
+  /// Text of the running code; of the newest cell where the running thread belongs to none. False: there was no cell yet.
+  bool write(StreamName name, std::string_view text);
+
+  /// Text of the newest cell, whatever runs.
+  bool write_as_newest(StreamName name, std::string_view text);
+
+  /// Asks the user; on a Caller's thread other work goes on meanwhile.
+  /// Errors: KernelError(no_request, stdin_not_allowed, input_cancelled); PendingCancelled when the running work is cancelled.
+  std::string ask(const std::string& prompt, bool password);
+
+  /// The work of the running code, or of the newest cell.
+  WorkPtr work_or_newest();
+  void set_newest(WorkPtr work);
+
+private:
+  void received(Channel channel, Frames frames);
+  void emit(const std::string& type, const Request& parent, const json& content, const json& metadata, Frames buffers);
+
+  ConnectionInfo connection_;
+  Handlers handlers_;
+  Wire wire_;
+  IopubWriter iopub_;
+  StdinBroker input_;
+  History history_;
+  std::mutex newest_mutex_;
+  WorkPtr newest_;
+  std::unique_ptr<ZmqIo> io_;  // last: its thread uses all the others
+};
+
+/// The name of the user that runs this process, for message headers.
+std::string user_name();
+
+}  // namespace caller::kernel

@@ -1,0 +1,219 @@
+#include "session/shell.hpp"
+
+#include <cstdio>
+#include <utility>
+
+#include <caller/error.hpp>
+
+#include "magics/magics.hpp"
+#include "magics/split.hpp"
+#include "protocol/log.hpp"
+
+namespace caller::kernel {
+namespace {
+
+// The lane of the queued cells; its identity is its type and value.
+enum class Lane { cells };
+
+void publish_error(Session& session, const Request& request, const CellError& error) {
+  session.iopub().publish("error", request,
+                          {{"ename", error.ename}, {"evalue", error.evalue}, {"traceback", error.traceback}});
+}
+
+}  // namespace
+
+void Shell::submit(Request request) {
+  CellRequest cell = read_cell(request->content, request->metadata);
+  auto job = [self = shared_from_this()](Request r, CellRequest c) { return self->execute(std::move(r), std::move(c)); };
+  try {
+    bool taken = true;
+    switch (cell.mode) {
+      case RunMode::queue: taken = caller_.queue_call(Lane::cells, job, request, std::move(cell)); break;
+      case RunMode::task: (void)caller_.call_soon(job, request, std::move(cell)); break;
+      case RunMode::thread:
+        if (cell.thread_name.empty()) {
+          (void)caller_.to_thread(job, request, std::move(cell));
+        } else {
+          CallerOptions options;
+          options.name = cell.thread_name;
+          (void)caller_.get(options).call_soon(job, request, std::move(cell));
+        }
+        break;
+    }
+    if (taken) return;
+  } catch (const std::exception& e) {
+    log(LogLevel::warning, std::string("execute_request: ") + e.what());
+  }
+  refuse(request);
+}
+
+void Shell::refuse(Request request) {
+  RequestScope scope(kernel_.session(), std::move(request));
+  json content = error_content("CallerStopped", "this shell has stopped");
+  content["execution_count"] = count_.load();
+  scope.reply(content);
+}
+
+CellError Shell::stop_error(const Run& run) const {
+  if (run.active->stop.load() == ActiveCell::Stop::timeout) {
+    char text[80];
+    std::snprintf(text, sizeof text, "the cell was stopped after %g s", std::chrono::duration<double>(*run.cell.timeout).count());
+    return {"TimedOut", text, {std::string("\x1b[31mTimedOut\x1b[0m: ") + text}};
+  }
+  return {"Interrupted", "the cell was interrupted", {"\x1b[31mInterrupted\x1b[0m: the cell was interrupted"}};
+}
+
+Coro<void> Shell::execute(Request request, CellRequest cell) {
+  Session& session = kernel_.session();
+  RequestScope scope(session, request, [this] { kernel_.settle(); });
+  const auto started = utc_now();
+  if (request->received.time_since_epoch().count() < abort_before_.load()) {
+    json content = error_content("ExecutionAborted", "an earlier cell failed", {"ExecutionAborted: an earlier cell failed"});
+    content["execution_count"] = count_.load();
+    scope.reply(content);
+    co_return;
+  }
+
+  auto run = std::make_shared<Run>();
+  run->cell = std::move(cell);
+  run->work = scope.work();
+  const CellRequest& c = run->cell;
+  run->work->silent = c.silent;
+  run->work->number = c.store_history ? ++count_ : count_.load();
+  const int number = run->work->number;
+  if (c.store_history) {
+    run->work->history_session = history_session_;
+    session.history().store(history_session_, number, field<std::string>(request->content, "code", ""));
+  }
+  session.set_newest(run->work);
+  if (!c.silent)
+    session.iopub().publish("execute_input", request,
+                            {{"code", field<std::string>(request->content, "code", "")}, {"execution_count", number}});
+
+  run->active = kernel_.cells().add(request);
+  struct Leave {
+    Kernel& kernel;
+    ActiveCellPtr cell;
+    Pending<void> timer;
+    ~Leave() {
+      timer.cancel();
+      kernel.cells().remove(cell);
+    }
+  } leave{kernel_, run->active, {}};
+  if (c.timeout)
+    leave.timer = kernel_.control().call_later(*c.timeout, [this, active = run->active] {
+      kernel_.cells().stop(active, ActiveCell::Stop::timeout);
+    });
+
+  try {
+    // A Pending of its own, so that a stop ends the cell and not the lane that serves it.
+    auto pending = Caller::current().call_soon([self = shared_from_this()](RunPtr r) { return self->run_cell(std::move(r)); }, run);
+    kernel_.cells().set_run(run->active, pending);
+    co_await pending.async_wait_done();
+    if (pending.cancelled() && !run->error) run->error = std::make_shared<CellError>(stop_error(*run));
+  } catch (...) {  // this very coroutine is cancelled: its shell stops
+    if (!run->error) run->error = std::make_shared<CellError>(stop_error(*run));
+  }
+
+  json content;
+  if (run->error) {
+    const CellError& error = *run->error;
+    kernel_.settle();
+    publish_error(session, request, error);
+    content = error_content(error.ename, error.evalue, error.traceback);
+    if (c.stop_on_error && !c.raises_exception) abort_before_ = std::chrono::steady_clock::now().time_since_epoch().count();
+  } else {
+    content = {{"status", "ok"}};
+  }
+  content["execution_count"] = number;
+  content["user_expressions"] = run->error ? json::object() : run->expressions;
+  {
+    const std::lock_guard lock(run->work->mutex);
+    content["payload"] = run->work->payload;
+  }
+  const json status = content["status"];
+  scope.reply(content, {{"started", started}, {"dependencies_met", true}, {"engine", session.id()}, {"status", status}});
+}
+
+Coro<void> Shell::run_cell(RunPtr run) {
+  SplitCell split = split_magics(run->cell.code);
+  try {
+    MagicContext magic{kernel_, *this, run->work, run->active, split.code, -1, {}};
+    magic.run_code = [this, run](std::string code, bool show) { return run_code(run, std::move(code), show, -1); };
+    for (const MagicLine& line : split.magics) {
+      if (run->error) co_return;
+      co_await run_magic(magic, line);
+    }
+    if (run->error) co_return;
+    if (magic.code.find_first_not_of(" \t\r\n") != std::string::npos)
+      co_await run_code(run, magic.code, !run->cell.silent, magic.optimisation);
+    if (!run->error) co_await user_expressions(run);
+  } catch (const KernelError& e) {
+    if (run->active->stop.load() != ActiveCell::Stop::none)
+      run->error = std::make_shared<CellError>(stop_error(*run));
+    else
+      run->error = std::make_shared<CellError>(CellError{"UsageError", e.what(), {std::string("\x1b[31mUsageError\x1b[0m: ") + e.what()}});
+  } catch (...) {
+    run->error = std::make_shared<CellError>(run->active->stop.load() != ActiveCell::Stop::none
+                                                 ? stop_error(*run)
+                                                 : kernel_.describe_current(run->work->number));
+  }
+}
+
+Coro<void> Shell::run_code(RunPtr run, std::string code, bool show_result, int optimisation) {
+  CompileOptions options;
+  options.number = run->work->number;
+  options.show_result = show_result;
+  options.optimisation = optimisation;
+  // Shielded: declarations of a cell that is compiled belong to the session, even when the cell is stopped meanwhile.
+  auto pending = kernel_.with_interpreter([code = std::move(code), options](Interpreter& i) { return i.compile(code, options); });
+  auto compiled = co_await pending.async_wait({.shield = true});
+  if (auto* error = std::get_if<CellError>(&compiled)) {
+    run->error = std::make_shared<CellError>(std::move(*error));
+    co_return;
+  }
+  CompiledCell cell = std::get<CompiledCell>(std::move(compiled));
+  if (!cell.warnings.empty()) kernel_.session().write(StreamName::err, cell.warnings);
+  try {
+    for (Segment& segment : cell.segments) {
+      if (segment.run) {
+        const Interrupts::Plain interruptible(kernel_.interrupts(), run->active->thread);
+        if (run->active->stop.load() != ActiveCell::Stop::none) throw PendingCancelled("interrupted");
+        segment.run();
+      } else {
+        co_await segment.start();
+      }
+    }
+  } catch (...) {
+    // What is thrown after a stop is the stop, whatever shape it took on its way.
+    run->error = std::make_shared<CellError>(run->active->stop.load() != ActiveCell::Stop::none
+                                                 ? stop_error(*run)
+                                                 : kernel_.describe_current(run->work->number));
+  }
+}
+
+Coro<void> Shell::user_expressions(RunPtr run) {
+  const json wanted = field<json>(run->work->request->content, "user_expressions", json::object());
+  if (!wanted.is_object()) co_return;
+  for (auto it = wanted.begin(); it != wanted.end(); ++it) {
+    json result = error_content("TypeError", "a user expression must be text");
+    if (it->is_string()) result = co_await user_expression(run, it->get<std::string>());
+    run->expressions[it.key()] = std::move(result);
+  }
+}
+
+Coro<json> Shell::user_expression(RunPtr run, std::string expression) {
+  auto inner = std::make_shared<Run>();
+  inner->cell = run->cell;
+  inner->active = run->active;
+  inner->work = std::make_shared<Work>();
+  inner->work->request = run->work->request;
+  inner->work->number = run->work->number;
+  inner->work->capture = std::make_shared<Capture>();
+  const ContextVar<WorkPtr>::Scope context(work_var(), inner->work);
+  co_await run_code(inner, std::move(expression), true, -1);
+  if (inner->error) co_return error_content(inner->error->ename, inner->error->evalue, inner->error->traceback);
+  co_return json{{"status", "ok"}, {"data", inner->work->capture->data}, {"metadata", inner->work->capture->metadata}};
+}
+
+}  // namespace caller::kernel

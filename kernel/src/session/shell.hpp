@@ -1,0 +1,63 @@
+// One shell: a Caller, an execution count, a history, the order of its cells.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+
+#include <caller/caller.hpp>
+
+#include "session/cell_mode.hpp"
+#include "session/kernel.hpp"
+
+namespace caller::kernel {
+
+/// Runs the cells of the main shell or of one subshell.
+///
+/// Queued cells are one lane of the Caller, so comms and `// task` cells go on while one of them awaits. A failure with
+/// stop_on_error refuses the execute_requests received before it, by their time stamps; nothing else is touched.
+///
+/// Thread-safety: any thread.
+/// Errors: none; what goes wrong is the reply of the cell.
+/// Source: async-kernel Kernel.execute_request; ipykernel subshells.
+class Shell : public std::enable_shared_from_this<Shell> {
+public:
+  Shell(Kernel& kernel, Caller caller, std::string id, int history_session)
+      : kernel_(kernel), caller_(std::move(caller)), id_(std::move(id)), history_session_(history_session) {}
+
+  const Caller& caller() const noexcept { return caller_; }
+  const std::string& id() const noexcept { return id_; }
+
+  /// Takes an execute_request and returns at once.
+  void submit(Request request);
+
+private:
+  // What a cell goes through; lives in the coroutine that serves it.
+  struct Run {
+    CellRequest cell;
+    ActiveCellPtr active;
+    WorkPtr work;
+    std::shared_ptr<CellError> error;  // null: it succeeded
+    json expressions = json::object();
+  };
+  using RunPtr = std::shared_ptr<Run>;
+
+  Coro<void> execute(Request request, CellRequest cell);
+  Coro<void> run_cell(RunPtr run);
+  Coro<void> run_code(RunPtr run, std::string code, bool show_result, int optimisation);
+  Coro<void> user_expressions(RunPtr run);
+  Coro<json> user_expression(RunPtr run, std::string expression);
+  void refuse(Request request);
+  CellError stop_error(const Run& run) const;
+
+  Kernel& kernel_;
+  Caller caller_;
+  std::string id_;
+  int history_session_;
+  std::atomic<int> count_{0};
+  std::atomic<std::chrono::steady_clock::rep> abort_before_{0};
+};
+
+}  // namespace caller::kernel

@@ -1,0 +1,48 @@
+// The kernel as a xeus kernel: C++ libraries written for xeus find their comms here.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "protocol/message.hpp"
+
+namespace caller::kernel {
+
+/// Composes the process as a `xeus::xkernel` from an own server and interpreter, and owns its comm manager.
+///
+/// Nothing xeus sends reaches a socket by itself: what it publishes goes to `publish`, which gives it the parent of the running work
+/// (xeus keeps one parent per channel, wrong as soon as two cells run). The core is not thread-safe, so messages enter it under
+/// a lock; it is recursive, since a handler may send.
+///
+/// Thread-safety: any thread. One object per process (xeus registers its interpreter globally).
+/// Errors: what a comm's handler throws leaves comm_open, comm_msg and comm_close.
+/// Source: xeus 2.4 xkernel, xserver, xinterpreter.
+class XeusFace {
+public:
+  using Publish = std::function<void(const std::string& type, const json& content, const json& metadata, Frames buffers)>;
+  using KernelInfo = std::function<json()>;
+
+  XeusFace(Publish publish, KernelInfo kernel_info);
+  ~XeusFace();
+  XeusFace(const XeusFace&) = delete;
+  XeusFace& operator=(const XeusFace&) = delete;
+
+  /// An unknown target is answered by comm_close; false then.
+  bool comm_open(const Message& request);
+  /// False: no comm of that id.
+  bool comm_msg(const Message& request);
+  bool comm_close(const Message& request);
+
+  /// `{comm_id: {target_name}}`, of all targets when `target` is empty.
+  json comm_info(const std::string& target) const;
+
+  /// A target for tests that sends every message back, buffers and metadata included.
+  void register_echo_target(const std::string& name);
+
+private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace caller::kernel
