@@ -1,0 +1,64 @@
+"""Protocol checklist 27: history."""
+
+from support import Kernel, KernelTest
+
+
+class History(KernelTest):
+    def history(self, **content):
+        request = {"output": False, "raw": True, "hist_access_type": "tail", **content}
+        return self.client.request("shell", "history_request", request)["history"]
+
+    def test_27_tail(self):
+        for code in ("10", "11;", "std::cout << 12;"):
+            self.run_ok(code)
+        entries = self.history(n=2)
+        self.assertEqual([entry[2] for entry in entries], ["11;", "std::cout << 12;"])
+        for entry in entries:
+            self.assertIsInstance(entry[0], int)
+            self.assertIsInstance(entry[1], int)
+        self.assertEqual([entry[1] for entry in entries], [2, 3])
+        self.assertEqual(self.history(n=0), [])
+
+    def test_27_range(self):
+        for number in range(1, 6):
+            self.run_ok(f"{number};")
+        session = self.history(n=1)[0][0]
+        entries = self.history(hist_access_type="range", session=session, start=2, stop=4)
+        self.assertEqual(entries, [[session, 2, "2;"], [session, 3, "3;"]])
+        self.assertEqual(self.history(hist_access_type="range", session=0, start=2, stop=4), entries, "0 is this session")
+
+    def test_27_search(self):
+        for code in ("int apple = 1;", "int pear = 2;", "int apple_tree = 3;", "int pear_b = 4;", "apple;", "apple;"):
+            self.run_ok(code)
+        found = [entry[2] for entry in self.history(hist_access_type="search", pattern="*apple*")]
+        self.assertEqual(found, ["int apple = 1;", "int apple_tree = 3;", "apple;", "apple;"])
+        unique = [entry[2] for entry in self.history(hist_access_type="search", pattern="*apple*", unique=True)]
+        self.assertEqual(sorted(unique), sorted({"int apple = 1;", "int apple_tree = 3;", "apple;"}))
+        last = [entry[2] for entry in self.history(hist_access_type="search", pattern="int *", n=2)]
+        self.assertEqual(last, ["int apple_tree = 3;", "int pear_b = 4;"])
+        self.assertEqual(self.history(hist_access_type="search", pattern="pea?"), [])
+
+    def test_27_output(self):
+        self.run_ok("6 * 7")
+        self.run_ok("1;")
+        entries = self.history(n=2, output=True)
+        self.assertEqual(entries[0][2], ["6 * 7", "42"])
+        self.assertEqual(entries[1][2], ["1;", None])
+
+    def test_27_a_later_kernel_remembers(self):
+        self.run_ok("int remembered = 1;")
+        first = self.history(n=1)[0][0]
+        self.kernel.client().request("control", "shutdown_request", {"restart": False})
+        self.assertIsNotNone(self.kernel.wait_for_exit())
+        other = Kernel()
+        self.addCleanup(other.stop)
+        self.client = other.client()
+        entries = self.history(n=5)
+        self.assertEqual(entries[-1][2], "int remembered = 1;")
+        self.run_ok("2;")
+        self.assertNotEqual(self.history(n=1)[0][0], first)
+        self.assertEqual(self.history(hist_access_type="range", session=-1, start=1, stop=2)[0][2], "int remembered = 1;")
+
+    def test_nonsense_gets_an_answer(self):
+        for content in ({"hist_access_type": "dance"}, {"hist_access_type": "range", "start": 5, "stop": 1}, {"n": -4}, {"n": None}):
+            self.assertIsInstance(self.history(**content), list)

@@ -1,0 +1,101 @@
+"""Protocol checklist 42: a cell can always be interrupted, within a second, and the next one is unaffected."""
+
+import time
+
+from support import KernelTest, plain
+
+LIMIT = 1.0
+
+
+class Interrupt(KernelTest):
+    def interrupt(self, code, **options):
+        """Interrupts the cell once it has printed `ready` and returns it; checks the time and the next cell."""
+        cell = self.client.execute(code, **options)
+        cell.wait_text("ready")
+        time.sleep(0.05)
+        begin = time.monotonic()
+        self.client.interrupt()
+        cell.wait(10)
+        self.assertLess(cell.reply_message["arrived"] - begin, LIMIT)
+        self.assertEqual(cell.reply["status"], "error")
+        self.assertIn("nterrupt", cell.reply["ename"] + cell.reply["evalue"])
+        self.assertEqual(cell.error["ename"], cell.reply["ename"])
+        self.assertEqual(self.run_ok("21 * 2").result, "42")
+        return cell
+
+    READY = 'std::cout << "ready" << std::flush; '
+
+    def test_42_an_empty_loop(self):
+        self.interrupt(self.READY + "for (;;) {}")
+        self.interrupt(self.READY + "while (true);")
+
+    def test_42_a_computing_loop(self):
+        self.interrupt(self.READY + "unsigned long sum = 0; for (unsigned long i = 0;; ++i) sum += i * i;")
+        self.interrupt(self.READY + "volatile double x = 1; while (x > 0) { x = x * 1.0000001; if (x > 1e9) x = 1; }")
+
+    def test_42_a_loop_in_a_function_of_an_earlier_cell(self):
+        self.run_ok("int collatz(int n) { int steps = 0; while (n != 0) { n = n % 2 ? 3 * n + 1 : n / 2; if (n == 1) n = 27; ++steps; } return steps; }")
+        self.interrupt(self.READY + "collatz(27)")
+
+    def test_42_a_loop_inside_a_library_template(self):
+        self.run_ok("#include <algorithm>\n#include <numeric>\nstd::vector<int> many(1000);")
+        self.interrupt(
+            self.READY + "for (int round = 0; ; ) { std::sort(many.begin(), many.end(), [](int a, int b) { return a < b; }); round += many[0]; }"
+        )
+        self.interrupt(self.READY + "std::find_if(std::views::iota(0ull).begin(), std::unreachable_sentinel, [](auto) { return false; });")
+
+    def test_42_recursion(self):
+        self.interrupt("int fib(int n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }\n" + self.READY + "fib(60)")
+
+    def test_42_sleep_for(self):
+        self.interrupt(self.READY + "std::this_thread::sleep_for(60s);")
+
+    def test_42_a_blocked_read(self):
+        self.run_ok("#include <unistd.h>\nint pipe_ends[2]; pipe(pipe_ends);")
+        self.interrupt(self.READY + "char c; read(pipe_ends[0], &c, 1);")
+
+    def test_42_co_await(self):
+        self.interrupt(self.READY + "co_await caller::sleep_for(60s);")
+        self.interrupt(self.READY + "co_await caller::Pending<int>();")
+        self.interrupt(self.READY + "co_await caller::Caller::current().call_later(60s, [] {});")
+
+    def test_42_a_wait_for_input(self):
+        self.interrupt(self.READY + 'caller::input("?")', allow_stdin=True)
+        self.interrupt(self.READY + "std::string l; std::getline(std::cin, l);", allow_stdin=True)
+
+    def test_42_a_cell_on_a_subshell(self):
+        subshell = self.client.request("control", "create_subshell_request")["subshell_id"]
+        self.interrupt(self.READY + "for (;;) {}", subshell=subshell)
+        self.assertEqual(self.run_ok("1 + 2", subshell=subshell).result, "3")
+
+    def test_42_a_cell_on_a_thread(self):
+        self.interrupt("// thread\n" + self.READY + "for (;;) {}")
+        self.interrupt("// task\n" + self.READY + "co_await caller::sleep_for(60s);")
+
+    def test_42_destructors_run_and_variables_survive(self):
+        self.run_ok('struct Guard { ~Guard() { std::cout << "destroyed" << std::flush; } };\nint survivor = 11;')
+        cell = self.interrupt("{ Guard guard;\n" + self.READY + "for (;;) {} }")
+        self.assertIn("destroyed", cell.text())
+        cell = self.interrupt("{ Guard guard;\n" + self.READY + "co_await caller::sleep_for(60s); }")
+        self.assertIn("destroyed", cell.text())
+        self.assertEqual(self.run_ok("survivor").result, "11")
+
+    def test_42_a_cell_that_catches_everything(self):
+        self.interrupt(self.READY + "for (;;) { try { for (;;) {} } catch (const std::exception&) {} }")
+
+    def test_42_queued_cells_are_aborted_and_later_ones_run(self):
+        cell = self.client.execute(self.READY + "for (;;) {}")
+        cell.wait_text("ready")
+        queued = self.client.execute("1")
+        self.client.interrupt()
+        self.assertEqual(cell.wait(5).reply["status"], "error")
+        self.assertEqual(queued.wait(5).reply["status"], "error")
+        self.assert_usable()
+
+    def test_42_again_and_again(self):
+        for _ in range(10):
+            self.interrupt(self.READY + "for (;;) {}")
+
+    def test_42_the_error_is_short(self):
+        cell = self.interrupt(self.READY + "for (;;) {}")
+        self.assertLess(len(plain(cell.reply["traceback"]).splitlines()), 15)
