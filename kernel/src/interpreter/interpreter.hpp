@@ -78,7 +78,7 @@ public:
 
   virtual Completeness is_complete(const std::string& code) = 0;
 
-  /// Adds an include directory, a compiler flag, or loads a shared library. Throws caller::Error with the search path.
+  /// Adds an include directory, a compiler flag, or loads a shared library. Throws std::runtime_error naming what was tried.
   virtual void add_include_path(const std::string& dir) = 0;
   virtual void load_library(const std::string& name) = 0;
 

@@ -1,0 +1,37 @@
+# The header every cell begins with, compiled in advance by the compiler that compiles the cells.
+#
+# clang takes a precompiled header only with the flags it was made with, so both read them from one generated file,
+# `prelude.args`, which is made from the properties of the libraries cells use.
+
+# caller_prelude(<name> <header> <libraries…>): target <name>, and its files in lib/caller/prelude of build and install tree.
+function(caller_prelude name header)
+  set(_out ${CMAKE_BINARY_DIR}/lib/caller/prelude)
+  set(_flags -std=c++20 -O2 -fPIE -fno-semantic-interposition -Wno-return-type-c-linkage -Wno-unused-value)
+  set(_dirs "")
+  set(_defs "")
+  foreach(_lib ${ARGN} caller_runtime)
+    list(APPEND _dirs "$<TARGET_PROPERTY:${_lib},INTERFACE_INCLUDE_DIRECTORIES>")
+    list(APPEND _defs "$<TARGET_PROPERTY:${_lib},INTERFACE_COMPILE_DEFINITIONS>")
+  endforeach()
+  set(_dirs "$<REMOVE_DUPLICATES:${_dirs}>")
+  set(_defs "$<REMOVE_DUPLICATES:$<FILTER:${_defs},EXCLUDE,^$>>")
+  list(JOIN _flags "\n" _flag_lines)
+  file(GENERATE OUTPUT ${_out}/prelude.args CONTENT
+    "${_flag_lines}\n$<$<BOOL:${_defs}>:-D$<JOIN:${_defs},\n-D>\n>-I$<JOIN:${_dirs},\n-I>\n")
+
+  # The response file's lines are the arguments; the rest is what a header that is also compiled needs.
+  set(_clang ${CALLER_CLANGXX} @${_out}/prelude.args)
+  add_custom_command(OUTPUT ${_out}/prelude.pch
+    COMMAND ${_clang} -x c++-header -fpch-codegen -fpch-instantiate-templates -Xclang -building-pch-with-obj -Xclang -fincremental-extensions
+            -MD -MF ${_out}/prelude.d -MT ${_out}/prelude.pch ${header} -o ${_out}/prelude.pch
+    DEPENDS ${header} ${_out}/prelude.args
+    DEPFILE ${_out}/prelude.d
+    COMMENT "Precompiling the prelude of cells" VERBATIM)
+  add_custom_command(OUTPUT ${_out}/libcaller_prelude.so
+    COMMAND ${_clang} -Wno-unused-command-line-argument -fPIC -Xclang -fincremental-extensions -c ${_out}/prelude.pch -o ${_out}/prelude.o
+    COMMAND ${CMAKE_CXX_COMPILER} -shared -o ${_out}/libcaller_prelude.so ${_out}/prelude.o
+    COMMAND ${CMAKE_COMMAND} -E rm ${_out}/prelude.o
+    DEPENDS ${_out}/prelude.pch
+    COMMENT "Compiling the prelude's code" VERBATIM)
+  add_custom_target(${name} DEPENDS ${_out}/prelude.pch ${_out}/libcaller_prelude.so)
+endfunction()

@@ -1,0 +1,94 @@
+// What every cell sees without an include. Compiled once, when the project is built.
+#pragma once
+
+#include <algorithm>
+#include <any>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <concepts>
+#include <condition_variable>
+#include <coroutine>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <future>
+#include <iomanip>
+#include <iostream>
+#include <iterator>
+#include <limits>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <numbers>
+#include <numeric>
+#include <optional>
+#include <queue>
+#include <random>
+#include <ranges>
+#include <set>
+#include <span>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <tuple>
+#include <type_traits>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#if __has_include(<caller/all.hpp>)
+#include <caller/all.hpp>
+#else
+#include <caller/coro.hpp>
+#endif
+#include <caller/kernel/cell.hpp>
+#include <caller/kernel/display.hpp>
+
+namespace caller::kernel::detail {
+// Showing these is compiled in advance; anything else takes the time its templates take.
+template <class... T>
+inline void show_each(const T&... x) {
+  ((Show{}, x), ...);
+}
+inline void compiled_in_advance(bool b, char c, int i, long l, unsigned u, unsigned long ul, long long ll, unsigned long long ull, float f, double d, const char* s,
+                                const std::string& t, std::string_view v, const std::vector<int>& vi, const std::vector<double>& vd,
+                                const std::vector<std::string>& vs, const std::map<std::string, int>& msi, const std::optional<int>& o, const std::pair<int, int>& p) {
+  show_each(b, c, i, l, u, ul, ll, ull, f, d, s, t, v, vi, vd, vs, msi, o, p);
+  Show{}, int(i);
+  Show{}, long(l);
+  Show{}, static_cast<unsigned long>(ul);
+  Show{}, double(d);
+  Show{}, bool(b);
+  Show{}, std::string(t);
+}
+inline void compiled_in_advance(bool& b, int& i, double& d, unsigned long& ul, std::string& t, std::vector<int>& vi, std::vector<double>& vd, std::vector<std::string>& vs) {
+  Show{}, b;
+  Show{}, i;
+  Show{}, d;
+  Show{}, ul;
+  Show{}, t;
+  Show{}, vi;
+  Show{}, vd;
+  Show{}, vs;
+}
+}  // namespace caller::kernel::detail
+
+using namespace std::chrono_literals;
+using namespace std::string_literals;
+#if __has_include(<caller/all.hpp>)
+using caller::Caller;
+#endif

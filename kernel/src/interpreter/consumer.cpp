@@ -1,0 +1,65 @@
+#include "consumer.hpp"
+
+#include <clang/AST/DeclCXX.h>
+
+#include "shadow.hpp"
+
+namespace caller::kernel {
+
+void CellConsumer::Initialize(clang::ASTContext& context) {
+  safepoints.start(context);
+  next_->Initialize(context);
+}
+
+void CellConsumer::look(clang::Decl* d) {
+  safepoints.visit(d);
+  if (auto* ns = llvm::dyn_cast<clang::NamespaceDecl>(d)) {
+    if (is_cell_namespace(ns)) {
+      if (cell_block) cell_block(ns);
+    } else {  // a named namespace of the user's: cell namespaces are inside
+      for (auto* x : ns->decls())
+        if (llvm::isa<clang::NamespaceDecl>(x)) look(x);
+    }
+  }
+}
+
+bool CellConsumer::HandleTopLevelDecl(clang::DeclGroupRef group) {
+  for (auto* d : group) look(d);
+  return generate ? next_->HandleTopLevelDecl(group) : true;
+}
+void CellConsumer::HandleInlineFunctionDefinition(clang::FunctionDecl* d) {
+  safepoints.visit(d);
+  if (generate) next_->HandleInlineFunctionDefinition(d);
+}
+void CellConsumer::HandleInterestingDecl(clang::DeclGroupRef group) {
+  if (generate) next_->HandleInterestingDecl(group);
+}
+void CellConsumer::HandleTranslationUnit(clang::ASTContext& context) {
+  if (generate) next_->HandleTranslationUnit(context);
+}
+void CellConsumer::HandleTagDeclDefinition(clang::TagDecl* d) {
+  if (generate) next_->HandleTagDeclDefinition(d);
+}
+void CellConsumer::HandleTagDeclRequiredDefinition(const clang::TagDecl* d) {
+  if (generate) next_->HandleTagDeclRequiredDefinition(d);
+}
+void CellConsumer::HandleCXXImplicitFunctionInstantiation(clang::FunctionDecl* d) {
+  if (generate) next_->HandleCXXImplicitFunctionInstantiation(d);
+}
+void CellConsumer::CompleteTentativeDefinition(clang::VarDecl* d) {
+  if (generate) next_->CompleteTentativeDefinition(d);
+}
+void CellConsumer::CompleteExternalDeclaration(clang::DeclaratorDecl* d) {
+  if (generate) next_->CompleteExternalDeclaration(d);
+}
+void CellConsumer::AssignInheritanceModel(clang::CXXRecordDecl* d) {
+  if (generate) next_->AssignInheritanceModel(d);
+}
+void CellConsumer::HandleCXXStaticMemberVarInstantiation(clang::VarDecl* d) {
+  if (generate) next_->HandleCXXStaticMemberVarInstantiation(d);
+}
+void CellConsumer::HandleVTable(clang::CXXRecordDecl* d) {
+  if (generate) next_->HandleVTable(d);
+}
+
+}  // namespace caller::kernel

@@ -1,0 +1,33 @@
+// How to make the language of a kernel.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "interpreter.hpp"
+
+namespace caller::kernel {
+
+/// Everything has a default that fits a built or installed tree.
+struct InterpreterOptions {
+  /// Directory with the prelude (`prelude.pch`, `libcaller_prelude.so`, `prelude.args`). Empty: found beside the program.
+  std::string prelude_directory;
+  /// Further flags for the compiler, as on a command line (`-DX`, `-I/dir`, `-O3`).
+  std::vector<std::string> flags;
+  /// Optimisation of cells, 0..3.
+  int optimisation = 2;
+  /// Compiles each cell in a copy of the process first, so that neither errors nor crashes of the compiler leave traces.
+  /// Off, a failed cell may leave some; for processes too big to fork.
+  bool isolate = true;
+  /// Called with one line when something works less well than it should (no precompiled prelude).
+  std::function<void(const std::string&)> log;
+};
+
+/// Starts the compiler. Thread-safety: any thread; the result belongs to one thread at a time.
+/// Errors: std::runtime_error with the compiler's text when it does not start. Source: clang-repl.
+std::unique_ptr<Interpreter> make_clang_interpreter(InterpreterOptions options = {});
+
+}  // namespace caller::kernel

@@ -1,0 +1,144 @@
+// How a request reaches a thread: a global counter of open requests makes the loops of cells look (one relaxed load a
+// turn), the thread's own state says whether it is meant. A blocked system call is woken by a signal whose handler does
+// nothing; the functions of blocking_calls.cpp then look at the same state. As the signal may come just before the
+// call blocks, a small thread repeats it until the request is met or the scope ends.
+#include "interrupt.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+extern "C" {
+CALLER_API int caller_interrupt_pending = 0;
+}
+
+namespace caller::kernel {
+
+Interrupted::~Interrupted() = default;
+
+namespace interrupt {
+
+struct Scope::State {
+  pthread_t thread = pthread_self();
+  std::atomic<bool> requested{false};
+  State* outer = nullptr;
+};
+
+struct Access {
+  using State = Scope::State;
+};
+
+namespace {
+
+using State = Access::State;
+
+thread_local State* innermost = nullptr;
+
+int wake_signal() { return SIGRTMIN + 6; }
+
+struct Registry {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<State*> scopes;
+  bool nudging = false;
+
+  Registry() {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    sigemptyset(&action.sa_mask);
+    action.sa_flags = 0;  // no SA_RESTART: blocked calls return EINTR
+    sigaction(wake_signal(), &action, nullptr);
+  }
+
+  bool any_requested() const {
+    return std::any_of(scopes.begin(), scopes.end(), [](State* s) { return s->requested.load(); });
+  }
+
+  void ask(State* s) {  // with the mutex
+    if (!s->requested.exchange(true)) __atomic_add_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
+    pthread_kill(s->thread, wake_signal());
+    if (!nudging) {
+      nudging = true;
+      std::thread([this] { nudge(); }).detach();
+    }
+    changed.notify_all();
+  }
+
+  void nudge() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    std::unique_lock lock(mutex);
+    while (any_requested()) {
+      changed.wait_for(lock, std::chrono::milliseconds(20));
+      for (State* s : scopes)
+        if (s->requested.load()) pthread_kill(s->thread, wake_signal());
+    }
+    nudging = false;
+  }
+};
+
+Registry& registry() {
+  static auto* r = new Registry;  // outlives every thread
+  return *r;
+}
+
+bool take(State* s) noexcept {
+  if (!s->requested.exchange(false)) return false;
+  __atomic_sub_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
+  return true;
+}
+
+}  // namespace
+
+Scope::Scope() noexcept : state_(new State) {
+  auto& r = registry();
+  std::lock_guard lock(r.mutex);
+  state_->outer = innermost;
+  innermost = state_;
+  r.scopes.push_back(state_);
+}
+
+Scope::~Scope() {
+  auto& r = registry();
+  std::lock_guard lock(r.mutex);
+  innermost = state_->outer;
+  std::erase(r.scopes, state_);
+  take(state_);
+  delete state_;
+}
+
+void Scope::request() noexcept {
+  auto& r = registry();
+  std::lock_guard lock(r.mutex);
+  r.ask(state_);
+}
+
+int request_all() noexcept {
+  auto& r = registry();
+  std::lock_guard lock(r.mutex);
+  int n = 0;
+  for (State* s : r.scopes) {
+    const bool covered = std::any_of(r.scopes.begin(), r.scopes.end(), [&](State* inner) { return inner->outer == s; });
+    if (covered) continue;  // the innermost scope of each thread
+    r.ask(s);
+    ++n;
+  }
+  return n;
+}
+
+void check() {
+  if (innermost && innermost->requested.load(std::memory_order_relaxed) && take(innermost)) throw Interrupted();
+}
+
+}  // namespace interrupt
+}  // namespace caller::kernel
+
+extern "C" CALLER_API void caller_safepoint() { caller::kernel::interrupt::check(); }

@@ -1,0 +1,39 @@
+// Interrupting synchronous code of cells.
+#pragma once
+
+#include <caller/export.hpp>
+#include <caller/kernel/interrupted.hpp>
+
+namespace caller::kernel::interrupt {
+
+/// While it lives, the thread that made it may be interrupted: loops of cells and blocking system calls throw
+/// Interrupted. Scopes nest; a request meets the innermost one of the thread.
+///
+/// A request that has not been met when the scope ends is dropped. Blocking calls are only ended when the program was
+/// linked with this library before libc, as the kernel's is.
+///
+/// Thread-safety: made and destroyed by one thread; request() by any. Errors: none. Source: ipykernel interrupt.
+class CALLER_API Scope {
+public:
+  Scope() noexcept;
+  ~Scope();
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+
+  /// Asks this scope's thread to throw Interrupted. Repeats itself until it is met.
+  void request() noexcept;
+
+private:
+  friend struct Access;
+  struct State;
+  State* state_;
+};
+
+/// Asks every thread with a scope. Returns how many were asked. Thread-safety: any thread. Errors: none. Source: –
+CALLER_API int request_all() noexcept;
+
+/// Throws Interrupted when the calling thread is asked to; for blocking waits of the kernel's own.
+/// Thread-safety: any thread. Errors: Interrupted. Source: –
+CALLER_API void check();
+
+}  // namespace caller::kernel::interrupt

@@ -1,0 +1,46 @@
+// Code generation and linking of cells into the process. Internal to this folder.
+#pragma once
+
+#include <clang/Frontend/CompilerInstance.h>
+#include <llvm/ExecutionEngine/Orc/LLJIT.h>
+#include <llvm/IR/Module.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace caller::kernel {
+
+/// A module could not be linked. `missing` are the demangled names not found.
+struct LinkError : std::runtime_error {
+  explicit LinkError(const std::string& text, std::vector<std::string> names = {}) : std::runtime_error(text), missing(std::move(names)) {}
+  std::vector<std::string> missing;
+};
+
+/// Thread-safety: one thread at a time; the code it gives may run on any thread meanwhile.
+class Jit {
+public:
+  Jit();
+  ~Jit();
+
+  void optimise(clang::CompilerInstance& ci, llvm::Module& module, int level);
+
+  /// Optimises `module` and adds it. Its static initialisers become the function `entry`, which nothing calls by itself.
+  /// The tracker undoes it. Throws LinkError.
+  llvm::orc::ResourceTrackerSP add(clang::CompilerInstance& ci, std::unique_ptr<llvm::Module> module, const llvm::orc::ThreadSafeContext& context,
+                                   const std::string& entry, int optimisation);
+
+  /// The address of a symbol (as mangled); throws LinkError when it, or something it needs, is missing.
+  void* lookup(const std::string& symbol);
+  void define(const std::string& symbol, void* address);
+
+  /// Runs the destructors that the cells' objects of static storage registered, newest first.
+  void run_exit_handlers() noexcept;
+
+private:
+  std::unique_ptr<llvm::orc::LLJIT> jit_;
+  std::string reported_;  // what went wrong below the last look-up
+};
+
+}  // namespace caller::kernel

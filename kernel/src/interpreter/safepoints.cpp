@@ -1,0 +1,100 @@
+#include "safepoints.hpp"
+
+#include <clang/AST/Expr.h>
+#include <clang/AST/RecursiveASTVisitor.h>
+#include <clang/AST/Stmt.h>
+
+namespace caller::kernel {
+namespace {
+
+class LoopVisitor : public clang::RecursiveASTVisitor<LoopVisitor> {
+public:
+  LoopVisitor(SafepointInserter& inserter, clang::ASTContext& context, llvm::DenseSet<const clang::Stmt*>& wrapped)
+      : inserter_(inserter), context_(context), wrapped_(wrapped) {}
+  bool shouldVisitTemplateInstantiations() const { return false; }
+  bool shouldVisitImplicitCode() const { return false; }
+
+  bool VisitForStmt(clang::ForStmt* s) { return wrap(s); }
+  bool VisitWhileStmt(clang::WhileStmt* s) { return wrap(s); }
+  bool VisitDoStmt(clang::DoStmt* s) { return wrap(s); }
+  bool VisitCXXForRangeStmt(clang::CXXForRangeStmt* s) { return wrap(s); }
+  bool VisitLabelStmt(clang::LabelStmt* s) {  // a loop made of goto comes by here
+    if (!wrapped_.insert(s).second) return true;
+    if (clang::Stmt* check = inserter_.call(s->getIdentLoc())) {
+      clang::Stmt* parts[] = {check, s->getSubStmt()};
+      s->setSubStmt(clang::CompoundStmt::Create(context_, parts, clang::FPOptionsOverride(), s->getIdentLoc(), s->getEndLoc()));
+    }
+    return true;
+  }
+
+  bool TraverseFunctionDecl(clang::FunctionDecl* f) { return skip(f) || RecursiveASTVisitor::TraverseFunctionDecl(f); }
+  bool TraverseCXXMethodDecl(clang::CXXMethodDecl* f) { return skip(f) || RecursiveASTVisitor::TraverseCXXMethodDecl(f); }
+  bool TraverseCXXConstructorDecl(clang::CXXConstructorDecl* f) { return skip(f) || RecursiveASTVisitor::TraverseCXXConstructorDecl(f); }
+  bool TraverseCXXConversionDecl(clang::CXXConversionDecl* f) { return skip(f) || RecursiveASTVisitor::TraverseCXXConversionDecl(f); }
+  bool TraverseCXXDestructorDecl(clang::CXXDestructorDecl*) { return true; }  // must not throw
+  bool TraverseLambdaExpr(clang::LambdaExpr* l) { return skip(l->getCallOperator()) || RecursiveASTVisitor::TraverseLambdaExpr(l); }
+  bool TraverseFunctionTemplateDecl(clang::FunctionTemplateDecl*) { return true; }  // instances come one by one
+  bool TraverseClassTemplateDecl(clang::ClassTemplateDecl*) { return true; }
+  bool TraverseClassTemplatePartialSpecializationDecl(clang::ClassTemplatePartialSpecializationDecl*) { return true; }
+
+private:
+  static bool skip(clang::FunctionDecl* f) {
+    if (f->isConsteval() || f->isDependentContext()) return true;
+    const auto* type = f->getType()->getAs<clang::FunctionProtoType>();
+    if (!type) return true;
+    const auto spec = type->getExceptionSpecType();
+    if (clang::isUnresolvedExceptionSpec(spec)) return false;
+    return spec == clang::EST_BasicNoexcept || spec == clang::EST_NoexceptTrue || spec == clang::EST_DynamicNone || spec == clang::EST_NoThrow;
+  }
+
+  template <class Loop>
+  bool wrap(Loop* s) {
+    clang::Stmt* body = s->getBody();
+    if (!body) return true;
+    if (!wrapped_.insert(s).second) return true;
+    clang::Stmt* check = inserter_.call(body->getEndLoc());
+    if (!check) return true;
+    clang::Stmt* parts[] = {check, body};
+    s->setBody(clang::CompoundStmt::Create(context_, parts, clang::FPOptionsOverride(), body->getBeginLoc(), body->getEndLoc()));
+    return true;
+  }
+
+  SafepointInserter& inserter_;
+  clang::ASTContext& context_;
+  llvm::DenseSet<const clang::Stmt*>& wrapped_;
+};
+
+}  // namespace
+
+clang::FunctionDecl* SafepointInserter::target() {
+  if (target_) return target_;
+  clang::DeclContext* c = context_->getTranslationUnitDecl();
+  for (const char* part : {"caller", "kernel", "detail"}) {
+    clang::DeclContext* next = nullptr;
+    for (auto* d : c->lookup(&context_->Idents.get(part)))
+      if (auto* ns = llvm::dyn_cast<clang::NamespaceDecl>(d)) next = ns;
+    if (!next) return nullptr;
+    c = next;
+  }
+  for (auto* d : c->lookup(&context_->Idents.get("safepoint")))
+    if (auto* f = llvm::dyn_cast<clang::FunctionDecl>(d)) target_ = f;
+  return target_;
+}
+
+clang::Stmt* SafepointInserter::call(clang::SourceLocation where) {
+  auto* f = target();
+  if (!f) return nullptr;
+  f->markUsed(*context_);
+  auto* ref = clang::DeclRefExpr::Create(*context_, clang::NestedNameSpecifierLoc(), clang::SourceLocation(), f, false, where, f->getType(), clang::VK_LValue);
+  auto* decay = clang::ImplicitCastExpr::Create(*context_, context_->getPointerType(f->getType()), clang::CK_FunctionToPointerDecay, ref, nullptr,
+                                                clang::VK_PRValue, clang::FPOptionsOverride());
+  return clang::CallExpr::Create(*context_, decay, {}, context_->VoidTy, clang::VK_PRValue, where, clang::FPOptionsOverride());
+}
+
+void SafepointInserter::visit(clang::Decl* d) {
+  if (!context_ || d->isInvalidDecl() || d->isFromASTFile()) return;
+  if (!done_.insert(d).second) return;
+  LoopVisitor(*this, *context_, wrapped_).TraverseDecl(d);
+}
+
+}  // namespace caller::kernel

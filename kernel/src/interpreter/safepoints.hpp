@@ -1,0 +1,29 @@
+// Interrupt checks in loops. Internal to this folder.
+#pragma once
+
+#include <clang/AST/ASTContext.h>
+#include <clang/AST/Decl.h>
+#include <llvm/ADT/DenseSet.h>
+
+namespace caller::kernel {
+
+/// Adds a call of `caller::kernel::detail::safepoint()` to the body of every loop, in the syntax tree: there the
+/// generator still makes the landing pads that destructors need. Labels get one too, for loops made of `goto`. Functions
+/// that may not throw are left alone.
+class SafepointInserter {
+public:
+  void start(clang::ASTContext& context) { context_ = &context; }
+  void visit(clang::Decl* d);
+
+  /// A new call expression, or null while the prelude does not declare the function.
+  clang::Stmt* call(clang::SourceLocation where);
+
+private:
+  clang::FunctionDecl* target();
+  clang::ASTContext* context_ = nullptr;
+  clang::FunctionDecl* target_ = nullptr;
+  llvm::DenseSet<const clang::Decl*> done_;
+  llvm::DenseSet<const clang::Stmt*> wrapped_;
+};
+
+}  // namespace caller::kernel
