@@ -137,6 +137,8 @@ void deallocate(void* block, std::size_t size) noexcept {
     owner.touch();
     give_to_depot(cls, std::exchange(cache.spare[c], std::exchange(m, {})));
   }
+  if (!m.head) [[unlikely]]
+    owner.touch();  // a thread that only frees gives its blocks back, too
   auto* b = static_cast<FreeBlock*>(block);
   b->next = m.head;
   m.head = b;

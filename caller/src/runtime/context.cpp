@@ -1,5 +1,7 @@
 #include <caller/context.hpp>
 
+#include <utility>
+
 #include "core.hpp"
 
 namespace caller::detail {
@@ -9,7 +11,17 @@ std::uint64_t new_context_key() noexcept {
   return next.fetch_add(1, std::memory_order_relaxed);
 }
 
+namespace {
+/// What a plain thread has set goes with the thread.
+struct ContextOwner {
+  void touch() const noexcept {}
+  ~ContextOwner() { release(std::exchange(this_thread().context, nullptr)); }
+};
+thread_local ContextOwner context_owner;
+}  // namespace
+
 ContextNode* make_context_node(std::uint64_t key, std::shared_ptr<void> value, ContextNode* next) {
+  context_owner.touch();
   auto* node = new ContextNode;
   node->key = key;
   node->value = std::move(value);
