@@ -17,6 +17,7 @@ struct GroupState : std::enable_shared_from_this<GroupState> {
   PendingBase body;
   bool cancelled = false;         // the members are being cancelled
   bool member_cancelled = false;  // by somebody else than us
+  bool body_left = false;         // the body threw PendingCancelled by itself
   bool ended = false;
   Suspension* joiner = nullptr;
 
@@ -99,6 +100,10 @@ void group_set_body(GroupState& group, PendingBase body) {
   }
   body.add_done_callback([self = group.shared_from_this()](const PendingBase& p) {
     bool failed = p.cancelled();
+    if (failed) {
+      std::lock_guard lock(self->mutex);
+      self->body_left = !self->cancelled;
+    }
     if (!failed) failed = p.state()->error != nullptr;  // not looked at: with_pending_group hands it on
     if (failed) cancel_members(*self, "the body of the group failed or was cancelled", false);
     std::lock_guard lock(self->mutex);
@@ -146,7 +151,7 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
   if (!group->errors.empty()) throw PendingGroupError(group->errors);
   const bool loud = group->options.mode == 1 || group->options.mode == 3;
   if (loud && (group->member_cancelled || group->cancelled)) throw PendingCancelled("the group was cancelled");
-  if (body && body.cancelled() && !group->cancelled) throw PendingCancelled("the body of the group was cancelled");
+  if (group->body_left) throw PendingCancelled(cancel_message(*body.state()));
 }
 
 }  // namespace detail

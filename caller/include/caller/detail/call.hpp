@@ -109,6 +109,7 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
   /// The function has ended, or never began: frees what it held, and its worker; completes; gives up the work's reference.
   void leave(bool ran_on_thread, bool due) noexcept {
     release_call();
+    release(std::exchange(this->context, nullptr));  // it may hold a group that holds us
     if (ran_on_thread && (this->flags.load(std::memory_order_relaxed) & PendingState::kWorker)) work_of_worker_ended(*this);
     if (due) complete(*this);
     this->unref();
