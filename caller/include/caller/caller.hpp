@@ -310,6 +310,8 @@ public:
       auto key = detail::make_lane_key(first);
       return queue_keyed(std::move(key), std::forward<First>(first), std::forward<Rest>(rest)...);
     } else {
+      static_assert(!std::is_class_v<std::decay_t<First>> || std::is_convertible_v<const First&, std::string_view>,
+                    "a lane key is a string, an integer, an enumerator or a pointer");
       return queue_keyed(detail::make_lane_key(first), std::forward<Rest>(rest)...);
     }
   }
@@ -501,11 +503,13 @@ Coro<void> Caller::feed(Caller self, std::shared_ptr<detail::CompletionQueue> qu
         if (!item || !detail::completion_add(*queue, self.to_pending(std::move(*item)))) break;
       }
     } else {
-      auto it = std::ranges::begin(items);
-      while (co_await detail::completion_room(queue)) {
-        if (it == std::ranges::end(items)) break;
-        if (!detail::completion_add(*queue, self.to_pending(*it))) break;
-        ++it;
+      std::optional<std::ranges::iterator_t<Items>> it;
+      while (co_await detail::completion_room(queue)) {  // only then produce the next one
+        if (it)
+          ++*it;
+        else
+          it.emplace(std::ranges::begin(items));
+        if (*it == std::ranges::end(items) || !detail::completion_add(*queue, self.to_pending(**it))) break;
       }
     }
   } catch (...) {
@@ -528,6 +532,9 @@ auto Caller::as_completed(Items&& items, AsCompletedOptions options) const {
     ScheduleOptions schedule;
     schedule.opt_out_of_groups = true;
     auto feeder = schedule_call(schedule, &Caller::feed<P, Range>, self, queue, std::move(items));
+    feeder.add_done_callback([queue](const PendingBase& p) {  // it may never have begun
+      if (p.cancelled()) detail::completion_end(*queue, std::make_exception_ptr(PendingCancelled("as_completed's generator")));
+    });
     return Stream(queue, feeder);
   } else {
     auto queue = detail::make_completion_queue(0, options.cancel_unfinished);

@@ -71,18 +71,18 @@ bool completion_add(CompletionQueue& q, PendingBase item) {
     completion_end(q, std::make_exception_ptr(Error(Errc::deadlock, "as_completed: an item is the waiting task itself")));
     return false;
   }
+  bool left = false;
   {
     std::lock_guard lock(q.mutex);
-    if (q.left) {
-      if (!q.cancel_unfinished) return false;
-    } else {
+    left = q.left;
+    if (!left) {
       ++q.outstanding;
       ++q.unfinished_count;
       q.unfinished.try_emplace(item);
     }
   }
-  if (q.left) {
-    item.cancel("as_completed was left");
+  if (left) {
+    if (q.cancel_unfinished) item.cancel("as_completed was left");
     return false;
   }
   const CallbackId id = item.add_done_callback([self = q.shared_from_this()](const PendingBase& p) {
@@ -93,8 +93,14 @@ bool completion_add(CompletionQueue& q, PendingBase item) {
     self->done.push_back(p);
     wake(self->consumer);
   });
-  std::lock_guard lock(q.mutex);
-  if (auto it = q.unfinished.find(item); it != q.unfinished.end()) it->second.push_back(id);
+  {
+    std::lock_guard lock(q.mutex);
+    if (auto it = q.unfinished.find(item); it != q.unfinished.end()) {
+      it->second.push_back(id);
+      return true;
+    }
+  }
+  item.remove_done_callback(id);  // left in between; or done, and the callback has run
   return true;
 }
 
@@ -111,8 +117,9 @@ Coro<bool> completion_room(std::shared_ptr<CompletionQueue> q) {
 
 void completion_end(CompletionQueue& q, std::exception_ptr error) noexcept {
   std::lock_guard lock(q.mutex);
+  if (q.ended) return;
   q.ended = true;
-  if (error && !q.error) q.error = std::move(error);
+  q.error = std::move(error);
   wake(q.consumer);
 }
 
