@@ -41,10 +41,13 @@ void release_core(Core& core, bool owner) noexcept {
     if (core.owns_thread) {
       core.request_stop(true);
       core.join();
-    } else if (core.on_thread()) {
-      core.abandon();
-    } else {
+    } else if (!core.on_thread()) {
       core.request_stop(true);  // its thread may still pump it
+    } else if (core.outermost()) {
+      core.abandon();
+    } else {  // its loop turns around us, and ends it on its way out
+      core.orphaned = true;
+      core.request_stop(true);
     }
   }
   core.release();
@@ -56,7 +59,12 @@ Core& find_core(Modifier which, const CallerOptions& options) {
     case Modifier::new_thread: {
       CallerOptions o = options;
       auto* core = new Core(o, nullptr, true);
-      core->start_thread();
+      try {
+        core->start_thread();
+      } catch (...) {
+        core->release();
+        throw;
+      }
       core->owners.store(1, std::memory_order_relaxed);
       return *core;
     }
@@ -193,7 +201,10 @@ std::optional<Caller> Caller::parent() const {
 
 std::string Caller::name() const { return core_->name; }
 std::uint64_t Caller::id() const noexcept { return core_->id; }
-std::thread::id Caller::thread() const noexcept { return core_->thread_id; }
+std::thread::id Caller::thread() const noexcept {
+  std::lock_guard lock(core_->mutex);  // a new thread may ask before its maker wrote it down
+  return core_->thread_id;
+}
 std::string Caller::thread_name() const {
   std::lock_guard lock(core_->mutex);
   return core_->thread_name;

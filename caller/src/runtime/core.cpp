@@ -42,6 +42,9 @@ Core::~Core() {
 
 bool submit(Core& core, Op* op) noexcept { return core.submit(op); }
 
+std::size_t step(Core& core) noexcept { return core.loop_once(1); }
+std::int64_t next_timer(Core& core) noexcept { return core.timers.empty() ? -1 : core.timers.next(); }
+
 void Core::push_local(Op* op) noexcept {
   op->next = nullptr;
   *tail_ = op;
@@ -169,24 +172,33 @@ void Core::bind_to_this_thread() {
   thread_name = thread_id == main_thread_id() ? "MainThread" : buffer;
   registry_add(*this, thread_id);
   this_thread().core = this;
+  retain();  // the thread's own
 }
 
 void Core::unbind() noexcept {
   registry_remove(*this);
-  if (this_thread().core == this) this_thread().core = nullptr;
+  if (this_thread().core != this) return;
+  this_thread().core = nullptr;
+  if (!owns_thread) release();  // who ends a Core holds a reference
 }
 
 void Core::start_thread() {
-  registry_add_unbound(*this);
-  retain();  // the thread's own
   std::lock_guard lock(mutex);
-  thread_ = std::thread([this] { thread_main(); });
+  retain();  // the thread's own
+  try {
+    thread_ = std::thread([this] { thread_main(); });
+  } catch (...) {
+    release();
+    throw;
+  }
+  registry_add_unbound(*this);
   thread_id = thread_.get_id();
   thread_name = name;
   registry_add(*this, thread_id);  // before anyone can ask that thread
 }
 
 void Core::thread_main() {
+  { const std::lock_guard started_up(mutex); }  // start_thread is through with us: we may end at once
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
   this_thread().core = this;
   run();
@@ -225,7 +237,8 @@ CallerState Core::request_stop(bool force) noexcept {
     if (!submit(op)) delete op;
   }
   // A manual Caller nobody pumps would never get there: do it here and now.
-  if (!owns_thread && on_thread() && depth_ == 0 && state() == CallerState::stopping) {
+  if (!owns_thread && on_thread() && depth_ == 0 && !closed_ && state() == CallerState::stopping) {
+    const Pump pump(*this);
     loop_until([this] { return stop_ready(); });
     finalize();
   }
@@ -244,6 +257,7 @@ void Core::begin_stop() noexcept {
     c->request_stop(true);
     c->release();
   }
+  drop_waiting_calls(*this);
   close_all_lanes(*this);
   cancel_delays(*this);
   // Cancelling runs callbacks and may end tasks: start over after each that is new to us.
@@ -268,7 +282,7 @@ struct Core::ChildGone : Op {
         std::lock_guard lock(self->of->mutex);
         std::erase(self->of->children, self->child);
       }
-      if (self->child->thread_.joinable()) self->child->thread_.join();
+      self->child->join_thread();
       self->child->release();
       delete self;
     };
@@ -296,12 +310,16 @@ void Core::close_and_drop() noexcept {
   while (!timers.empty()) drop_timer(*timers.pop());
 }
 
+void Core::await_kicks() const noexcept {
+  while (kicks_done_.load(std::memory_order_acquire) != kicks_owed_) std::this_thread::yield();
+}
+
 void Core::finalize() noexcept {
   if (state() == CallerState::stopped) return;
   close_and_drop();
   worker_gone(*this);
   unbind();
-  while (kicks_done_.load(std::memory_order_acquire) != kicks_owed_) std::this_thread::yield();
+  await_kicks();
   state_.store(CallerState::stopped, std::memory_order_release);
   started.set_result();
   stopped.set_result();
@@ -318,16 +336,8 @@ void Core::abandon() noexcept {
   }
   stopping.set_result();
   close_and_drop();
-  while (tasks_) {
-    PendingState& s = *tasks_;
-    unlink_task(s);
-    s.suspended = nullptr;
-    const auto frame = std::exchange(s.frame, {});
-    frame.destroy();
-    end_work_cancelled(s, "the caller was abandoned");
-    s.finish(&s);
-  }
-  close_all_lanes(*this);
+  // First the children: their calls may use what the coroutines below own.
+  drop_waiting_calls(*this);
   std::vector<Core*> gone;
   {
     std::lock_guard lock(mutex);
@@ -335,9 +345,22 @@ void Core::abandon() noexcept {
   }
   for (Core* c : gone) c->request_stop(true);
   for (Core* c : gone) {
-    if (c->thread_.joinable()) c->thread_.join();
+    c->join_thread();
     c->release();
   }
+  ThreadState& ts = this_thread();
+  while (tasks_) {
+    PendingState& s = *tasks_;
+    unlink_task(s);
+    s.suspended = nullptr;
+    const auto frame = std::exchange(s.frame, {});
+    ContextNode* const context = std::exchange(ts.context, std::exchange(s.context, nullptr));
+    frame.destroy();
+    detail::release(std::exchange(ts.context, context));
+    end_work_cancelled(s, "the caller was abandoned");
+    s.finish(&s);
+  }
+  close_all_lanes(*this);
   finalize();
 }
 
@@ -350,6 +373,10 @@ void Core::join() {
     block_on(*stopped.state(), std::nullopt, true, true);
   } catch (...) {  // shielded: cannot happen
   }
+  join_thread();
+}
+
+void Core::join_thread() {
   std::thread t;
   {
     std::lock_guard lock(mutex);
@@ -371,6 +398,7 @@ void Core::finish_if_stopped() {
 
 void Core::run() {
   check_pump("run");
+  const Pump pump(*this);
   if (depth_ > 0) throw Error(Errc::already_running, "run: the Caller \"" + name + "\"");
   enter_running();
   loop_until([this] { return stop_ready(); });
@@ -379,6 +407,7 @@ void Core::run() {
 
 std::size_t Core::poll() {
   check_pump("poll");
+  const Pump pump(*this);
   enter_running();
   bool first = true;
   driver_->poll();
@@ -387,8 +416,19 @@ std::size_t Core::poll() {
   return n;
 }
 
+std::size_t Core::loop_once(std::size_t budget) noexcept {
+  const Pump pump(*this);
+  enter_running();
+  driver_->poll();
+  ++depth_;
+  const std::size_t n = drain(budget);
+  --depth_;
+  return n;
+}
+
 std::size_t Core::run_once() {
   check_pump("run_once");
+  const Pump pump(*this);
   enter_running();
   std::size_t n = 0;
   loop_until([&] {
@@ -401,6 +441,7 @@ std::size_t Core::run_once() {
 
 void Core::run_until(PendingState& s) {
   check_pump("run_until");
+  const Pump pump(*this);
   enter_running();
   s.ref();
   const PendingBase keep(PendingBase::Adopt{}, &s);
@@ -409,22 +450,35 @@ void Core::run_until(PendingState& s) {
 }
 
 void Core::use_asio() {
-  // Only while awake: a wake-up of an earlier sleep may still be on its way to the old driver, which stays.
   if (*options.backend == Backend::asio || replaced_driver_) return;
+  await_kicks();  // a wake-up of an earlier sleep may still be on its way to the old driver
   replaced_driver_ = std::exchange(driver_, make_asio_driver());
 }
 
 // ---- family ----
 
 Core* Core::adopt_child(Core* core) {
-  core->retain();  // the list's; the first one is the caller's
   {
     std::lock_guard lock(mutex);
+    // A stop that began looks through the list once: who is not in it by then must not start.
+    if (!accepts_calls()) {
+      core->release();
+      throw CallerStopped("a new child: the Caller \"" + name + "\"");
+    }
     children.push_back(core);
+    core->retain();  // the list's; the first one is the caller's
   }
-  core->start_thread();
-  // A stop that began before the child was in the list did not see it.
-  if (!accepts_calls()) core->request_stop(true);
+  try {
+    core->start_thread();
+  } catch (...) {
+    {
+      std::lock_guard lock(mutex);
+      std::erase(children, core);
+    }
+    core->release();
+    core->release();
+    throw;
+  }
   return core;
 }
 

@@ -37,6 +37,7 @@ struct Extras {
   std::string message;  // of cancel(), accumulated
   std::map<std::string, std::any> metadata;
   std::optional<std::stop_source> stop;
+  ErrorHandler handler;  // of the core, for an error that is still unobserved when the core is gone
   struct DelayNode* delay = nullptr;  // loop's thread only
 };
 Extras& extras_of(PendingState& s);  // locks
@@ -80,6 +81,7 @@ public:
   // -- turning, own thread only --
   template <class Pred>
   std::size_t loop_until(Pred&& pred);
+  std::size_t loop_once(std::size_t budget) noexcept;  // drain, as from inside the loop
   std::size_t drain(std::size_t budget) noexcept;
   std::size_t queued() noexcept;  // entries ready to run
   void run();
@@ -87,6 +89,21 @@ public:
   std::size_t poll();
   void run_until(PendingState& s);
   void use_asio();  // a manual Core gets Asio as its guest
+
+  /// Around everything that turns the loop: keeps the Core, and ends it if its last handle went meanwhile.
+  class Pump {
+  public:
+    explicit Pump(Core& core) noexcept : core_(core) { core_.retain(); }
+    ~Pump() {
+      if (core_.orphaned && core_.depth_ == 0) core_.abandon();
+      core_.release();
+    }
+    Pump(const Pump&) = delete;
+    Pump& operator=(const Pump&) = delete;
+
+  private:
+    Core& core_;
+  };
 
   // -- suspended work, own thread only --
   void link_task(PendingState& s) noexcept;
@@ -119,6 +136,7 @@ public:
 
   std::atomic<std::uint32_t> owners{0};
   std::atomic<bool> is_protected{false};
+  bool orphaned = false;                  // the last handle went inside the loop (own thread)
   std::atomic<bool> break_drain{false};  // a nested wait got what it waited for (own thread)
 
   void report(const std::string& where, const std::exception_ptr& error) noexcept;
@@ -126,7 +144,8 @@ public:
   Core* new_child(CallerOptions options);     // with `mutex` not held; retained for the caller
   Core* new_worker(CallerOptions options);    // the same, for the pool
   bool stop_ready() const noexcept;
-  bool outermost() const noexcept { return depth_ == 0; }
+  bool outermost() const noexcept { return depth_ == 0; }  // own thread, as the next
+  bool dropping() const noexcept { return closed_; }
   void finish_if_stopped();
 
 private:
@@ -143,6 +162,8 @@ private:
   void enter_running();
   void close_and_drop() noexcept;
   void finalize() noexcept;
+  void join_thread();
+  void await_kicks() const noexcept;
   void unbind() noexcept;
   void check_pump(const char* operation);
   Core* adopt_child(Core* core);
@@ -180,6 +201,7 @@ void deliver_cancel(PendingState& s) noexcept;  // loop's thread
 void arm_delay(Core& core, PendingState& s, Duration delay) noexcept;
 void cancel_delays(Core& core) noexcept;
 void drop_timer(TimerNode& node) noexcept;
+void drop_delay(PendingState& s) noexcept;
 void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept;
 void enqueue_launch(Core& core, PendingState& s, Duration delay) noexcept;
 
@@ -187,6 +209,7 @@ void enqueue_launch(Core& core, PendingState& s, Duration delay) noexcept;
 void group_add(GroupState& group, PendingState& s) noexcept;
 void close_all_lanes(Core& core) noexcept;
 void worker_gone(Core& worker) noexcept;
+void drop_waiting_calls(Core& core) noexcept;  // the Core stops: its calls that wait for a worker end
 
 template <class Pred>
 std::size_t Core::loop_until(Pred&& pred) {

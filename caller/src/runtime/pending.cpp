@@ -38,7 +38,25 @@ void unlink(std::uintptr_t& list, Waiter& w) noexcept {
   else
     list = reinterpret_cast<std::uintptr_t>(w.next);
   if (w.next) w.next->prev = w.prev;
-  w.prev = w.next = nullptr;
+  w.prev = &w;  // in no list: taken out once, it may be asked to leave again
+  w.next = nullptr;
+}
+
+/// What the error was made with: passed on from call to call the text must not grow.
+std::string message_of(const PendingCancelled& e) {
+  std::string text = e.what();
+  const std::string suffix = ": " + e.code().message();
+  if (text.ends_with(suffix)) text.resize(text.size() - suffix.size());
+  return text;
+}
+
+/// The core is gone when the last handle goes, and its error handler must be told then.
+void remember_handler(PendingState& s) noexcept {
+  if (!s.core || !s.core->options.error_handler) return;
+  try {
+    extras_of(s).handler = s.core->options.error_handler;
+  } catch (...) {  // no memory: the handler of the last holder's thread is told
+  }
 }
 
 /// Tells the loop of `s` to look at its cancellation.
@@ -89,9 +107,10 @@ bool add_waiter(PendingState& s, Waiter& w) noexcept {
 bool remove_waiter(PendingState& s, Waiter& w) noexcept {
   std::uintptr_t list = lock_word(s);
   if (list & PendingState::kDone) return false;
-  unlink(list, w);
+  const bool listed = w.prev != &w;
+  if (listed) unlink(list, w);
   unlock_word(s, list);
-  return true;
+  return listed;
 }
 
 Extras& extras_of(PendingState& s) {
@@ -124,11 +143,12 @@ bool settle_error(PendingState& s, std::exception_ptr error) noexcept {
     } catch (const PendingCancelled& e) {
       s.flags.fetch_or(PendingState::kCancelled, std::memory_order_release);
       try {
-        extras_of(s).message = e.what();
+        extras_of(s).message = message_of(e);
       } catch (...) {  // no memory for the message: it is cancelled all the same
       }
     } catch (...) {
       s.error = std::move(error);
+      remember_handler(s);
     }
   }
   return how != Settle::lost;
@@ -249,7 +269,17 @@ void throw_outcome(PendingState& s) {
 }
 
 void finish_state(PendingState& s) noexcept {
-  if (s.error && !s.is(PendingState::kObserved)) report_error(nullptr, "a Pending nobody looked at", s.error);
+  if (s.error && !s.is(PendingState::kObserved)) {
+    const char* const where = "a Pending nobody looked at";
+    if (s.extras && s.extras->handler) {
+      try {
+        s.extras->handler(where, s.error);
+      } catch (...) {  // a handler that throws has no one left to tell
+      }
+    } else {
+      report_error(nullptr, where, s.error);
+    }
+  }
   release(std::exchange(s.context, nullptr));
   // Callbacks of a Pending that is dropped before it was decided: nobody will ever call them.
   Waiter* w = head_of(s.word.load(std::memory_order_acquire));

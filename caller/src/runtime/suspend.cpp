@@ -104,11 +104,10 @@ void throw_if_cancelled(Suspension& s) {
 }
 
 void deliver_cancel(PendingState& s) noexcept {
-  if (s.done()) {
-    // Cancelled before it began: what is left is a timer that must not keep it.
-    if (s.extras && s.extras->delay) drop_timer(*reinterpret_cast<TimerNode*>(s.extras->delay));
-    return;
-  }
+  const std::uint32_t f = s.flags.load(std::memory_order_acquire);
+  if (f & PendingState::kTimer) return drop_delay(s);  // cancelled before it began: its timer must not keep it
+  if (s.done()) return;
+  if (!(f & PendingState::kUndelivered)) return;  // the coroutine met it by itself before this word of it arrived
   Suspension* const w = s.suspended;
   if (!w || !w->detach) return;  // it runs, or is about to: the next await tells it
   if (!w->detach(w)) return;
@@ -225,11 +224,6 @@ struct DelayNode : TimerNode {
   PendingState* state = nullptr;
   bool armed = false;
 
-  static void free(DelayNode* n) noexcept {
-    if (n->state->extras) n->state->extras->delay = nullptr;
-    n->~DelayNode();
-    deallocate(n, sizeof(DelayNode));
-  }
   void arm() noexcept {
     armed = true;
     extras_of(*state).delay = this;
@@ -239,10 +233,15 @@ struct DelayNode : TimerNode {
     core->timers.add(*this);
   }
   void pass(OpAct why) noexcept {
-    PendingState* s = state;
+    PendingState* const s = state;
+    Core* const c = core;
+    // Under the lock: whoever cancels a call with a timer uses its core under the lock.
+    const std::uintptr_t list = lock_word(*s);
     s->flags.fetch_and(~PendingState::kTimer, std::memory_order_acq_rel);
-    Core* c = core;
-    free(this);
+    if (s->extras) s->extras->delay = nullptr;
+    if (!(list & PendingState::kDone)) unlock_word(*s, list);
+    this->~DelayNode();
+    deallocate(this, sizeof(DelayNode));
     if (why == OpAct::run)
       c->push_local(s);
     else
@@ -277,6 +276,8 @@ void drop_timer(TimerNode& node) noexcept {
     n.pass(OpAct::drop);
   }
 }
+
+void drop_delay(PendingState& s) noexcept { drop_timer(*s.extras->delay); }
 
 void cancel_delays(Core& core) noexcept {
   std::vector<TimerNode*> list;
@@ -337,7 +338,8 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   if (s.done()) return true;
   ThreadState& ts = this_thread();
   Core* core = ts.core;
-  if (!core || core->state() == CallerState::stopped) return block_thread(s, timeout_ns, keep);
+  // A loop that only drops things any more (a destructor waits) turns no longer.
+  if (!core || core->dropping()) return block_thread(s, timeout_ns, keep);
   if (&s == ts.task) throw Error(Errc::deadlock, "Pending::wait: work cannot wait for its own Pending");
   PendingState* task = ts.task;
   if (!shield && cancellation_due()) {
@@ -376,9 +378,13 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
     w.timer.when = now + std::max<std::int64_t>(0, std::min(*timeout_ns, std::numeric_limits<std::int64_t>::max() - now));
     core->timers.add(w.timer);
   }
+  const Core::Pump pump(*core);
   const bool outermost = core->outermost();
-  bool ended = false;
-  core->loop_until([&] { return w.woken || (outermost && (ended = core->stop_ready())); });
+  // A stop cancels the work it finds in the Core's list: this work waits, so it belongs there.
+  const bool linked = task && !(task->flags.load(std::memory_order_relaxed) & PendingState::kLinked);
+  if (linked) core->link_task(*task);
+  core->loop_until([&] { return w.woken || (outermost && core->stop_ready()); });
+  if (linked) core->unlink_task(*task);
   core->timers.remove(w.timer);
   if (task) task->suspended = outer;
   if (!w.woken) {  // the loop was stopped under us
@@ -458,7 +464,7 @@ Coro<bool> PendingBase::async_wait_done(WaitOptions options) const {
       continue;
     }
     if (!finished && !options.protect) self.cancel("a wait for it timed out");
-    if (held_back && finished) std::rethrow_exception(held_back);
+    if (held_back) std::rethrow_exception(held_back);
     co_return finished;
   }
 }

@@ -11,6 +11,7 @@ struct Pool {
   std::deque<Core*> idle;             // retained; oldest idle first
   std::size_t count = 0;              // workers alive
   std::deque<PendingState*> waiting;  // above max_workers; each with its work's reference
+  bool closed = false;                // the Core stops: nothing waits any more
   std::size_t max_idle = 0, max_workers = 0;
   Duration idle_timeout{};
 
@@ -78,6 +79,27 @@ void worker_free(Core& worker) noexcept {
   worker.timers.add(worker.idle_timer);
 }
 
+/// A new worker for `s`; its place in `count` is taken already.
+void launch_on_new_worker(Core& core, Pool& pool, PendingState& s) noexcept {
+  CallerOptions options;
+  options.backend = core.options.backend;
+  options.worker_idle_timeout = core.options.worker_idle_timeout;
+  Core* worker = nullptr;
+  try {
+    worker = core.new_worker(std::move(options));
+  } catch (...) {
+    {
+      std::lock_guard lock(pool.mutex);
+      --pool.count;
+    }
+    if (core.accepts_calls() && settle_error(s, std::current_exception())) complete(s);
+    s.act(&s, OpAct::drop);
+    return;
+  }
+  enqueue_launch(*worker, s, Duration::zero());
+  worker->release();
+}
+
 }  // namespace
 
 void work_of_worker_ended(PendingState& s) noexcept { worker_free(*s.core); }
@@ -88,8 +110,10 @@ void launch_on_worker(Core& core, PendingState& s) noexcept {
   prepare_launch(s, nullptr);
   Pool& pool = pool_of(core);
   Core* worker = nullptr;
+  bool closed = false;
   {
     std::lock_guard lock(pool.mutex);
+    closed = pool.closed;
     while (!worker && !pool.idle.empty()) {
       worker = pool.idle.front();
       pool.idle.pop_front();
@@ -98,7 +122,7 @@ void launch_on_worker(Core& core, PendingState& s) noexcept {
         worker = nullptr;
       }
     }
-    if (!worker) {
+    if (!worker && !closed) {
       if (pool.max_workers && pool.count >= pool.max_workers) {
         pool.waiting.push_back(&s);
         return;
@@ -106,55 +130,52 @@ void launch_on_worker(Core& core, PendingState& s) noexcept {
       ++pool.count;
     }
   }
-  if (!worker) {
-    CallerOptions options;
-    options.backend = core.options.backend;
-    options.worker_idle_timeout = core.options.worker_idle_timeout;
-    try {
-      worker = core.new_worker(std::move(options));
-    } catch (...) {
-      {
-        std::lock_guard lock(pool.mutex);
-        --pool.count;
-      }
-      const bool due = settle_error(s, std::current_exception());
-      if (due) complete(s);
-      s.act(&s, OpAct::drop);
-      return;
-    }
+  if (worker) {
+    enqueue_launch(*worker, s, Duration::zero());
+    worker->release();
+  } else if (closed) {
+    s.act(&s, OpAct::drop);
+  } else {
+    launch_on_new_worker(core, pool, s);
   }
-  enqueue_launch(*worker, s, Duration::zero());
-  worker->release();
 }
 
-void worker_gone(Core& core) noexcept {
-  if (core.worker_pool) {
-    Pool& pool = *core.worker_pool;
-    bool was_idle = false;
-    {
-      std::lock_guard lock(pool.mutex);
+void worker_gone(Core& worker) noexcept {
+  if (!worker.worker_pool) return;
+  Pool& pool = *worker.worker_pool;
+  bool was_idle = false;
+  PendingState* next = nullptr;
+  {
+    std::lock_guard lock(pool.mutex);
+    was_idle = std::erase(pool.idle, &worker) > 0;
+    if (pool.waiting.empty()) {
       --pool.count;
-      was_idle = std::erase(pool.idle, &core) > 0;
+    } else {  // it was counted until now, so calls may have queued behind it: its place goes to one of them
+      next = pool.waiting.front();
+      pool.waiting.pop_front();
     }
-    if (was_idle) core.release();
   }
-  // As a parent: what waited for a worker will never get one.
-  std::shared_ptr<Pool> own;
+  if (was_idle) worker.release();
+  if (next) launch_on_new_worker(*worker.parent, pool, *next);
+}
+
+void drop_waiting_calls(Core& core) noexcept {
+  std::shared_ptr<Pool> pool;
   {
     std::lock_guard lock(core.mutex);
-    own = core.pool;
+    pool = core.pool;
   }
-  if (!own) return;
+  if (!pool) return;
   std::deque<PendingState*> waiting;
   {
-    std::lock_guard lock(own->mutex);
-    waiting.swap(own->waiting);
+    std::lock_guard lock(pool->mutex);
+    pool->closed = true;
+    waiting.swap(pool->waiting);
   }
   for (PendingState* s : waiting) s->act(s, OpAct::drop);
 }
 
 Core* Core::new_worker(CallerOptions opts) {
-  if (!accepts_calls()) throw CallerStopped("to_thread: the Caller \"" + name + "\"");
   opts.name = name + "-worker-" + std::to_string(++worker_names_);
   pool_of(*this);
   auto* core = new Core(opts, this, true);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 
 #include <caller/export.hpp>
@@ -25,6 +26,10 @@ struct Op {
 /// Queues `op` on `core`. Returns false when the loop has ended; the op is then still the caller's.
 /// Thread-safety: any thread; the core must be alive (a handle, or an unfinished Pending of it).
 CALLER_API bool submit(Core& core, Op* op) noexcept;
+
+/// For tests: one entry of the queue, and the time of the next timer on the loop's clock (-1: none). Own thread only.
+CALLER_API std::size_t step(Core& core) noexcept;
+CALLER_API std::int64_t next_timer(Core& core) noexcept;
 
 /// Blocks from per-thread magazines; a block may be freed on another thread than the one that allocated it.
 /// Thread-safety: any thread. Errors: std::bad_alloc.

@@ -88,7 +88,7 @@ struct Suspension : Op {
 
 // ---- implemented in the library ----
 CALLER_API bool add_waiter(PendingState& s, Waiter& w) noexcept;     // false: done already
-CALLER_API bool remove_waiter(PendingState& s, Waiter& w) noexcept;  // false: done; on return nobody uses `w`
+CALLER_API bool remove_waiter(PendingState& s, Waiter& w) noexcept;  // false: done, or left before; on return nobody uses `w`
 CALLER_API bool claim(PendingState& s) noexcept;                     // false: decided by someone else, or cancelled
 CALLER_API void complete(PendingState& s) noexcept;                  // after a claim
 CALLER_API bool cancel(PendingState& s, std::string message);
