@@ -58,6 +58,16 @@ std::string readable(std::string text) {
     if (at == std::string::npos) break;
     text.erase(at, from.size());
   }
+  // What is wrong with the text around the cell is only an echo of what is wrong inside.
+  std::string kept;
+  bool echo = false;
+  for (const auto& line : lines_of(text)) {
+    const std::string plain = without_colour(line);
+    static const std::regex begins("^(.+:[0-9]+:[0-9]+: (fatal )?(error|warning|note|remark): |In file included from )");
+    if (std::regex_search(plain, begins)) echo = plain.rfind("<cell>:", 0) == 0;
+    if (!echo) kept += line + "\n";
+  }
+  if (!kept.empty()) text = std::move(kept);
   text = std::regex_replace(text, place, "Cell [$1], line $2, column $3:");
   return std::regex_replace(text, space, "");
 }

@@ -32,6 +32,7 @@ void CellConsumer::HandleInlineFunctionDefinition(clang::FunctionDecl* d) {
   if (generate) next_->HandleInlineFunctionDefinition(d);
 }
 void CellConsumer::HandleInterestingDecl(clang::DeclGroupRef group) {
+  for (auto* d : group) safepoints.visit_loaded(d);
   if (generate) next_->HandleInterestingDecl(group);
 }
 void CellConsumer::HandleTranslationUnit(clang::ASTContext& context) {

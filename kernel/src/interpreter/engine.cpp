@@ -149,6 +149,7 @@ Engine::Parsed Engine::parse(const std::string& text, const std::string& name) {
   }
   if (consumer_->generate) {
     out.module.reset(codegen_->ReleaseModule());
+    consumer_->safepoints.mend_coroutines();
     codegen_->StartModule("cell_" + std::to_string(++units_), *context_.getContext());
   }
   if (!out.ok) out.module.reset();

@@ -3,6 +3,7 @@
 #include <clang/AST/Expr.h>
 #include <clang/AST/RecursiveASTVisitor.h>
 #include <clang/AST/Stmt.h>
+#include <clang/AST/StmtCXX.h>
 
 namespace caller::kernel {
 namespace {
@@ -19,7 +20,7 @@ public:
   bool VisitDoStmt(clang::DoStmt* s) { return wrap(s); }
   bool VisitCXXForRangeStmt(clang::CXXForRangeStmt* s) { return wrap(s); }
   bool VisitLabelStmt(clang::LabelStmt* s) {  // a loop made of goto comes by here
-    if (!wrapped_.insert(s).second) return true;
+    if (quiet_ || !wrapped_.insert(s).second) return true;
     if (clang::Stmt* check = inserter_.call(s->getIdentLoc())) {
       clang::Stmt* parts[] = {check, s->getSubStmt()};
       s->setSubStmt(clang::CompoundStmt::Create(context_, parts, clang::FPOptionsOverride(), s->getIdentLoc(), s->getEndLoc()));
@@ -27,30 +28,44 @@ public:
     return true;
   }
 
-  bool TraverseFunctionDecl(clang::FunctionDecl* f) { return skip(f) || RecursiveASTVisitor::TraverseFunctionDecl(f); }
-  bool TraverseCXXMethodDecl(clang::CXXMethodDecl* f) { return skip(f) || RecursiveASTVisitor::TraverseCXXMethodDecl(f); }
-  bool TraverseCXXConstructorDecl(clang::CXXConstructorDecl* f) { return skip(f) || RecursiveASTVisitor::TraverseCXXConstructorDecl(f); }
-  bool TraverseCXXConversionDecl(clang::CXXConversionDecl* f) { return skip(f) || RecursiveASTVisitor::TraverseCXXConversionDecl(f); }
-  bool TraverseCXXDestructorDecl(clang::CXXDestructorDecl*) { return true; }  // must not throw
-  bool TraverseLambdaExpr(clang::LambdaExpr* l) { return skip(l->getCallOperator()) || RecursiveASTVisitor::TraverseLambdaExpr(l); }
+  bool VisitCoroutineBodyStmt(clang::CoroutineBodyStmt* s) {
+    inserter_.keep(s);
+    return true;
+  }
+
+  bool TraverseFunctionDecl(clang::FunctionDecl* f) { return function(f, [&] { return RecursiveASTVisitor::TraverseFunctionDecl(f); }); }
+  bool TraverseCXXMethodDecl(clang::CXXMethodDecl* f) { return function(f, [&] { return RecursiveASTVisitor::TraverseCXXMethodDecl(f); }); }
+  bool TraverseCXXConstructorDecl(clang::CXXConstructorDecl* f) { return function(f, [&] { return RecursiveASTVisitor::TraverseCXXConstructorDecl(f); }); }
+  bool TraverseCXXConversionDecl(clang::CXXConversionDecl* f) { return function(f, [&] { return RecursiveASTVisitor::TraverseCXXConversionDecl(f); }); }
+  bool TraverseCXXDestructorDecl(clang::CXXDestructorDecl* f) { return function(f, [&] { return RecursiveASTVisitor::TraverseCXXDestructorDecl(f); }); }
+  bool TraverseLambdaExpr(clang::LambdaExpr* l) { return function(l->getCallOperator(), [&] { return RecursiveASTVisitor::TraverseLambdaExpr(l); }); }
   bool TraverseFunctionTemplateDecl(clang::FunctionTemplateDecl*) { return true; }  // instances come one by one
   bool TraverseClassTemplateDecl(clang::ClassTemplateDecl*) { return true; }
   bool TraverseClassTemplatePartialSpecializationDecl(clang::ClassTemplatePartialSpecializationDecl*) { return true; }
 
 private:
-  static bool skip(clang::FunctionDecl* f) {
-    if (f->isConsteval() || f->isDependentContext()) return true;
+  static bool may_throw(const clang::FunctionDecl* f) {
     const auto* type = f->getType()->getAs<clang::FunctionProtoType>();
-    if (!type) return true;
+    if (!type) return false;
     const auto spec = type->getExceptionSpecType();
-    if (clang::isUnresolvedExceptionSpec(spec)) return false;
-    return spec == clang::EST_BasicNoexcept || spec == clang::EST_NoexceptTrue || spec == clang::EST_DynamicNone || spec == clang::EST_NoThrow;
+    if (clang::isUnresolvedExceptionSpec(spec)) return !llvm::isa<clang::CXXDestructorDecl>(f);
+    return spec != clang::EST_BasicNoexcept && spec != clang::EST_NoexceptTrue && spec != clang::EST_DynamicNone && spec != clang::EST_NoThrow;
+  }
+
+  template <class Traverse>
+  bool function(clang::FunctionDecl* f, Traverse traverse) {
+    if (f->isConsteval() || f->isDependentContext()) return true;
+    const bool outer = quiet_;
+    quiet_ = !may_throw(f);
+    const bool result = traverse();
+    quiet_ = outer;
+    return result;
   }
 
   template <class Loop>
   bool wrap(Loop* s) {
     clang::Stmt* body = s->getBody();
-    if (!body) return true;
+    if (!body || quiet_) return true;
     if (!wrapped_.insert(s).second) return true;
     clang::Stmt* check = inserter_.call(body->getEndLoc());
     if (!check) return true;
@@ -62,6 +77,7 @@ private:
   SafepointInserter& inserter_;
   clang::ASTContext& context_;
   llvm::DenseSet<const clang::Stmt*>& wrapped_;
+  bool quiet_ = false;  // inside of a function that must not throw
 };
 
 }  // namespace
@@ -89,6 +105,23 @@ clang::Stmt* SafepointInserter::call(clang::SourceLocation where) {
   auto* decay = clang::ImplicitCastExpr::Create(*context_, context_->getPointerType(f->getType()), clang::CK_FunctionToPointerDecay, ref, nullptr,
                                                 clang::VK_PRValue, clang::FPOptionsOverride());
   return clang::CallExpr::Create(*context_, decay, {}, context_->VoidTy, clang::VK_PRValue, where, clang::FPOptionsOverride());
+}
+
+void SafepointInserter::keep(clang::CoroutineBodyStmt* s) {
+  if (auto* r = llvm::dyn_cast_or_null<clang::ReturnStmt>(s->getReturnStmt()); r && r->getRetValue()) coroutines_.try_emplace(r, r->getRetValue());
+}
+
+void SafepointInserter::mend_coroutines() {
+  for (auto& [statement, value] : coroutines_)
+    if (!statement->getRetValue()) statement->setRetValue(value);
+}
+
+void SafepointInserter::visit_loaded(clang::Decl* d) {
+  auto* f = llvm::dyn_cast<clang::FunctionDecl>(d);
+  if (!f || f->isDependentContext()) return;
+  const auto* type = f->getReturnType()->getAsCXXRecordDecl();
+  if (!type || !type->hasDefinition() || type->lookup(&context_->Idents.get("promise_type")).empty()) return;
+  if (auto* body = llvm::dyn_cast_or_null<clang::CoroutineBodyStmt>(f->getBody())) keep(body);
 }
 
 void SafepointInserter::visit(clang::Decl* d) {

@@ -3,6 +3,8 @@
 
 #include <clang/AST/ASTContext.h>
 #include <clang/AST/Decl.h>
+#include <clang/AST/StmtCXX.h>
+#include <llvm/ADT/DenseMap.h>
 #include <llvm/ADT/DenseSet.h>
 
 namespace caller::kernel {
@@ -15,6 +17,14 @@ public:
   void start(clang::ASTContext& context) { context_ = &context; }
   void visit(clang::Decl* d);
 
+  /// A function out of the precompiled header.
+  void visit_loaded(clang::Decl* d);
+
+  /// clang 19's generator takes the return value out of a coroutine's syntax tree and does not put it back; the next
+  /// module that needs the coroutine would crash it. To be called between modules.
+  void mend_coroutines();
+  void keep(clang::CoroutineBodyStmt* s);
+
   /// A new call expression, or null while the prelude does not declare the function.
   clang::Stmt* call(clang::SourceLocation where);
 
@@ -24,6 +34,7 @@ private:
   clang::FunctionDecl* target_ = nullptr;
   llvm::DenseSet<const clang::Decl*> done_;
   llvm::DenseSet<const clang::Stmt*> wrapped_;
+  llvm::DenseMap<clang::ReturnStmt*, clang::Expr*> coroutines_;
 };
 
 }  // namespace caller::kernel

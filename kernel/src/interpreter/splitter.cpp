@@ -32,6 +32,12 @@ bool keyword_like(std::string_view t) {
          t == "operator" || t == "requires" || t == "catch" || t == "goto" || any_of(t, kJumps);
 }
 
+bool conditional(std::string_view directive) {
+  const auto word = directive.find_first_not_of("#% \t:");
+  const auto name = word == std::string_view::npos ? std::string_view() : directive.substr(word);
+  return name.substr(0, 2) == "if" || name.substr(0, 2) == "el" || name.substr(0, 5) == "endif";
+}
+
 class Splitter {
 public:
   Splitter(const TokenList& list, const IsValue& is_value, std::size_t to, bool declarations_only)
@@ -161,6 +167,10 @@ private:
     while (i < to_) {
       const Token& t = ts_[i];
       const std::string_view previous = i > c.first ? ts_[i - 1].text : std::string_view();
+      if (t.kind == Token::Kind::directive && i > c.first && !conditional(t.text)) {
+        c.last = i;  // the `;` was forgotten, or left out for the value to be shown
+        return;
+      }
       if (t.kind == Token::Kind::directive || t.kind == Token::Kind::string || t.kind == Token::Kind::character) {
         ++i;
       } else if (t.is(";")) {

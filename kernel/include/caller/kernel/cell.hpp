@@ -23,8 +23,9 @@ extern "C" CALLER_API void caller_safepoint();
 
 /// `Show{} , (expression)` shows the value; of a void expression nothing is shown.
 struct Show {
+  // Not inlined, so that a cell needs no code for the types that are compiled in advance.
   template <class T>
-  void operator,(T&& x) const {
+  [[gnu::noinline]] void operator,(T&& x) const {
     using U = std::remove_cvref_t<T>;
     if constexpr (std::is_base_of_v<std::ios_base, U>) {
       // `std::cout << x` has shown what there was to show

@@ -44,7 +44,7 @@ CALLER_API void publish_text_result(const std::string& text);
 CALLER_API void publish_text_display(const std::string& text, const std::string& display_id, bool update);
 
 template <class T>
-void show(const T& x, const std::string& display_id, bool update) {
+[[gnu::noinline]] void show(const T& x, const std::string& display_id, bool update) {
   if constexpr (HasBundle<T>) {
     publish_display(bundle(x), display_id, update);
   } else {  // without the containers of a bundle: compiling them costs more than all the rest

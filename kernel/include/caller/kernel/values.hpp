@@ -102,10 +102,10 @@ concept WeakPointer = requires(const T& x) {
 };
 
 template <class T>
-void print(std::string& out, const T& x);
+[[gnu::noinline]] void print(std::string& out, const T& x);
 
 template <class T>
-void print_range(std::string& out, T& x, char open, char close) {
+[[gnu::noinline]] void print_range(std::string& out, T& x, char open, char close) {
   out += open;
   std::size_t n = 0;
   for (auto&& e : x) {
