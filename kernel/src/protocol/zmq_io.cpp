@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <mutex>
 #include <thread>
@@ -21,6 +22,8 @@ namespace {
 
 constexpr int kLingerMs = 1000;
 constexpr int kParentPollMs = 1000;  // only where the kernel has no pidfd
+constexpr int kRetryMs = 10;         // for a question whose client is not connected yet
+constexpr std::chrono::seconds kPeerPatience{10};
 constexpr int kBatch = 64;           // messages taken from one socket before the others are looked at
 
 void bind(zmq::socket_t& socket, const ConnectionInfo& info, int& port) {
@@ -52,12 +55,19 @@ bool receive(zmq::socket_t& socket, Frames& frames) {
   }
 }
 
-void transmit(zmq::socket_t& socket, const Frames& frames) {
+// False where the peer is not connected; only a mandatory router says so.
+bool transmit(zmq::socket_t& socket, const Frames& frames) {
   for (std::size_t i = 0; i < frames.size(); ++i) {
     const auto flags = i + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none;
     zmq::message_t part(frames[i].data(), frames[i].size());
-    (void)socket.send(part, flags | zmq::send_flags::dontwait);
+    try {
+      (void)socket.send(part, flags | zmq::send_flags::dontwait);
+    } catch (const zmq::error_t& e) {
+      if (e.num() == EHOSTUNREACH && i == 0) return false;
+      throw;
+    }
   }
+  return true;
 }
 
 int open_pidfd(int pid) {
@@ -84,6 +94,12 @@ struct ZmqIo::State {
   int parent_fd = -1;
   bool parent_reported = false;
   std::thread thread;
+  using Clock = std::chrono::steady_clock;
+  struct Question {
+    Frames frames;
+    Clock::time_point until;
+  };
+  std::vector<Question> undelivered;  // of the I/O thread
 
   // Guards what follows. `closing` and an empty queue together end the thread.
   std::mutex mutex;
@@ -113,8 +129,15 @@ struct ZmqIo::State {
   void subscriptions() {
     Frames frames;
     for (int i = 0; i < kBatch && receive(iopub, frames); ++i) {
-      if (frames.size() != 1 || frames[0].empty() || frames[0][0] != '\1' || !handlers.welcome) continue;
-      transmit(iopub, handlers.welcome(frames[0].substr(1)));
+      if (frames.size() != 1 || frames[0].empty()) continue;
+      // Subscribed by hand, so that the welcome is the first thing a subscriber gets.
+      const std::string topic = frames[0].substr(1);
+      if (frames[0][0] != '\1') {
+        iopub.set(zmq::sockopt::unsubscribe, topic);
+        continue;
+      }
+      iopub.set(zmq::sockopt::subscribe, topic);
+      if (handlers.welcome) transmit(iopub, handlers.welcome(topic));
     }
   }
 
@@ -122,6 +145,16 @@ struct ZmqIo::State {
     if (std::exchange(parent_reported, true)) return;
     log(LogLevel::warning, "the parent process " + std::to_string(parent_pid) + " ended: exiting");
     if (handlers.parent_died) handlers.parent_died();
+  }
+
+  // A client may execute a cell that asks for input before its stdin socket is connected.
+  void retry() {
+    std::erase_if(undelivered, [&](const Question& q) {
+      if (transmit(input, q.frames)) return true;
+      if (Clock::now() < q.until) return false;
+      log(LogLevel::warning, "stdin: the client that should answer is not connected");
+      return true;
+    });
   }
 
   // False once the queue is empty for good.
@@ -135,7 +168,7 @@ struct ZmqIo::State {
     }
     for (auto& [channel, frames] : batch) {
       try {
-        transmit(socket_of(channel), frames);
+        if (!transmit(socket_of(channel), frames)) undelivered.push_back({std::move(frames), Clock::now() + kPeerPatience});
       } catch (const zmq::error_t& e) {
         log(LogLevel::warning, "sending on " + std::string(channel_name(channel)) + ": " + e.what());
       }
@@ -150,7 +183,7 @@ struct ZmqIo::State {
                                             {iopub.handle(), 0, ZMQ_POLLIN, 0},     {nullptr, wake, ZMQ_POLLIN, 0}};
       if (parent_fd >= 0 && !parent_reported) items.push_back({nullptr, parent_fd, ZMQ_POLLIN, 0});
       const bool poll_parent = parent_pid > 0 && parent_fd < 0 && !parent_reported;
-      if (zmq_poll(items.data(), static_cast<int>(items.size()), poll_parent ? kParentPollMs : -1) < 0 && errno != EINTR) {
+      if (zmq_poll(items.data(), static_cast<int>(items.size()), !undelivered.empty() ? kRetryMs : poll_parent ? kParentPollMs : -1) < 0 && errno != EINTR) {
         log(LogLevel::error, std::string("polling sockets: ") + zmq_strerror(errno));
         return;
       }
@@ -165,6 +198,7 @@ struct ZmqIo::State {
       }
       if (items.size() > 6 && items[6].revents) guarded([&] { parent_ended(); });
       if (poll_parent && ::kill(parent_pid, 0) != 0 && errno == ESRCH) guarded([&] { parent_ended(); });
+      guarded([&] { retry(); });
       if (!drain()) return;
     }
   }
@@ -192,7 +226,8 @@ ZmqIo::ZmqIo(ConnectionInfo& info, Handlers handlers, int watch_pid) : state_(st
     socket->set(zmq::sockopt::router_handover, true);  // a client that reconnects under its old identity takes over
   }
   set_common(s.iopub, info);
-  s.iopub.set(zmq::sockopt::xpub_verbose, true);  // every subscription gets its welcome
+  s.iopub.set(zmq::sockopt::xpub_manual, true);     // every subscription is seen, before it takes effect
+  s.input.set(zmq::sockopt::router_mandatory, true);  // a question must not vanish
   bind(s.shell, info, info.shell_port);
   bind(s.control, info, info.control_port);
   bind(s.input, info, info.stdin_port);

@@ -57,6 +57,7 @@ public:
 
   /// Everything written so far is on its way to the client.
   void settle() { output_.settle(); }
+  void renew_input() { output_.renew_input(); }
 
   /// Runs `fn(Interpreter&)` in the compile thread.
   /// Errors: std::runtime_error when the interpreter could not start; what `fn` throws.

@@ -21,7 +21,7 @@ LogLevel level_of(const std::string& name) {
 
 }  // namespace
 
-int run_kernel(const KernelOptions& given) {
+int serve_kernel(const KernelOptions& given) {
   KernelOptions options = given;
   set_log_level(level_of(options.log_level));
   neutralise_signals();

@@ -19,7 +19,7 @@ struct KernelOptions {
   std::string log_level = "warning";       ///< debug, info, warning, error, off
   std::optional<std::string> history_file; ///< none: in the Jupyter data folder; empty: in memory
   bool test_comms = false;                 ///< a comm target `echo`, for tests of the protocol
-  /// Replaces the C++ interpreter, for tests; called in the compile thread.
+  /// Makes the language of the cells, in the compile thread. Empty: C++ (run_kernel only).
   std::function<std::unique_ptr<Interpreter>()> interpreter;
 };
 
@@ -32,5 +32,8 @@ struct KernelOptions {
 /// Errors: KernelError for a connection file or address that cannot be used.
 /// Source: ipykernel IPKernelApp.
 int run_kernel(const KernelOptions& options);
+
+/// The same with the interpreter that `options.interpreter` makes; it must be given.
+int serve_kernel(const KernelOptions& options);
 
 }  // namespace caller::kernel

@@ -171,6 +171,11 @@ Output::~Output() { settle(); }
 
 void Output::settle() { state_->settle(); }
 
+void Output::renew_input() {
+  std::cin.clear();
+  std::clearerr(stdin);
+}
+
 int Output::log_descriptor() const noexcept { return state_->capture.original(2); }
 
 }  // namespace caller::kernel

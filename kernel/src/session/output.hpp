@@ -27,6 +27,9 @@ public:
   /// Hands over everything written before the call.
   void settle();
 
+  /// Forgets the failures and ends of file of earlier reads, as each cell expects.
+  void renew_input();
+
   /// The process's own stderr, for the log.
   int log_descriptor() const noexcept;
 

@@ -86,6 +86,7 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
     session.history().store(history_session_, number, field<std::string>(request->content, "code", ""));
   }
   session.set_newest(run->work);
+  kernel_.renew_input();
   if (!c.silent)
     session.iopub().publish("execute_input", request,
                             {{"code", field<std::string>(request->content, "code", "")}, {"execution_count", number}});

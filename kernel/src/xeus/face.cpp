@@ -1,5 +1,6 @@
 #include "xeus/face.hpp"
 
+#include <atomic>
 #include <iostream>
 #include <list>
 #include <map>
@@ -99,6 +100,7 @@ struct XeusFace::State {
   std::unique_ptr<xeus::xkernel> kernel;
   mutable std::recursive_mutex mutex;
   std::list<xeus::xcomm> echoes;
+  std::atomic<bool> closed{false};  // a comm_close went out
 
   xeus::xcomm_manager& comms() const { return interpreter->comm_manager(); }
   bool knows(const std::string& id) const {
@@ -116,7 +118,11 @@ struct XeusFace::State {
 };
 
 XeusFace::XeusFace(Publish publish, KernelInfo kernel_info) : state_(std::make_unique<State>()) {
-  state_->publish = std::move(publish);
+  state_->publish = [s = state_.get(), out = std::move(publish)](const std::string& type, const json& content,
+                                                                 const json& metadata, Frames buffers) {
+    if (type == "comm_close") s->closed = true;
+    out(type, content, metadata, std::move(buffers));
+  };
   auto interpreter = std::make_unique<Interpreter>(std::move(kernel_info));
   state_->interpreter = interpreter.get();
   g_publish = &state_->publish;
@@ -142,7 +148,15 @@ bool XeusFace::comm_open(const Message& request) {
     state_->publish("comm_close", {{"comm_id", id}, {"data", json::object()}}, json::object(), {});
     return false;
   }
-  state_->comms().comm_open(State::convert(request));
+  // xeus answers an unknown target by comm_close, and then throws; what a known target throws is its own.
+  const bool before = state_->closed.exchange(false);
+  try {
+    state_->comms().comm_open(State::convert(request));
+  } catch (...) {
+    const bool refused = state_->closed.exchange(before);
+    if (!refused || state_->knows(id)) throw;
+  }
+  state_->closed = before;
   return state_->knows(id);
 }
 
