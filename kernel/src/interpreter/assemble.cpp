@@ -145,7 +145,7 @@ private:
     if (show) text() += std::string(kDetail) + "Show{} , (\n";
     copy(c.begin, c.end, capture_edits(ts_, c.first, c.last, false));
     if (show)
-      text() += "# 1 \"<cell>\"\n);\n";
+      text() += "# " + std::to_string(place(c.end - 1).first) + " \"Cell [" + std::to_string(options_.number) + "]\"\n" + std::string(place(c.end - 1).second + 1, ' ') + ");\n";
     else if (!c.terminated)
       text() += ";\n";
   }

@@ -67,6 +67,7 @@ std::string readable(std::string text) {
     if (std::regex_search(plain, begins)) echo = plain.rfind("<cell>:", 0) == 0;
     if (!echo) kept += line + "\n";
   }
+  if (!kept.empty() && text.back() != '\n') kept.pop_back();
   if (!kept.empty()) text = std::move(kept);
   text = std::regex_replace(text, place, "Cell [$1], line $2, column $3:");
   return std::regex_replace(text, space, "");
@@ -264,6 +265,7 @@ std::variant<CompiledCell, CellError> ClangInterpreter::link(const Assembly& ass
       symbols.push_back(std::move(s));
       // Without any of its own the stage must still be linked: later cells use what it defines.
       jit_->lookup(stage.entry);
+      if (const std::string errors = engine_->take_backend_errors(); !errors.empty()) throw LinkError(errors);
     }
     for (const auto& s : symbols) {
       if (!s.entry.empty()) {
@@ -288,6 +290,12 @@ std::variant<CompiledCell, CellError> ClangInterpreter::link(const Assembly& ass
 }
 
 std::variant<CompiledCell, CellError> ClangInterpreter::compile(const std::string& code, const CompileOptions& options) {
+  // clang's incremental parser does not come to an end when a bracket is open at the end of its input.
+  if (const std::string wrong = unbalanced(code, options.number); !wrong.empty()) {
+    Check c;
+    c.text = wrong;
+    return error_of(c, options);
+  }
   AssembleOptions how = assemble_options(options);
   Assembly assembly = assemble(code, how);
   if (options_.isolate) {

@@ -58,4 +58,29 @@ Completeness lexical_completeness(const std::string& code) {
   return {Status::complete, {}};
 }
 
+std::string unbalanced(const std::string& code, int cell_number) {
+  const TokenList list = tokenize(code);
+  const auto report = [&](std::size_t at, const std::string& message) {
+    std::size_t b = at == 0 ? std::string::npos : code.rfind('\n', at - 1);
+    b = b == std::string::npos ? 0 : b + 1;
+    const auto e = code.find('\n', at);
+    std::size_t line = 1;
+    for (std::size_t i = 0; i < b; ++i) line += code[i] == '\n';
+    std::string pad;
+    for (std::size_t i = b; i < at; ++i) pad += code[i] == '\t' ? '\t' : ' ';
+    return "\033[1mCell [" + std::to_string(cell_number) + "]:" + std::to_string(line) + ":" + std::to_string(at - b + 1) + ": \033[0m\033[0;1;31merror: \033[0m\033[1m" + message +
+           "\033[0m\n    " + code.substr(b, e == std::string::npos ? e : e - b) + "\n    " + pad + "\033[0;1;32m^\033[0m\n";
+  };
+  if (list.open_comment) return report(code.rfind("/*"), "unterminated /* comment");
+  if (list.open_string) return report(list.tokens.back().begin, "unterminated raw string");
+  for (const auto& t : list.tokens) {
+    if (t.kind == Token::Kind::directive && t.text.find("if") != std::string_view::npos) return {};  // each branch may hold one
+    if (t.kind != Token::Kind::punctuator || t.match != Token::kUnmatched || t.text.size() != 1) continue;
+    const char c = t.text[0];
+    if (c == '(' || c == '[' || c == '{') return report(t.begin, std::string("this '") + c + "' is never closed");
+    if (c == ')' || c == ']' || c == '}') return report(t.begin, std::string("extraneous closing '") + c + "'");
+  }
+  return {};
+}
+
 }  // namespace caller::kernel

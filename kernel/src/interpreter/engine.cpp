@@ -8,6 +8,9 @@
 #include <clang/Lex/HeaderSearch.h>
 #include <clang/Lex/Preprocessor.h>
 #include <clang/Lex/PreprocessorOptions.h>
+#include <llvm/IR/DiagnosticHandler.h>
+#include <llvm/IR/DiagnosticInfo.h>
+#include <llvm/IR/DiagnosticPrinter.h>
 #include <llvm/Support/raw_ostream.h>
 
 #include <stdexcept>
@@ -67,9 +70,27 @@ public:
   bool parse_issue = false;
 };
 
+// Errors of code generation (a wrong `asm`); LLVM's own handler ends the process.
+class BackendErrors final : public llvm::DiagnosticHandler {
+public:
+  explicit BackendErrors(std::string& text) : text_(text) {}
+  bool handleDiagnostics(const llvm::DiagnosticInfo& info) override {
+    if (info.getSeverity() != llvm::DS_Error) return true;
+    llvm::raw_string_ostream stream(text_);
+    llvm::DiagnosticPrinterRawOStream printer(stream);
+    info.print(printer);
+    stream << "\n";
+    return true;
+  }
+
+private:
+  std::string& text_;
+};
+
 }  // namespace
 
 Engine::Engine(const std::vector<std::string>& args) : context_(std::make_unique<llvm::LLVMContext>()) {
+  context_.getContext()->setDiagnosticHandler(std::make_unique<BackendErrors>(backend_errors_));
   std::vector<const char*> argv;
   for (const auto& a : args) argv.push_back(a.c_str());
   clang::IncrementalCompilerBuilder builder;

@@ -16,6 +16,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "shadow.hpp"
@@ -52,6 +53,9 @@ public:
 
   void add_include_path(const std::string& dir);
 
+  /// What code generation complained of since the last call.
+  std::string take_backend_errors() { return std::exchange(backend_errors_, {}); }
+
   clang::CompilerInstance& ci() { return *ci_; }
   clang::Sema& sema() { return ci_->getSema(); }
   clang::ASTContext& ast() { return ci_->getASTContext(); }
@@ -64,6 +68,7 @@ private:
   bool enter(clang::FileID file);
   bool parse_declarations();
 
+  std::string backend_errors_;
   llvm::orc::ThreadSafeContext context_;
   std::unique_ptr<clang::CompilerInstance> ci_;
   std::unique_ptr<Action> action_;

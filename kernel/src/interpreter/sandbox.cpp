@@ -5,9 +5,11 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstring>
 
 namespace caller::kernel {
@@ -26,6 +28,18 @@ void write_all(int fd, const char* data, std::size_t n) {
 [[noreturn]] void child(const std::function<std::string()>& work, int fd) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::prctl(PR_SET_DUMPABLE, 0);
+  // A compiler that runs away ends itself, not the machine.
+  if (std::FILE* f = std::fopen("/proc/self/statm", "r")) {
+    unsigned long pages = 0;
+    if (std::fscanf(f, "%lu", &pages) == 1) {
+      const rlim_t limit = static_cast<rlim_t>(pages) * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{4} << 30);
+      const rlimit memory{limit, limit};
+      ::setrlimit(RLIMIT_AS, &memory);
+    }
+    std::fclose(f);
+  }
+  const rlimit no_core{0, 0};
+  ::setrlimit(RLIMIT_CORE, &no_core);
   // The kernel's crash handlers would try to rescue a cell that is not running here.
   for (const int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTERM, SIGINT, SIGCHLD, SIGALRM}) ::signal(s, SIG_DFL);
   ::signal(SIGPIPE, SIG_IGN);
