@@ -10,6 +10,9 @@ namespace caller::kernel::cli {
 
 #ifdef CALLER_HAVE_SESSION
 int start(const StartOptions& options) {
+  if (std::filesystem::is_directory(options.connection_file)) {
+    throw std::runtime_error("the connection file " + options.connection_file.string() + " is a directory");
+  }
   KernelOptions kernel;
   kernel.connection_file = options.connection_file;
   kernel.cxxflags = split_words(options.cxxflags);

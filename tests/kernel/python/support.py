@@ -73,7 +73,10 @@ class Kernel:
         return None
 
     def client(self, **options):
-        client = Client(self.info, **options)
+        try:
+            client = Client(self.info, **options)
+        except AssertionError as error:
+            raise AssertionError(f"no welcome; the process {'runs' if self.alive() else 'has ended'}") from error
         self.clients.append(client)
         return client
 

@@ -48,7 +48,7 @@ class Segments(KernelTest):
             "class Counter { public: void up() { ++count_; } int count() const { return count_; } private: int count_ = 0; };\n"
             "int base = 10; auto add_base = [&](int x) { return base + x; }; Counter counter;"
         )
-        self.assertEqual(self.run_ok("base = 40; counter.up(); add_base(counter.count()) + twice(0.5)").result, "42")
+        self.assertEqual(self.run_ok("base = 40; counter.up(); add_base(counter.count()) + twice(0.5)").result, "42.0")
         self.assertEqual(self.run_ok("auto f = [=] { return base; }; f()").result, "40")
 
     def test_a_cell_that_fails_to_compile_leaves_no_trace(self):
@@ -99,8 +99,8 @@ class Values(KernelTest):
     def test_what_the_last_expression_shows(self):
         samples = {
             "1 + 1": "2", "true": "true", "'c'": "'c'", "2.5": "2.5", '"text"': '"text"', 'std::string("s")': '"s"',
-            "std::vector<int>{1, 2, 3}": "{1, 2, 3}", "std::pair(1, 2.5)": "{1, 2.5}", "std::optional<int>(3)": "3",
-            "std::optional<int>()": "nullopt", 'std::tuple(1, std::string("b"))': '{1, "b"}',
+            "std::vector<int>{1, 2, 3}": "{1, 2, 3}", "std::pair(1, 2.5)": "(1, 2.5)", "std::optional<int>(3)": "3",
+            "std::optional<int>()": "nullopt", 'std::tuple(1, std::string("b"))': '(1, "b")',
             'std::map<std::string, int>{{"a", 1}}': '{"a": 1}', "1'000'000": "1000000", "5u": "5", "nullptr": "nullptr",
         }  # fmt: skip
         for code, expected in samples.items():

@@ -60,5 +60,7 @@ class History(KernelTest):
         self.assertEqual(self.history(hist_access_type="range", session=-1, start=1, stop=2)[0][2], "int remembered = 1;")
 
     def test_nonsense_gets_an_answer(self):
-        for content in ({"hist_access_type": "dance"}, {"hist_access_type": "range", "start": 5, "stop": 1}, {"n": -4}, {"n": None}):
-            self.assertIsInstance(self.history(**content), list)
+        for content in ({"hist_access_type": "dance"}, {"hist_access_type": "range", "start": 5, "stop": 1}, {"n": -4}, {"n": None}, {}):
+            reply = self.client.request("shell", "history_request", content)
+            self.assertIn(reply["status"], ("ok", "error"))
+            self.assertIsInstance(reply["history"] if reply["status"] == "ok" else reply["traceback"], list)

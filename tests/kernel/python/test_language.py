@@ -109,7 +109,7 @@ class Language(KernelTest):
                     self.assertEqual(reply["status"], status)
                     if status == "incomplete":
                         self.assertRegex(reply["indent"], r"^ *$")
-        self.assertEqual(self.client.request("shell", "is_complete_request", {"code": "void f() {"})["indent"], "  ")
+        self.assertEqual(self.client.request("shell", "is_complete_request", {"code": "void f() {"})["indent"], "    ")
 
     def test_completion_and_inspection_leave_no_trace(self):
         self.complete("int trace_left = 1; trace_")
