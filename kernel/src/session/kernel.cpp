@@ -11,6 +11,8 @@
 namespace caller::kernel {
 namespace {
 
+constexpr unsigned kGraceSeconds = 2;  // clients kill a kernel after five
+
 int watch_pid() {
   const char* text = std::getenv("JPY_PARENT_PID");
   return text ? std::atoi(text) : 0;
@@ -57,9 +59,22 @@ Kernel::~Kernel() {
   control_.stop(true);
   control_.stopped().wait_done();
   session_.stop();
+  set_error_handler(nullptr);
+  const std::lock_guard lock(watch_->mutex);
+  watch_->kernel_gone = true;
 }
 
 void Kernel::start() {
+  // An error of a task that nobody looked at belongs to the cell that started the task.
+  set_error_handler([this](const std::string& where, const std::exception_ptr& error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (...) {
+      const json content = error_content_of_current();
+      const std::string text = content["traceback"][0].get<std::string>() + " (in " + where + ", seen by nobody)\n";
+      if (!session_.write(StreamName::err, text)) log(LogLevel::warning, text);
+    }
+  });
   (void)language_.call_soon([this] {
     try {
       interpreter_ = options_.interpreter();
@@ -203,10 +218,11 @@ void Kernel::on_comm(RequestScope& scope) {
 void Kernel::shut_down() {
   if (shutting_down_.exchange(true)) return;
   // Whatever the cells do, the process ends: the grace period runs in a thread that needs nothing from them.
-  std::thread([this] {
-    ::sleep(2);
+  std::thread([this, watch = watch_] {
+    ::sleep(kGraceSeconds);
+    const std::lock_guard lock(watch->mutex);
     log(LogLevel::warning, "running work did not end: exiting without it");
-    session_.stop();
+    if (!watch->kernel_gone) session_.stop();
     ::_exit(0);
   }).detach();
   (void)control_.call_soon([this] {

@@ -130,6 +130,13 @@ private:
   std::shared_ptr<Shell> main_shell_;
   std::map<std::string, std::shared_ptr<Shell>> shells_;  // by subshell id
   std::atomic<bool> shutting_down_{false};
+
+  // Outlives the kernel: the thread of the grace period may still look at it.
+  struct Watch {
+    std::mutex mutex;
+    bool kernel_gone = false;
+  };
+  std::shared_ptr<Watch> watch_ = std::make_shared<Watch>();
 };
 
 }  // namespace caller::kernel

@@ -51,6 +51,7 @@ void Session::start() {
 }
 
 void Session::stop() {
+  const std::lock_guard lock(stop_mutex_);  // two threads may end the kernel; the second waits for the first
   input_.cancel_all();
   iopub_.stop();
   if (io_) io_->stop();

@@ -78,6 +78,7 @@ private:
   IopubWriter iopub_;
   StdinBroker input_;
   History history_;
+  std::mutex stop_mutex_;
   std::mutex newest_mutex_;
   WorkPtr newest_;
   std::unique_ptr<ZmqIo> io_;  // last: its thread uses all the others

@@ -15,7 +15,7 @@ struct Fixture {
   std::vector<Request> asked;
   StdinBroker broker{[this](const Request& parent, const json&) {
     asked.push_back(parent);
-    return "q" + std::to_string(asked.size());
+    return std::string("q").append(std::to_string(asked.size()));
   }};
   std::vector<std::optional<std::string>> got{8};
   void ask(const Request& r, std::size_t slot) {
