@@ -137,7 +137,7 @@ Coro<void> who(MagicContext& c, const MagicLine&) {
     co_return;
   }
   std::vector<std::vector<std::string>> rows = {{"Name", "Kind", "Type"}};
-  for (const auto& s : symbols) rows.push_back({s.name, s.kind, s.type});
+  for (const auto& s : symbols) rows.push_back({s.name, s.kind, s.type.substr(0, s.type.find('\n'))});
   print(c, format_table(rows));
 }
 

@@ -21,7 +21,9 @@ namespace {
 // Requests reach the dispatcher, never these: xeus asks for them only where a library calls its interpreter directly.
 class Interpreter final : public xeus::xinterpreter {
 public:
-  explicit Interpreter(XeusFace::KernelInfo info) : info_(std::move(info)) {}
+  explicit Interpreter(XeusFace::KernelInfo info) : info_(std::move(info)) {
+    xeus::register_interpreter(this);  // where libraries find their comm manager
+  }
 
 private:
   static json refuse(const char* what) {
