@@ -15,6 +15,8 @@
 #include <thread>
 #include <vector>
 
+#include "unwinding.hpp"
+
 extern "C" {
 CALLER_API int caller_interrupt_pending = 0;
 }
@@ -29,6 +31,8 @@ struct Scope::State {
   pthread_t thread = pthread_self();
   std::atomic<bool> requested{false};
   State* outer = nullptr;
+  const void* stack = nullptr;  // the scope's own address: frames below it are the cell's
+  std::chrono::steady_clock::time_point looked{};
 };
 
 struct Access {
@@ -101,6 +105,7 @@ bool take(State* s) noexcept {
 Scope::Scope() noexcept : state_(new State) {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
+  state_->stack = this;
   state_->outer = innermost;
   innermost = state_;
   r.scopes.push_back(state_);
@@ -135,7 +140,14 @@ int request_all() noexcept {
 }
 
 void check() {
-  if (innermost && innermost->requested.load(std::memory_order_relaxed) && take(innermost)) throw Interrupted();
+  State* s = innermost;
+  if (!s || !s->requested.load(std::memory_order_relaxed)) return;
+  // Inside a destructor, or another function that must not throw, the request waits: throwing would end the process.
+  // Looking takes a while, so not at every turn of a loop.
+  const auto now = std::chrono::steady_clock::now();
+  if (now - s->looked < std::chrono::milliseconds(1)) return;
+  s->looked = now;
+  if (may_throw_up_to(s->stack) && take(s)) throw Interrupted();
 }
 
 }  // namespace interrupt

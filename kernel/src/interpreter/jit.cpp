@@ -5,6 +5,7 @@
 #include <llvm/ExecutionEngine/Orc/ExecutionUtils.h>
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/Instructions.h>
 #include <llvm/Support/DynamicLibrary.h>
 #include <llvm/Support/TargetSelect.h>
 
@@ -75,6 +76,25 @@ T take(llvm::Expected<T> value, const char* what) {
   throw LinkError(std::string(what) + ": " + llvm::toString(value.takeError()));
 }
 
+// Functions that must not throw end in a handler for everything that ends the process. Made into an empty exception
+// specification, which means the same, it can be told from `catch (...)` in the tables: interrupts look there.
+void mark_terminate_handlers(llvm::Module& module) {
+  auto* type = llvm::ArrayType::get(llvm::PointerType::getUnqual(module.getContext()), 0);
+  for (auto& f : module)
+    for (auto& block : f) {
+      auto* pad = block.getLandingPadInst();
+      if (!pad) continue;
+      bool ends = false;
+      for (auto& i : block)
+        if (auto* c = llvm::dyn_cast<llvm::CallInst>(&i); c && c->getCalledFunction() && c->getCalledFunction()->getName() == "__clang_call_terminate") ends = true;
+      if (!ends) continue;
+      auto* marked = llvm::LandingPadInst::Create(pad->getType(), 1, "", pad->getIterator());
+      marked->addClause(llvm::ConstantArray::get(type, {}));
+      pad->replaceAllUsesWith(marked);
+      pad->eraseFromParent();
+    }
+}
+
 // Turns the list of static initialisers into one function that the kernel calls when the segment runs.
 void make_entry(llvm::Module& module, const std::string& entry) {
   auto& context = module.getContext();
@@ -143,6 +163,7 @@ llvm::orc::ResourceTrackerSP Jit::add(clang::CompilerInstance& ci, std::unique_p
                                        const std::string& entry, int optimisation) {
   make_entry(*module, entry);
   optimise(ci, *module, optimisation);
+  mark_terminate_handlers(*module);
   auto tracker = jit_->getMainJITDylib().createResourceTracker();
   if (auto e = jit_->addIRModule(tracker, llvm::orc::ThreadSafeModule(std::move(module), context))) {
     const std::string text = llvm::toString(std::move(e));
