@@ -33,7 +33,8 @@ std::shared_ptr<GroupState> current_group() {
   return context && context->group ? context->group->shared_from_this() : nullptr;
 }
 
-void cancel_members(GroupState& g, const std::string& message, bool body_too) {
+/// Members that were cancelled before are left to their clean-up, unless `again`.
+void cancel_members(GroupState& g, const std::string& message, bool body_too, bool again = false) {
   std::vector<PendingBase> victims;
   {
     std::lock_guard lock(g.mutex);
@@ -41,7 +42,8 @@ void cancel_members(GroupState& g, const std::string& message, bool body_too) {
     for (auto& [p, id] : g.members) victims.push_back(p);
     if (body_too && g.body) victims.push_back(g.body);
   }
-  for (auto& p : victims) p.cancel(message);
+  for (auto& p : victims)
+    if (again || !p.cancelled()) p.cancel(message);
 }
 
 void member_done(GroupState& g, const PendingBase& p) {
@@ -130,6 +132,8 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
   }
   std::exception_ptr from_outside;
   for (;;) {
+    const bool again = from_outside != nullptr;
+    bool interrupted = false;
     {
       std::lock_guard lock(group->mutex);
       if (group->idle()) {
@@ -141,14 +145,16 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
       co_await GuardedWait(group->mutex, group->joiner, [&group] { return group->idle(); });
     } catch (const PendingCancelled&) {
       from_outside = std::current_exception();
+      interrupted = true;
     }
-    if (from_outside && !group->options.shield) cancel_members(*group, "the group was cancelled from outside", true);
+    if (interrupted && !group->options.shield) cancel_members(*group, "the group was cancelled from outside", true, again);
   }
   if (timer) timer.cancel();
-  if (from_outside) std::rethrow_exception(from_outside);
+  // Errors before cancellations: nobody else will tell of them.
   if (body && !body.cancelled() && body.state()->error) co_return;  // the body's own error leaves unchanged
   std::lock_guard lock(group->mutex);
   if (!group->errors.empty()) throw PendingGroupError(group->errors);
+  if (from_outside) std::rethrow_exception(from_outside);
   const bool loud = group->options.mode == 1 || group->options.mode == 3;
   if (loud && (group->member_cancelled || group->cancelled)) throw PendingCancelled("the group was cancelled");
   if (group->body_left) throw PendingCancelled(cancel_message(*body.state()));
@@ -197,7 +203,7 @@ PendingGroup::Scope::Scope(PendingGroup& group) : saved_(detail::retain(detail::
 PendingGroup::Scope::~Scope() { detail::replace_current_context(saved_); }
 
 bool PendingGroup::add(const PendingBase& member) { return detail::add_member(*state_, member); }
-void PendingGroup::cancel(std::string message) { detail::cancel_members(*state_, message, true); }
+void PendingGroup::cancel(std::string message) { detail::cancel_members(*state_, message, true, true); }
 bool PendingGroup::cancelled() const noexcept {
   std::lock_guard lock(state_->mutex);
   return state_->cancelled;
