@@ -173,13 +173,13 @@ void Core::bind_to_this_thread() {
   registry_add(*this, thread_id);
   this_thread().core = this;
   retain();  // the thread's own
+  bound_ = true;
 }
 
 void Core::unbind() noexcept {
   registry_remove(*this);
-  if (this_thread().core != this) return;
-  this_thread().core = nullptr;
-  if (!owns_thread) release();  // who ends a Core holds a reference
+  if (this_thread().core == this) this_thread().core = nullptr;
+  if (std::exchange(bound_, false)) release();  // who ends a Core holds a reference
 }
 
 void Core::start_thread() {
@@ -388,8 +388,8 @@ void Core::join_thread() {
 // ---- turning ----
 
 void Core::check_pump(const char* operation) {
-  if (!on_thread()) throw Error(Errc::wrong_thread, std::string(operation) + ": the Caller \"" + name + "\" belongs to another thread");
   if (state() == CallerState::stopped) throw CallerStopped(std::string(operation) + ": the Caller \"" + name + "\"");
+  if (!on_thread()) throw Error(Errc::wrong_thread, std::string(operation) + ": the Caller \"" + name + "\" belongs to another thread");
 }
 
 void Core::finish_if_stopped() {

@@ -173,6 +173,7 @@ private:
   Op** tail_ = &head_;
   bool closed_ = false;
   bool stop_begun_ = false;
+  bool bound_ = false;  // to a thread that is not ours
   int depth_ = 0;
   PendingState* tasks_ = nullptr;
   std::uint64_t kicks_owed_ = 0;  // sleeps that ended because a producer took our mark
