@@ -1,0 +1,138 @@
+// call_later, sleep_for: time.
+#include "support/coro.hpp"
+
+#include <algorithm>
+#include <random>
+#include <thread>
+
+using namespace caller;
+using namespace caller::test;
+
+TEST_CASE("a delay counts from the call, not from the turn of the loop") {
+  ManualLoop loop;
+  bool ran = false;
+  std::thread([&] { loop.caller.call_later(10ms, [&] { ran = true; }); }).join();
+  loop.clock.advance(10ms);
+  loop.settle();
+  CHECK(ran);
+}
+
+TEST_CASE("timers fire when due, not before, in the order of their times and else of their calls") {
+  ManualLoop loop;
+  std::vector<int> order;
+  const auto note = [&](int n) { order.push_back(n); };
+  loop.caller.call_later(3ms, note, 3);
+  loop.caller.call_later(1ms, note, 1);
+  loop.caller.call_later(2ms, note, 20);
+  loop.caller.call_later(2ms, note, 21);
+  loop.caller.call_later(2ms, note, 22);
+  loop.caller.call_later(-1ms, note, 0);
+  loop.settle();
+  CHECK(order == std::vector<int>{0});
+  loop.clock.advance(999us);
+  loop.settle();
+  CHECK(order.size() == 1);
+  loop.clock.advance(1us);
+  loop.settle();
+  CHECK(order == std::vector<int>{0, 1});
+  loop.clock.advance(1h);
+  loop.settle();
+  CHECK(order == std::vector<int>{0, 1, 20, 21, 22, 3});
+}
+
+TEST_CASE("a thousand timers, some cancelled in any order, fire in order") {
+  ManualLoop loop;
+  std::mt19937 random(7);
+  std::vector<std::pair<int, int>> fired;
+  std::vector<Pending<>> calls;
+  std::vector<int> delays;
+  for (int i = 0; i < 1000; ++i) {
+    const int d = static_cast<int>(random() % 100);
+    delays.push_back(d);
+    calls.push_back(loop.caller.call_later(d * 1ms + 1ms, [&fired, d, i] { fired.emplace_back(d, i); }));
+  }
+  std::vector<std::pair<int, int>> expected;
+  for (int i = 0; i < 1000; ++i) {
+    if (random() % 2)
+      calls[static_cast<std::size_t>(i)].cancel();
+    else
+      expected.emplace_back(delays[static_cast<std::size_t>(i)], i);
+  }
+  std::ranges::sort(expected);
+  while (loop.step()) {
+  }
+  CHECK(fired == expected);
+  CHECK(detail::next_timer(loop.caller.core()) == -1);
+}
+
+TEST_CASE("very long delays do not overflow") {
+  ManualLoop loop;
+  loop.clock.advance(1h);
+  auto p = loop.caller.call_later(Duration::max(), [] {});
+  auto s = loop.caller.call_soon([]() -> Coro<void> { co_await sleep_for(Duration::max()); });
+  auto w = loop.caller.call_soon([]() -> Coro<void> { co_await Pending<>().async_wait({.timeout = Duration::max()}); });
+  loop.settle();
+  CHECK_FALSE(p.done());
+  CHECK_FALSE(s.done());
+  CHECK_FALSE(w.done());
+}
+
+TEST_CASE("sleep_for zero and yield_now let everything else that is ready run first") {
+  ManualLoop loop;
+  std::string order;
+  loop.caller.call_soon([&]() -> Coro<void> {
+    order += "a";
+    co_await yield_now();
+    order += "c";
+    co_await sleep_for(0ms);
+    order += "d";
+  });
+  loop.caller.call_soon([&] { order += "b"; });
+  loop.settle();
+  CHECK(order == "abcd");
+}
+
+TEST_CASE("calls run in the order made, never inside the call") {
+  ManualLoop loop;
+  std::string order;
+  loop.caller.call_soon([&] {
+    loop.caller.call_soon([&] { order += "d"; });
+    loop.caller.call_direct([&] { order += "e"; });
+    order += "a";
+  });
+  loop.caller.call_direct([&] { order += "b"; });
+  loop.caller.post([&] { order += "c"; });
+  CHECK(order.empty());
+  loop.settle();
+  CHECK(order == "abcde");
+}
+
+TEST_CASE("an error of call_direct or post goes to the handler and the next item runs") {
+  ManualLoop loop;
+  bool ran = false;
+  loop.caller.call_direct([] { throw std::runtime_error("direct"); });
+  loop.caller.post([] { throw std::runtime_error("posted"); });
+  loop.caller.call_direct([&] { ran = true; });
+  loop.settle();
+  CHECK(ran);
+  CHECK(loop.reports.size() == 2);
+}
+
+TEST_CASE("a real clock fires, too") {
+  Caller c(new_thread);
+  Pending<int> p = c.call_later(1ms, [] { return 1; });
+  CHECK(p.wait() == 1);
+  Caller m(new_thread, {.backend = Backend::manual});
+  CHECK(m.call_later(1ms, [] { return 2; }).wait() == 2);
+  auto far = c.call_later(1h, [] {});
+  CHECK(far.cancel());
+  CHECK(far.done());
+}
+
+TEST_CASE("an earlier timer set while the loop sleeps for a later one wakes it") {
+  Caller c(new_thread);
+  auto late = c.call_later(1h, [] {});
+  c.call_soon([] {}).wait();
+  CHECK(c.call_later(1ms, [] { return 3; }).wait() == 3);
+  late.cancel();
+}

@@ -1,0 +1,205 @@
+// to_thread and the pool of workers.
+#include "support/coro.hpp"
+
+#include <set>
+#include <thread>
+
+using namespace caller;
+using namespace caller::test;
+
+namespace {
+
+/// A call on a worker that ends when told.
+struct Busy {
+  Pending<> inside, gate;
+  Pending<std::thread::id> call;
+  explicit Busy(Caller& c) {
+    call = c.to_thread([in = inside, g = gate] {
+      in.set_result();
+      g.wait({.protect = true, .shield = true});
+      return std::this_thread::get_id();
+    });
+    inside.wait();
+  }
+  ~Busy() { gate.set_result(); }
+  std::thread::id end() {
+    gate.set_result();
+    return call.wait();
+  }
+};
+
+std::thread::id thread_of_next(Caller& c) {
+  return c.to_thread([] { return std::this_thread::get_id(); }).wait();
+}
+
+}  // namespace
+
+TEST_CASE("to_thread runs on another thread, a child with the same backend, and reuses it") {
+  Caller c(new_thread, {.name = "pool", .backend = Backend::manual});
+  const auto first = c.to_thread([] { return Caller::current(); }).wait();
+  CHECK(first.thread() != c.thread());
+  CHECK(first.parent() == c);
+  CHECK(first.backend() == Backend::manual);
+  CHECK(thread_of_next(c) == first.thread());
+  CHECK(c.children().size() == 1);
+}
+
+TEST_CASE("the worker that has been idle longest is taken") {
+  Caller c(new_thread);
+  std::thread::id a, b;
+  {
+    Busy first(c), second(c);
+    a = first.end();
+    b = second.end();
+  }
+  CHECK(a != b);
+  Busy again(c), last(c);
+  CHECK(again.end() == a);
+  CHECK(last.end() == b);
+}
+
+TEST_CASE("cancelling a running plain function does not give its busy worker away") {
+  Caller c(new_thread);
+  Busy busy(c);
+  CHECK(busy.call.cancel());
+  CHECK_FALSE(busy.call.done());
+  for (int i = 0; i < 3; ++i) {
+    Pending<> other = c.to_thread([] {});
+    other.wait();  // would never end behind the busy one
+  }
+  CHECK(c.children().size() == 2);
+  busy.gate.set_result();
+  busy.call.wait_done();
+  // Its function has ended: now it is free, and idle after the other.
+  std::set<std::thread::id> threads{thread_of_next(c), thread_of_next(c)};
+  CHECK(threads.size() == 2);
+  CHECK(c.children().size() == 2);
+}
+
+TEST_CASE("a cancelled call that never began leaves its worker free") {
+  Caller c(new_thread, {.max_workers = 1});
+  {
+    Busy busy(c);
+    auto queued = c.to_thread([] { FAIL("never runs"); });
+    CHECK(queued.cancel());
+    CHECK(queued.done());
+    busy.end();
+  }
+  thread_of_next(c);
+  CHECK(c.children().size() == 1);
+}
+
+TEST_CASE("a coroutine function on a worker keeps it until it ends") {
+  Caller c(new_thread);
+  Pending<> gate;
+  auto slow = c.to_thread([gate]() -> Coro<std::thread::id> {
+    co_await gate;
+    co_return std::this_thread::get_id();
+  });
+  const auto other = thread_of_next(c);
+  gate.set_result();
+  CHECK(slow.wait() != other);
+}
+
+TEST_CASE("an idle worker stops after its time, and so do all later ones") {
+  Caller c(new_thread, {.worker_idle_timeout = 1ms});
+  for (int i = 0; i < 3; ++i) {  // the pool is empty in between: the sweep must arm again
+    Pending<> gone = c.to_thread([] { return Caller::current().stopped(); }).wait();
+    gone.wait();
+  }
+}
+
+TEST_CASE("a worker that is used in time is not stopped by an earlier deadline") {
+  ManualLoop loop({.worker_idle_timeout = 1h});
+  Caller worker = loop.caller.to_thread([] { return Caller::current(); }).wait();
+  for (int i = 0; i < 5; ++i) thread_of_next(loop.caller);
+  CHECK(worker.running());
+}
+
+TEST_CASE("at most max_idle_workers are kept") {
+  Caller c(new_thread, {.max_idle_workers = 1});
+  std::vector<Pending<>> stopped;
+  {
+    Busy a(c), b(c), d(c);
+    for (auto& child : c.children()) stopped.push_back(child.stopped());
+    CHECK(stopped.size() == 3);
+    a.end();
+    b.end();
+    d.end();
+  }
+  // The first to end stays idle, the other two are let go.
+  int gone = 0;
+  stopped[1].wait();
+  stopped[2].wait();
+  for (auto& s : stopped) gone += s.done();
+  CHECK(gone == 2);
+}
+
+TEST_CASE("max_workers queues what is above it, first come first served") {
+  Caller c(new_thread, {.max_workers = 2});
+  std::atomic<int> running{0}, most{0};
+  std::vector<int> order;
+  std::mutex mutex;
+  std::vector<Pending<>> calls;
+  {
+    Busy a(c), b(c);
+    for (int i = 0; i < 10; ++i)
+      calls.push_back(c.to_thread([&, i] {
+        const int now = ++running;
+        for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
+        }
+        {
+          std::lock_guard lock(mutex);
+          order.push_back(i);
+        }
+        --running;
+      }));
+    CHECK(c.children().size() == 2);
+    a.end();
+  }
+  for (auto& p : calls) p.wait();
+  CHECK(most <= 2);
+  CHECK(order.size() == 10);
+  CHECK(order[0] <= 1);
+  CHECK(c.children().size() <= 2);
+}
+
+TEST_CASE("errors and arguments travel, move-only ones too") {
+  Caller c(new_thread);
+  auto p = c.to_thread([](std::unique_ptr<int> v) { return std::make_unique<int>(*v + 1); }, std::make_unique<int>(1));
+  CHECK(*p.wait() == 2);
+  auto bad = c.to_thread([]() -> int { throw std::runtime_error("worker"); });
+  CHECK_THROWS_AS(bad.wait(), std::runtime_error);
+}
+
+TEST_CASE("workers may have workers") {
+  Caller c(new_thread);
+  const int n = c.to_thread([] { return Caller::current().to_thread([] { return 5; }).wait(); }).wait();
+  CHECK(n == 5);
+}
+
+TEST_CASE("to_thread throws after stop, and stop cancels what waits for a worker") {
+  Caller c(new_thread, {.max_workers = 1});
+  Busy busy(c);
+  auto queued = c.to_thread([] {});
+  c.stop();
+  CHECK(queued.wait_done());
+  CHECK(queued.cancelled());
+  CHECK_THROWS_AS(c.to_thread([] {}), CallerStopped);
+  CHECK_FALSE(c.stopped().done());  // the running plain function is waited for
+  busy.gate.set_result();
+  c.stopped().wait();
+  CHECK(busy.call.done());
+}
+
+TEST_CASE("many threads share one pool") {
+  Caller c(new_thread, {.max_idle_workers = 2, .max_workers = 4});
+  std::atomic<int> ran{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) c.to_thread([&ran] { ++ran; }).wait();
+    });
+  for (auto& t : threads) t.join();
+  CHECK(ran == 200);
+}
