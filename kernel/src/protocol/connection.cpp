@@ -70,8 +70,12 @@ ConnectionInfo parse_connection(const std::string& text, const std::string& name
 ConnectionInfo read_connection_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) fail(path, std::string("cannot be read: ") + std::strerror(errno));
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (in.bad()) fail(path, "cannot be read");
+  std::string text;
+  try {
+    text.assign(std::istreambuf_iterator<char>(in), {});
+  } catch (const std::exception& e) {  // a folder opens and then fails
+    fail(path, std::string("cannot be read: ") + e.what());
+  }
   return parse_connection(text, path);
 }
 

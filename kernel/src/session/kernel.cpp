@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <map>
 
@@ -54,11 +55,15 @@ Kernel::~Kernel() {
   }
   for (const auto& [id, shell] : shells) Caller(shell->caller()).stop(true);
   for (const auto& [id, shell] : shells) shell->caller().stopped().wait_done();
-  // The interpreter goes where it was used, and before what its code may still write to.
-  language_.call_soon([this] { interpreter_.reset(); }).wait_done();
+  settle();
+  session_.stop();  // before the interpreter ends, which is the one thing here that can go wrong
+  language_.call_soon([this] {
+    // A raw thread that a cell left behind runs in code that now goes away. Nothing is lost any more.
+    for (const int fault : {SIGSEGV, SIGBUS, SIGILL}) std::signal(fault, [](int) { ::_exit(0); });
+    interpreter_.reset();
+  }).wait_done();
   control_.stop(true);
   control_.stopped().wait_done();
-  session_.stop();
   set_error_handler(nullptr);
   const std::lock_guard lock(watch_->mutex);
   watch_->kernel_gone = true;
@@ -71,7 +76,7 @@ void Kernel::start() {
       std::rethrow_exception(error);
     } catch (...) {
       const json content = error_content_of_current();
-      const std::string text = content["traceback"][0].get<std::string>() + " (in " + where + ", seen by nobody)\n";
+      const std::string text = content["traceback"][0].get<std::string>() + " (in " + where + ")\n";
       if (!session_.write(StreamName::err, text)) log(LogLevel::warning, text);
     }
   });

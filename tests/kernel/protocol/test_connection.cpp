@@ -58,12 +58,15 @@ TEST_CASE("a bad connection file is refused by a message that names the file and
   CHECK(message_of(replaced(R"("tcp")", R"("udp")")).find("\"transport\" must be tcp or ipc") != std::string::npos);
 }
 
-TEST_CASE("a missing connection file is an error that names it") {
-  try {
-    read_connection_file("/nonexistent/conn.json");
-    FAIL("no error");
-  } catch (const KernelError& e) {
-    CHECK(std::string(e.what()).find("/nonexistent/conn.json: cannot be read") != std::string::npos);
+TEST_CASE("a missing connection file, or a folder in its place, is an error that names it") {
+  const TempDir dir;
+  for (const std::string& path : {dir.file("missing.json"), dir.path.string()}) {
+    try {
+      read_connection_file(path);
+      FAIL("no error");
+    } catch (const KernelError& e) {
+      CHECK(std::string(e.what()).find(path + ": cannot be read") != std::string::npos);
+    }
   }
 }
 
