@@ -19,7 +19,8 @@ struct OnOtherThread {
   int value;
   bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<> h) const {
-    *thread = std::thread([h] { h.resume(); });
+    std::thread* const slot = thread;  // *this may be gone as soon as the thread runs
+    *slot = std::thread([h] { h.resume(); });
   }
   int await_resume() const noexcept { return value; }
 };

@@ -86,7 +86,12 @@ bool queue_item(Core& core, LaneKey key, LaneItem* item) {
   {
     std::lock_guard lock(core.mutex);
     auto& slot = core.lanes[key];
-    if (!slot || (slot->task && slot->task.done())) {
+    bool ended = false;
+    if (slot) {
+      std::lock_guard lane_lock(slot->mutex);  // its maker may be writing `task` just now
+      ended = slot->task && slot->task.done();
+    }
+    if (!slot || ended) {
       slot = std::make_shared<Lane>();
       made = true;
     }
