@@ -7,13 +7,19 @@
 
 #include "magics/magics.hpp"
 #include "magics/split.hpp"
-#include "protocol/log.hpp"
+#include "protocol/error.hpp"
 
 namespace caller::kernel {
 namespace {
 
 // The lane of the queued cells; its identity is its type and value.
 enum class Lane { cells };
+
+Backend backend_of(const std::string& name) {
+  for (const Backend backend : {Backend::asio, Backend::manual})
+    if (name == to_string(backend)) return backend;
+  throw KernelError(KernelErrc::magic, "there is no backend " + name);
+}
 
 void publish_error(Session& session, const Request& request, const CellError& error) {
   session.iopub().publish("error", request,
@@ -31,25 +37,25 @@ void Shell::submit(Request request) {
       case RunMode::queue: taken = caller_.queue_call(Lane::cells, job, request, std::move(cell)); break;
       case RunMode::task: (void)caller_.call_soon(job, request, std::move(cell)); break;
       case RunMode::thread:
-        if (cell.thread_name.empty()) {
+        if (cell.thread_name.empty() && cell.backend.empty()) {
           (void)caller_.to_thread(job, request, std::move(cell));
         } else {
           CallerOptions options;
           options.name = cell.thread_name;
+          if (!cell.backend.empty()) options.backend = backend_of(cell.backend);
           (void)caller_.get(options).call_soon(job, request, std::move(cell));
         }
         break;
     }
-    if (taken) return;
-  } catch (const std::exception& e) {
-    log(LogLevel::warning, std::string("execute_request: ") + e.what());
+    if (!taken) refuse(request, error_content("CallerStopped", "this shell has stopped"));
+  } catch (...) {  // a backend that is not there, another backend than the thread of that name has, a stopped Caller
+    refuse(request, error_content_of_current());
   }
-  refuse(request);
 }
 
-void Shell::refuse(Request request) {
+void Shell::refuse(Request request, json content) {
   RequestScope scope(kernel_.session(), std::move(request));
-  json content = error_content("CallerStopped", "this shell has stopped");
+  publish_error(kernel_.session(), scope.request(), {content["ename"], content["evalue"], content["traceback"]});
   content["execution_count"] = count_.load();
   scope.reply(content);
 }

@@ -49,7 +49,7 @@ private:
   Coro<void> run_code(RunPtr run, std::string code, bool show_result, int optimisation);
   Coro<void> user_expressions(RunPtr run);
   Coro<json> user_expression(RunPtr run, std::string expression);
-  void refuse(Request request);
+  void refuse(Request request, json content);
   CellError stop_error(const Run& run) const;
 
   Kernel& kernel_;

@@ -182,3 +182,10 @@ TEST_CASE_FIXTURE(Session, "magics run before the code; an unknown one names the
   CHECK(Client::text(client.published(client.execute("%callers"))).find("← current") != std::string::npos);
   CHECK(client.content(client.execute("!exit 3")).at("evalue") == "the command ended with exit code 3");
 }
+
+TEST_CASE_FIXTURE(Session, "a thread cell with a backend that does not exist is an error, and nothing runs") {
+  const auto id = client.execute("// thread name=a backend=none\nprint no");
+  CHECK(client.content(id).at("evalue") == "there is no backend none");
+  CHECK(Client::types(client.published(id)) == "status error status ");
+  CHECK(client.content(client.execute("// thread name=a backend=asio\nprint yes")).at("status") == "ok");
+}
