@@ -37,6 +37,8 @@ public:
       out_.ambiguous |= c.ambiguous;
       const bool last = i + 1 == chunks.size();
       if (options_.cursor != std::string::npos && last && (!c.terminated || options_.cursor <= c.end)) c.end = std::max(c.end, options_.cursor);
+      // A documentation comment belongs to the declaration it stands before.
+      if (c.kind == Chunk::Kind::declaration && !c.awaits) c.begin = comment_before(i == 0 ? 0 : chunks[i - 1].end, c.begin);
       if (c.kind == Chunk::Kind::directive)
         directive(c);
       else if (c.kind == Chunk::Kind::statement)
@@ -64,6 +66,14 @@ private:
     close();
     // A stage without any text would only cost time.
     if (out_.stages.back().text.empty() && out_.stages.size() > 1 && out_.cursor_stage + 1 < out_.stages.size()) out_.stages.pop_back();
+  }
+
+  std::size_t comment_before(std::size_t from, std::size_t begin) const {
+    const auto at = code_.find_first_not_of(" \t\r\n;", from);
+    if (at >= begin) return begin;
+    for (const char* mark : {"///", "/**", "//!", "/*!"})
+      if (const auto doc = code_.find(mark, at); doc < begin) return doc;
+    return begin;
   }
 
   // ---- functions around statements ----
@@ -142,7 +152,7 @@ private:
     open(c.awaits ? Open::coroutine : Open::function);
     const bool bare = c.expression && !c.terminated;
     const bool show = bare && last && options_.show_result && options_.cursor == std::string::npos;
-    if (show) text() += std::string(kDetail) + "Show{} , (\n";
+    if (show) text() += std::string(kDetail) + "Show<" + std::to_string(options_.unit) + ">{} , (\n";
     copy(c.begin, c.end, capture_edits(ts_, c.first, c.last, false));
     if (show)
       text() += "# " + std::to_string(place(c.end - 1).first) + " \"Cell [" + std::to_string(options_.number) + "]\"\n" + std::string(place(c.end - 1).second + 1, ' ') + ");\n";

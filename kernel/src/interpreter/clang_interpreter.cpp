@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <clang/AST/DeclLookups.h>
 #include <clang/AST/DeclTemplate.h>
 #include <clang/AST/GlobalDecl.h>
 #include <llvm/IR/GlobalVariable.h>
@@ -64,11 +65,11 @@ std::string readable(std::string text) {
   for (const auto& line : lines_of(text)) {
     const std::string plain = without_colour(line);
     static const std::regex begins("^(.+:[0-9]+:[0-9]+: (fatal )?(error|warning|note|remark): |In file included from )");
-    if (std::regex_search(plain, begins)) echo = plain.rfind("<cell>:", 0) == 0;
+    if (std::regex_search(plain, begins)) echo = plain.rfind("<cell>:", 0) == 0 || plain.rfind("<<< inputs >>>:", 0) == 0;
     if (!echo) kept += line + "\n";
   }
   if (!kept.empty() && text.back() != '\n') kept.pop_back();
-  if (!kept.empty()) text = std::move(kept);
+  if (kept.find("error") != std::string::npos || text.find("error") == std::string::npos) text = std::move(kept);
   text = std::regex_replace(text, place, "Cell [$1], line $2, column $3:");
   return std::regex_replace(text, space, "");
 }
@@ -104,6 +105,21 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
     jit_->add(engine_->ci(), std::move(parsed.module), engine_->context(), "caller_entry_prelude", options_.optimisation);
     reinterpret_cast<void (*)()>(jit_->lookup("caller_entry_prelude"))();
   }
+  if (options_.warm_up) warm_up();
+}
+
+void ClangInterpreter::warm_up() {
+  // The declarations of the precompiled header are read when first looked at; a child's reading would be lost with it.
+  const Assembly assembly = assemble(
+      "{ std::string s(\"x\"); std::vector<int> v{1}; v.push_back(2); std::vector<std::string> w{s}; for (auto& x : w) x += s; std::map<std::string, int> m; m[s] = 1;\n"
+      "std::cout << s << v.size() << 1.5 << std::endl; auto p = std::make_unique<int>(3); auto q = std::make_shared<int>(3); std::function<int()> f = [p = *p] { return p; }; }\n"
+      "co_await caller::Coro<void>();",
+      assemble_options({}));
+  auto linked = link(assembly, {});
+  (void)linked;
+  if (auto* space = engine_->sema().getStdNamespace())
+    for (auto names : space->getPrimaryContext()->lookups()) (void)names;
+  for (auto names : engine_->ast().getTranslationUnitDecl()->getPrimaryContext()->lookups()) (void)names;
 }
 
 ClangInterpreter::~ClangInterpreter() { jit_->run_exit_handlers(); }

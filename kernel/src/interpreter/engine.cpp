@@ -45,10 +45,12 @@ private:
 
 namespace {
 
+struct ParserRunsAway {};
+
 // Collects the text of diagnostics and says of which kind the errors were.
 class Collector final : public clang::DiagnosticConsumer {
 public:
-  explicit Collector(const clang::DiagnosticOptions& base) : stream(text), printer(stream, options(base)) {}
+  explicit Collector(const clang::DiagnosticOptions& base) : stream(text), printer(stream, options(base)) { stream.enable_colors(true); }
   void BeginSourceFile(const clang::LangOptions& lang, const clang::Preprocessor* pp) override { printer.BeginSourceFile(lang, pp); }
   void EndSourceFile() override { printer.EndSourceFile(); }
   void HandleDiagnostic(clang::DiagnosticsEngine::Level level, const clang::Diagnostic& info) override {
@@ -56,6 +58,12 @@ public:
     if (level >= clang::DiagnosticsEngine::Error && clang::DiagnosticIDs::getCategoryNameFromID(clang::DiagnosticIDs::getCategoryNumberForDiag(info.getID())).contains("Parse"))
       parse_issue = true;
     printer.HandleDiagnostic(level, info);
+  }
+  // Asked for each error, also for those no longer shown. At the end of its input the incremental parser may report the
+  // same missing bracket for ever; then it is left by the only way there is.
+  bool IncludeInDiagnosticCounts() const override {
+    if (++asked_ > kTooMany) throw ParserRunsAway();
+    return true;
   }
   static clang::DiagnosticOptions* options(const clang::DiagnosticOptions& base) {
     auto* o = new clang::DiagnosticOptions(base);  // counted by the printer
@@ -68,6 +76,10 @@ public:
   llvm::raw_string_ostream stream;
   clang::TextDiagnosticPrinter printer;
   bool parse_issue = false;
+
+private:
+  static constexpr unsigned kTooMany = 20000;
+  mutable unsigned asked_ = 0;
 };
 
 // Errors of code generation (a wrong `asm`); LLVM's own handler ends the process.
@@ -163,7 +175,15 @@ Engine::Parsed Engine::parse(const std::string& text, const std::string& name) {
   const auto file = sm.createFileID(std::move(buffer), clang::SrcMgr::C_User, 0, 0, sm.getLocForStartOfFile(sm.getMainFileID()));
   ast().addTranslationUnitDecl();
   out.unit = ast().getTranslationUnitDecl();
-  out.ok = enter(file) && parse_declarations();
+  try {
+    out.ok = enter(file) && parse_declarations();
+  } catch (const ParserRunsAway&) {  // clang's state is lost; this is a child process, or the caller wanted no net
+    out.parse_issue = true;
+    collector.stream.flush();
+    out.text = "error: the cell ends where the compiler expects more\n" + collector.text;
+    diagnostics.setClient(new clang::IgnoringDiagConsumer, true);
+    return out;
+  }
   if (out.ok && consumer_->generate) {
     consumer_->HandleTranslationUnit(ast());
     out.ok = !diagnostics.hasErrorOccurred();

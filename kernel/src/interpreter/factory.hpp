@@ -22,6 +22,9 @@ struct InterpreterOptions {
   /// Compiles each cell in a copy of the process first, so that neither errors nor crashes of the compiler leave traces.
   /// Off, a failed cell may leave some; for processes too big to fork.
   bool isolate = true;
+  /// Loads what nearly every cell and completion needs, so that the first are not slower than the rest. Takes some
+  /// hundred milliseconds inside of make_clang_interpreter; a host that does so on its compile thread need not wait.
+  bool warm_up = true;
   /// Called with one line when something works less well than it should (no precompiled prelude).
   std::function<void(const std::string&)> log;
 };

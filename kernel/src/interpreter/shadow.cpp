@@ -5,7 +5,7 @@
 #include <clang/Sema/IdentifierResolver.h>
 #include <clang/Sema/Sema.h>
 
-#include "engine.hpp"
+#include "clang_interpreter.hpp"
 
 namespace caller::kernel {
 namespace {
@@ -15,6 +15,18 @@ clang::DeclContext* outer(clang::NamedDecl* d) {
   clang::DeclContext* c = d->getDeclContext()->getRedeclContext();
   while (is_cell_namespace(c)) c = c->getParent();
   return c->getPrimaryContext();
+}
+
+// The types of two functions differ only in which cell's class of the same name they mean: `int h(S)` defined again
+// after `S` was.
+bool same_but_for_cells(const clang::FunctionDecl* f, const clang::FunctionDecl* g) {
+  const auto text = [](const clang::FunctionDecl* x) {
+    auto policy = x->getASTContext().getPrintingPolicy();
+    policy.SuppressInlineNamespace = false;
+    return x->getType().getCanonicalType().getAsString(policy);
+  };
+  const std::string a = text(f), b = text(g);
+  return a != b && readable(a) == readable(b);
 }
 
 void forget(clang::DeclContext* context, clang::NamedDecl* d) {
@@ -68,7 +80,7 @@ void Shadow::add(clang::Sema& sema, clang::NamedDecl* d) {
     auto* f = d->getAsFunction();
     auto* g = old->getAsFunction();
     if (!stays && f && g && old->getDeclContext()->getPrimaryContext() != d->getDeclContext()->getPrimaryContext())
-      stays = sema.IsOverload(f, g, /*UseMemberUsingDeclRules=*/false);
+      stays = sema.IsOverload(f, g, /*UseMemberUsingDeclRules=*/false) && !same_but_for_cells(f, g);
     else if (!stays && old->getDeclContext()->getPrimaryContext() == d->getDeclContext()->getPrimaryContext())
       stays = true;  // one cell's own: overloads, or an error that clang reports
     if (stays) {

@@ -20,6 +20,7 @@ namespace caller::kernel::test {
 class Cells final : DisplayHost {
 public:
   explicit Cells(InterpreterOptions options = {}) {
+    options.warm_up = false;  // each test is a process of its own: none lives long enough to gain from it
     set_display_host(this);
     if (!options.log) options.log = [this](const std::string& line) { log += line + "\n"; };
     language = make_clang_interpreter(std::move(options));

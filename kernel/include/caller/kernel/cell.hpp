@@ -21,20 +21,47 @@ extern "C" CALLER_API void caller_safepoint();
     if (__builtin_expect(__atomic_load_n(&caller_interrupt_pending, __ATOMIC_RELAXED) != 0, 0)) caller_safepoint();
 }
 
-/// `Show{} , (expression)` shows the value; of a void expression nothing is shown.
+/// Shows a value. Not inlined, so that a cell needs no code for the types that are compiled in advance.
+template <class T>
+[[gnu::noinline]] void show_value(const T& x) {
+  if constexpr (std::is_base_of_v<std::ios_base, T>) {
+    // `std::cout << x` has shown what there was to show
+  } else if constexpr (HasBundle<T>) {
+    publish_result(bundle(x));
+  } else {
+    std::string text;
+    print(text, x);
+    publish_text_result(text);
+  }
+}
+
+/// `Show<7>{} , (expression)` shows the value; of a void expression nothing is shown. The number is the cell's: what a
+/// class can do is asked anew in each, as an earlier cell's answer would stand for ever.
+template <int Cell>
 struct Show {
-  // Not inlined, so that a cell needs no code for the types that are compiled in advance.
   template <class T>
-  [[gnu::noinline]] void operator,(T&& x) const {
+  void operator,(T&& x) const {
     using U = std::remove_cvref_t<T>;
-    if constexpr (std::is_base_of_v<std::ios_base, U>) {
-      // `std::cout << x` has shown what there was to show
-    } else if constexpr (HasBundle<U>) {
-      publish_result(bundle(x));
+    if constexpr (std::is_class_v<U> || std::is_enum_v<U>) {
+      if constexpr (requires { MimeBundle(mime_bundle_repr(x)); }) {
+        MimeBundle data = mime_bundle_repr(x);
+        if (!data.count("text/plain")) print_other(data["text/plain"], x);
+        publish_result(data);
+        return;
+      } else if constexpr (!std::is_base_of_v<std::ios_base, U> && std::is_class_v<U> && requires(std::ostream& o) { o << x; }) {
+        if constexpr (!Streams<U>) {
+          std::conditional_t<true, std::ostringstream, T> stream;
+          stream << x;
+          publish_text_result(stream.str());
+          return;
+        } else {
+          show_value<U>(x);
+        }
+      } else {
+        show_value<U>(x);
+      }
     } else {
-      std::string text;
-      print(text, x);
-      publish_text_result(text);
+      show_value<U>(x);
     }
   }
 };

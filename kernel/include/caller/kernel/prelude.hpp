@@ -62,28 +62,12 @@ namespace caller::kernel::detail {
 // Showing these is compiled in advance; anything else takes the time its templates take.
 template <class... T>
 inline void show_each(const T&... x) {
-  ((Show{}, x), ...);
+  (show_value(x), ...);
 }
 inline void compiled_in_advance(bool b, char c, int i, long l, unsigned u, unsigned long ul, long long ll, unsigned long long ull, float f, double d, const char* s,
                                 const std::string& t, std::string_view v, const std::vector<int>& vi, const std::vector<double>& vd,
                                 const std::vector<std::string>& vs, const std::map<std::string, int>& msi, const std::optional<int>& o, const std::pair<int, int>& p) {
   show_each(b, c, i, l, u, ul, ll, ull, f, d, s, t, v, vi, vd, vs, msi, o, p);
-  Show{}, int(i);
-  Show{}, long(l);
-  Show{}, static_cast<unsigned long>(ul);
-  Show{}, double(d);
-  Show{}, bool(b);
-  Show{}, std::string(t);
-}
-inline void compiled_in_advance(bool& b, int& i, double& d, unsigned long& ul, std::string& t, std::vector<int>& vi, std::vector<double>& vd, std::vector<std::string>& vs) {
-  Show{}, b;
-  Show{}, i;
-  Show{}, d;
-  Show{}, ul;
-  Show{}, t;
-  Show{}, vi;
-  Show{}, vd;
-  Show{}, vs;
 }
 }  // namespace caller::kernel::detail
 

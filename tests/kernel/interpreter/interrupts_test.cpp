@@ -1,0 +1,87 @@
+// Interrupting synchronous code: at once, with destructors, once.
+#include <chrono>
+
+#include "kernel/interpreter/support.hpp"
+
+using caller::kernel::test::Cells;
+namespace interrupt = caller::kernel::interrupt;
+
+namespace {
+
+// Runs the cell, asks for an interrupt as soon as it says that it runs, and tells whether it ended in time.
+std::string interrupted(Cells& run, const std::string& code) {
+  run("std::atomic<bool> running{false};");
+  auto compiled = run.language->compile("running = true;\n" + code, {});
+  if (auto* e = std::get_if<caller::kernel::CellError>(&compiled)) return e->evalue;
+  auto flag = run.language->compile("caller::display(running.load());", {});
+  std::string outcome = "finished";
+  std::chrono::steady_clock::time_point asked, ended;
+  std::thread cell([&] {
+    interrupt::Scope scope;
+    try {
+      for (auto& s : std::get<caller::kernel::CompiledCell>(compiled).segments) s.run();
+    } catch (...) {
+      outcome = run.language->describe_current_exception(1).ename;
+    }
+    ended = std::chrono::steady_clock::now();
+  });
+  do {
+    run.displays.clear();
+    for (auto& s : std::get<caller::kernel::CompiledCell>(flag).segments) s.run();
+  } while (run.displays != std::vector<std::string>{"display : true"});
+  while (interrupt::request_all() == 0) std::this_thread::yield();
+  asked = std::chrono::steady_clock::now();
+  cell.join();
+  if (ended > asked + std::chrono::seconds(1)) outcome += ", late";
+  return outcome;
+}
+
+}  // namespace
+
+TEST_CASE("loops are interrupted, and destructors on the way run") {
+  Cells run;
+  run("volatile long sink = 0; int gone = 0; struct D { ~D() { ++gone; } }; std::vector<int> big(1000, 3);");
+  for (const char* code : {"for (;;);", "{ D d; while (true) sink = sink + 1; }", "[] { D d; do { sink = 1; } while (true); }();", "again: sink = sink + 1; goto again;",
+                           "while (true) std::sort(big.begin(), big.end());", "std::for_each(big.begin(), big.end(), [](int) { for (;;) sink = sink + 1; });",
+                           "for (auto x : std::views::iota(0)) sink = x;", "while (true) { std::vector<std::string> q; q.push_back(\"x\"); }"}) {
+    CAPTURE(code);
+    CHECK(interrupted(run, code) == "KeyboardInterrupt");
+  }
+  CHECK(run("gone") == "2");
+}
+
+TEST_CASE("a loop in a template of the cell or of a library is interrupted") {
+  Cells run;
+  run("volatile long sink = 0; template <class T> void spin(T t) { while (t) sink = sink + 1; }");
+  CHECK(interrupted(run, "spin(5);") == "KeyboardInterrupt");
+  CHECK(interrupted(run, "struct It { using value_type = int; using difference_type = long; using pointer = int*; using reference = int; using iterator_category = std::input_iterator_tag; "
+                         "int operator*() const { return 1; } It& operator++() { return *this; } It operator++(int) { return *this; } bool operator==(const It&) const { return false; } }; "
+                         "std::accumulate(It(), It(), 0u);") == "KeyboardInterrupt");
+}
+
+TEST_CASE("sleeping and blocked reading are interrupted") {
+  Cells run;
+  CHECK(interrupted(run, "std::this_thread::sleep_for(30s);") == "KeyboardInterrupt");
+  CHECK(interrupted(run, "#include <unistd.h>\n::sleep(30);") == "KeyboardInterrupt");
+  CHECK(interrupted(run, "int p[2]; (void)!::pipe(p); char c; (void)!::read(p[0], &c, 1);") == "KeyboardInterrupt");
+}
+
+TEST_CASE("an interrupt inside of a destructor waits for its end") {
+  Cells run;
+  run("volatile long sink = 0; std::atomic<int> whole{0};\n"
+      "struct Slow { ~Slow() { auto t = std::chrono::steady_clock::now(); while (std::chrono::steady_clock::now() - t < 50ms) sink = 1; ++whole; } };");
+  CHECK(interrupted(run, "while (true) { Slow s; }") == "KeyboardInterrupt");
+  CHECK(run("whole.load() > 0") == "true");
+}
+
+TEST_CASE("an interrupt of nothing is dropped, and the next cell is unaffected") {
+  Cells run;
+  CHECK(interrupt::request_all() == 0);
+  { interrupt::Scope scope; CHECK(interrupt::request_all() == 1); }
+  CHECK(run("long s = 0; for (int i = 0; i < 1000; ++i) s += i; s") == "499500");
+}
+
+TEST_CASE("a constant expression may loop") {
+  Cells run;
+  CHECK(run("constexpr int fact(int n) { int r = 1; for (int i = 2; i <= n; ++i) r *= i; return r; } static_assert(fact(5) == 120); fact(6)") == "720");
+}
