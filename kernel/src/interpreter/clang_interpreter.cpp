@@ -350,7 +350,6 @@ Completeness ClangInterpreter::is_complete(const std::string& code) {
 
 void ClangInterpreter::add_include_path(const std::string& dir) {
   engine_->add_include_path(dir);
-  include_paths_.push_back(dir);
 }
 
 void ClangInterpreter::load_library(const std::string& name) {
@@ -358,10 +357,7 @@ void ClangInterpreter::load_library(const std::string& name) {
   if (name.find('/') != std::string::npos) {
     tries.push_back(name);
   } else {
-    for (const auto& n : {name, "lib" + name + ".so"}) {
-      tries.push_back(n);
-      for (const auto& d : library_paths_) tries.push_back(d + "/" + n);
-    }
+    tries = {name, "lib" + name + ".so"};
   }
   std::string reasons;
   for (const auto& t : tries) {

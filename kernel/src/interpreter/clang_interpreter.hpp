@@ -46,7 +46,6 @@ private:
   InterpreterOptions options_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Jit> jit_;
-  std::vector<std::string> include_paths_, library_paths_;
   unsigned unit_ = 0;
 };
 

@@ -28,6 +28,7 @@ fs::path locate(const InterpreterOptions& options) {
   if (!options.prelude_directory.empty()) places.emplace_back(options.prelude_directory);
   if (const char* p = std::getenv("CALLER_PRELUDE_DIR")) places.emplace_back(p);
   for (fs::path d = here(); ; d = d.parent_path()) {
+    places.push_back(d / CALLER_PRELUDE_LIBDIR_NAME / "caller" / "prelude");
     places.push_back(d / "lib" / "caller" / "prelude");
     places.push_back(d / "caller" / "prelude");
     if (d == d.parent_path()) break;
