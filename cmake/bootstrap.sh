@@ -119,12 +119,12 @@ logged() {
   trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
   while kill -0 "$pid" 2>/dev/null; do
     sleep 0.2
-    line=$(tail -n 1 "$log" 2>/dev/null | grep -oE '^\[[0-9]+/[0-9]+\]|^ *[0-9]+/[0-9]+ Test' || true)
+    line=$(tail -n 9 "$log" 2>/dev/null | grep -oE '^\[[0-9]+/[0-9]+\]|^ *[0-9]+/[0-9]+ Test' | tail -n 1 | tr -d ' Test' || true)
     if [ -t 1 ]; then
-      printf '\r    %s %s (%d s)\033[K' "$title" "${line% Test}" $((SECONDS - begin))
+      printf '\r    %s %s (%d s)\033[K' "$title" "$line" $((SECONDS - begin))
     elif [ $(((SECONDS - begin) / 30)) != "${last:-0}" ]; then
       last=$(((SECONDS - begin) / 30))
-      printf '    %s %s (%d s)\n' "$title" "${line% Test}" $((SECONDS - begin))
+      printf '    %s %s (%d s)\n' "$title" "$line" $((SECONDS - begin))
     fi
   done
   wait "$pid" || status=$?
