@@ -95,9 +95,10 @@ int run_command(const std::string& command, const std::function<void(int, std::s
     if (::poll(items, 4, wait_ms) < 0 && errno != EINTR) break;
     if (items[0].revents) forward(read_out, 1);
     if (items[1].revents) forward(read_err, 2);
-    if (items[3].revents) {
-      wake.close();
-      next_signal = Clock::now();
+    if (items[3].revents) {  // only emptied: whoever wrote to it may still be about to return from the call
+      std::uint64_t count = 0;
+      [[maybe_unused]] const ssize_t n = ::read(wake.fd, &count, sizeof count);
+      if (sent == 0) next_signal = Clock::now();
     }
     if (sent < kSignals.size() && Clock::now() >= next_signal) {
       ::kill(-pid, kSignals[sent++]);
