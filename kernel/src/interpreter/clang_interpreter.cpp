@@ -77,6 +77,7 @@ std::string readable(std::string text) {
 ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::move(options)) {
   const Prelude prelude = find_prelude(options_);
   std::vector<std::string> args = prelude.args;
+  args.push_back("-ferror-limit=6");  // one wrong call of a library template is worth a hundred otherwise
   for (const auto& f : options_.flags) args.push_back(f);
   const auto note = [&](const std::string& line) {
     if (options_.log) options_.log(line);
@@ -229,7 +230,17 @@ CellError ClangInterpreter::error_of(const Check& check, const CompileOptions& o
     const std::string plain = without_colour(line);
     std::smatch m;
     if (!std::regex_search(plain, m, first)) continue;
-    e.evalue = m[2].str() + (m[1].matched ? " (" + m[1].str() + ")" : "");
+    std::string where = m[1].str();
+    static const std::regex inside("Cell \\[-?[0-9]+\\], (line [0-9]+, column [0-9]+): note: in ");
+    if (where.empty())  // an error inside of a library: the line of the cell that led there
+      for (const auto& later : e.traceback) {
+        const std::string text = without_colour(later);
+        std::smatch n;
+        if (!std::regex_search(text, n, inside)) continue;
+        where = n[1].str();
+        break;
+      }
+    e.evalue = m[2].str() + (where.empty() ? "" : " (" + where + ")");
     break;
   }
   if (e.evalue.empty()) e.evalue = "the cell does not compile";

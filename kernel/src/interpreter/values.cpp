@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 
 namespace caller::kernel::detail {
 
@@ -118,6 +119,18 @@ void put_duration_unit(std::string& out, long long num, long long den) {
   out += '[' + std::to_string(num);
   if (den != 1) out += '/' + std::to_string(den);
   out += "]s";
+}
+
+void put_time(std::string& out, long double seconds) {
+  const long double whole = std::floor(seconds);
+  const auto t = static_cast<std::time_t>(whole);
+  std::tm utc{};
+  gmtime_r(&t, &utc);
+  char buffer[80];
+  const auto n = std::strftime(buffer, sizeof buffer, "%Y-%m-%d %H:%M:%S", &utc);
+  out.append(buffer, n);
+  std::snprintf(buffer, sizeof buffer, ".%06d UTC", static_cast<int>((seconds - whole) * 1e6L));
+  out += buffer;
 }
 
 namespace {

@@ -28,6 +28,10 @@ TEST_CASE("containers and the vocabulary types are shown by what they hold") {
   CHECK(run("int raw[3] = {1, 2, 3}; raw") == "{1, 2, 3}");
   CHECK(run("std::make_tuple(1, \"x\", 2.5)") == "(1, \"x\", 2.5)");
   CHECK(run("std::pair(1, 'c')") == "(1, 'c')");
+  CHECK(run("std::tuple<>()") == "()");
+  CHECK(run("std::chrono::system_clock::time_point(1500ms)") == "1970-01-01 00:00:01.500000 UTC");
+  CHECK(run("volatile int careful = 4; careful") == "4");
+  CHECK(run("std::complex<double>(1, 2)") == "(1,2)");
   CHECK(run("std::optional<int>()") == "nullopt");
   CHECK(run("std::optional(3)") == "3");
   CHECK(run("std::variant<int, std::string>(\"abc\")") == "\"abc\"");

@@ -60,6 +60,8 @@ struct Show {
       } else {
         show_value<U>(x);
       }
+    } else if constexpr (std::is_volatile_v<std::remove_reference_t<T>> && std::is_scalar_v<U>) {
+      show_value<U>(static_cast<U>(x));
     } else {
       show_value<U>(x);
     }

@@ -38,6 +38,7 @@ CALLER_API void put_char(std::string& out, unsigned long v);
 CALLER_API void put_quoted(std::string& out, std::string_view v);
 CALLER_API void put_pointer(std::string& out, const volatile void* p);
 CALLER_API void put_duration_unit(std::string& out, long long num, long long den);
+CALLER_API void put_time(std::string& out, long double seconds_since_epoch);
 CALLER_API std::string clean_type_name(std::string_view pretty_function);
 CALLER_API std::string demangle_clean(const char* mangled);
 
@@ -90,6 +91,13 @@ concept Duration = requires(const T& x) {
   x.count();
 };
 template <class T>
+concept TimePoint = requires(const T& x) {
+  typename T::clock;
+  x.time_since_epoch();
+};
+template <class T>
+concept SystemTime = TimePoint<T> && requires(const T& x) { T::clock::to_time_t(x); };
+template <class T>
 concept SmartPointer = requires(const T& x) {
   typename T::element_type;
   x.get();
@@ -132,7 +140,9 @@ template <class T>
 template <class T, std::size_t... I>
 void print_tuple(std::string& out, const T& x, std::index_sequence<I...>) {
   out += '(';
-  if constexpr (requires { std::get<0>(x); } || sizeof...(I) == 0)
+  if constexpr (sizeof...(I) == 0)
+    (void)x;
+  else if constexpr (requires { std::get<0>(x); })
     ((I ? (void)(out += ", ") : (void)0, print(out, std::get<I>(x))), ...);
   else {
     ((I ? (void)(out += ", ") : (void)0, print(out, get<I>(x))), ...);
@@ -185,6 +195,8 @@ void print(std::string& out, const T& x) {
   } else if constexpr (std::is_array_v<U> && std::is_same_v<std::remove_cv_t<std::remove_extent_t<U>>, char>) {
     std::string_view v(x, sizeof(x));
     put_quoted(out, v.substr(0, v.find('\0')));
+  } else if constexpr (std::is_array_v<U> && std::is_same_v<std::remove_cv_t<std::remove_extent_t<U>>, char8_t>) {
+    put_quoted(out, std::string_view(reinterpret_cast<const char*>(x), sizeof(x) - 1));
   } else if constexpr (std::is_same_v<U, char*> || std::is_same_v<U, const char*>) {
     if (x)
       put_quoted(out, x);
@@ -239,6 +251,10 @@ void print(std::string& out, const T& x) {
   } else if constexpr (Duration<U>) {
     print(out, x.count());
     put_duration_unit(out, static_cast<long long>(U::period::num), static_cast<long long>(U::period::den));
+  } else if constexpr (SystemTime<U>) {
+    put_time(out, static_cast<long double>(x.time_since_epoch().count()) * U::period::num / U::period::den);
+  } else if constexpr (TimePoint<U>) {
+    print(out, x.time_since_epoch());
   } else if constexpr (SmartPointer<U>) {
     if (!x) {
       out += "nullptr";
