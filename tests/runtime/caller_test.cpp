@@ -23,7 +23,7 @@ TEST_CASE("with no loop in the thread the error names the thread") {
   CHECK_THROWS_AS(Caller::current(), NoRunningCaller);
 }
 
-TEST_CASE("Caller() and current() are the calling thread's; main_thread() is found from anywhere") {
+TEST_CASE("Caller() and current() are the calling thread's, main_thread() is found from anywhere") {
   ManualLoop loop({.name = "main one"});
   CHECK(Caller() == loop.caller);
   CHECK(Caller::current() == loop.caller);
@@ -333,7 +333,7 @@ TEST_CASE("run ends when stopped from inside or from another thread") {
   }
 }
 
-TEST_CASE("run_once waits for something to do; run_until for a Pending, of any Caller") {
+TEST_CASE("run_once waits for something to do, run_until for a Pending, of any Caller") {
   Caller c(manual);
   Caller other(new_thread);
   int ran = 0;

@@ -167,7 +167,7 @@ ASYNC_TEST_CASE("an error of another library's awaitable arrives") {
   CHECK_CORO_THROWS_AS(co_await ForeignFailure{}, std::runtime_error);
 }
 
-TEST_CASE("a cancelled wait for another library's awaitable ends at once; what comes later is dropped") {
+TEST_CASE("a cancelled wait for another library's awaitable ends at once, what comes later is dropped") {
   ManualLoop loop;
   std::coroutine_handle<> handle;
   bool thrown = false;
@@ -285,7 +285,7 @@ ASYNC_TEST_CASE("cancelled before it starts, neither a function nor a coroutine 
   CHECK_FALSE(ran);
 }
 
-ASYNC_THREADS_TEST_CASE("a running plain function sees its stop token; its result is dropped") {
+ASYNC_THREADS_TEST_CASE("a running plain function sees its stop token, its result is dropped") {
   Pending<> inside;
   auto p = Caller::current().to_thread([inside](std::stop_token stop) {
     Pending<> stopped;

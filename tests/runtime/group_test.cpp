@@ -130,7 +130,7 @@ ASYNC_TEST_CASE("an error of the body cancels the members and leaves unchanged")
   CHECK(cancelled);
 }
 
-ASYNC_TEST_CASE("a cancelled member, by mode: 0 and 3 go on, 1 and 2 cancel the group; 1 and 3 throw") {
+ASYNC_TEST_CASE("a cancelled member, by mode: 0 and 3 go on, 1 and 2 cancel the group, 1 and 3 throw") {
   for (int m = 0; m <= 3; ++m) {
     CAPTURE(m);
     bool other_ended = false;
@@ -282,7 +282,7 @@ ASYNC_TEST_CASE("a group as an object: a Scope makes members, join waits for the
   CHECK(group.size() == 0);
 }
 
-ASYNC_TEST_CASE("joining an empty group returns at once; a done member counts") {
+ASYNC_TEST_CASE("joining an empty group returns at once, a done member counts") {
   PendingGroup empty;
   co_await empty.join();
   PendingGroup failed;

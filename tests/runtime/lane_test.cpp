@@ -119,7 +119,7 @@ TEST_CASE("an error in a lane, a cancellation it throws included, is reported an
   CHECK_FALSE(loop.caller.queue_get("k").done());
 }
 
-ASYNC_TEST_CASE("queue_close drops what waits and cancels what runs; the next call makes a new lane") {
+ASYNC_TEST_CASE("queue_close drops what waits and cancels what runs, the next call makes a new lane") {
   Caller c = Caller::current();
   bool cancelled = false;
   int ran = 0;

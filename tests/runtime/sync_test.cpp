@@ -129,7 +129,7 @@ TEST_CASE("a nested wait times out and cancels by the same rules") {
   p.result();
 }
 
-TEST_CASE("a nested wait with shield is not interrupted; the cancellation is met at the next wait") {
+TEST_CASE("a nested wait with shield is not interrupted, the cancellation is met at the next wait") {
   ManualLoop loop;
   Pending<> gate;
   bool passed = false;

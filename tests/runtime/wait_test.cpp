@@ -97,7 +97,7 @@ ASYNC_TEST_CASE("wait with a time-out neither throws nor cancels") {
   co_await Caller::current().wait(items);
 }
 
-ASYNC_TEST_CASE("wait for nothing gives two empty sets; for done ones returns at once") {
+ASYNC_TEST_CASE("wait for nothing gives two empty sets, for done ones returns at once") {
   auto [done, pending] = co_await Caller::current().wait(std::vector<Pending<int>>{});
   CHECK(done.empty());
   CHECK(pending.empty());
@@ -124,7 +124,7 @@ ASYNC_TEST_CASE("wait turns coroutines into calls, and takes Pendings of differe
   CHECK(both.done.size() == 2);
 }
 
-ASYNC_TEST_CASE("a cancelled wait leaves its items alone; with shield it ends when the condition is met") {
+ASYNC_TEST_CASE("a cancelled wait leaves its items alone, with shield it ends when the condition is met") {
   for (const bool shield : {false, true}) {
     CAPTURE(shield);
     auto items = three();
