@@ -147,7 +147,8 @@ fs::path user_data_dir(const Environment& environment) {
   if (auto dir = environment.find("JUPYTER_DATA_DIR")) return *dir;
   if (auto dir = environment.find("XDG_DATA_HOME")) return fs::path(*dir) / "jupyter";
   if (auto home = environment.find("HOME")) return fs::path(*home) / ".local/share/jupyter";
-  throw KernelspecError("neither JUPYTER_DATA_DIR, XDG_DATA_HOME nor HOME is set, so there is no user directory; use --prefix");
+  throw KernelspecError(
+      "neither JUPYTER_DATA_DIR, XDG_DATA_HOME nor HOME is set, so there is no user directory; use --prefix");
 }
 
 fs::path python_prefix(const Environment& environment) {
@@ -179,8 +180,8 @@ std::vector<fs::path> search_path(const Environment& environment) {
   const fs::path user = user_data_dir(environment);
   const fs::path active = python_prefix(environment) / "share/jupyter";
   const std::string prefer = lower(environment.find("JUPYTER_PREFER_ENV_PATH").value_or(""));
-  const bool active_first = !prefer.empty() && prefer != "no" && prefer != "n" && prefer != "false" && prefer != "off" &&
-                            prefer != "0" && prefer != "0.0";
+  const bool active_first = !prefer.empty() && prefer != "no" && prefer != "n" && prefer != "false" &&
+                            prefer != "off" && prefer != "0" && prefer != "0.0";
   out.push_back(active_first ? active : user);
   out.push_back(active_first ? user : active);
   out.emplace_back("/usr/local/share/jupyter");
@@ -291,7 +292,8 @@ std::vector<Installed> list(const Environment& environment) {
       entry.name = slot->first;
       entry.directory = directory;
       if (auto text = spec->find("display_name"); text != spec->end() && text->is_string()) entry.display_name = *text;
-      if (auto argv = spec->find("argv"); argv != spec->end() && argv->is_array() && !argv->empty() && (*argv)[0].is_string()) {
+      if (auto argv = spec->find("argv");
+          argv != spec->end() && argv->is_array() && !argv->empty() && (*argv)[0].is_string()) {
         entry.program = (*argv)[0].get<std::string>();
       }
       entry.runnable = is_executable(entry.program);

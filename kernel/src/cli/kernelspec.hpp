@@ -96,7 +96,8 @@ std::filesystem::path install(const InstallOptions& options, const Environment& 
 
 /// Removes a kernelspec of this program and returns where it was.
 ///
-/// Thread-safety: any thread. Errors: KernelspecError when there is none of that name there, or it is another program's.
+/// Thread-safety: any thread. Errors: KernelspecError when there is none of that name there, or it is another
+/// program's.
 std::filesystem::path uninstall(const Location& location, std::string_view name, const Environment& environment);
 
 /// This program's kernelspecs on the search path, sorted by name; of equal names the one Jupyter would take.

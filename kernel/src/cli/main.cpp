@@ -73,7 +73,8 @@ int run(int argc, char** argv) {
   install_command->add_option("--env", variables, "Environment variable of the kernel; may be repeated")
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false);
-  install_command->add_option("--cxxflags", install.cxxflags, "Compiler flags added for every cell")->type_name("FLAGS");
+  install_command->add_option("--cxxflags", install.cxxflags, "Compiler flags added for every cell")
+      ->type_name("FLAGS");
 
   LocationFlags uninstall_location;
   std::string uninstall_name = "caller";
@@ -96,12 +97,15 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   if (*install_command) {
-    for (const auto& text : variables) install.environment.insert_or_assign(cli::parse_assignment(text).first,
-                                                                            cli::parse_assignment(text).second);
+    for (const auto& text : variables) {
+      const auto [name, value] = cli::parse_assignment(text);
+      install.environment.insert_or_assign(name, value);
+    }
     install.location = install_location.location();
     install.program = own_program();
     install.resources = own_resources();
-    std::cout << "Installed the kernelspec in " << cli::install(install, cli::Environment::of_process()).string() << '\n';
+    std::cout << "Installed the kernelspec in " << cli::install(install, cli::Environment::of_process()).string()
+              << '\n';
     return 0;
   }
   if (*uninstall_command) {

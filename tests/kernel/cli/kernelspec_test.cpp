@@ -72,12 +72,8 @@ TEST_CASE("the user's data directory follows JUPYTER_DATA_DIR, then XDG_DATA_HOM
 
 TEST_CASE("the search path is JUPYTER_PATH, the user, the environment, the system") {
   const Environment environment{{{"JUPYTER_PATH", "/x/::/y"}, {"HOME", "/c"}, {"VIRTUAL_ENV", "/v"}}};
-  const std::vector<fs::path> expected = {"/x",
-                                          "/y",
-                                          "/c/.local/share/jupyter",
-                                          "/v/share/jupyter",
-                                          "/usr/local/share/jupyter",
-                                          "/usr/share/jupyter"};
+  const std::vector<fs::path> expected = {
+      "/x", "/y", "/c/.local/share/jupyter", "/v/share/jupyter", "/usr/local/share/jupyter", "/usr/share/jupyter"};
   CHECK(search_path(environment) == expected);
 }
 
@@ -121,13 +117,13 @@ TEST_CASE("an installed kernelspec holds what Jupyter needs and nothing else lie
   CHECK(entries(place.user_kernels()) == 1);
   const std::string json = read(directory / "kernel.json");
   CHECK(json == kernel_json(options));
-  for (const char* part :
-       {"\"interrupt_mode\": \"message\"", "\"display_name\": \"C++20 (Caller)\"", "\"language\": \"c++\"",
-        "\"kernel_protocol_version\": \"5.5\"", "\"{connection_file}\"", "\"OMP_NUM_THREADS\": \"2\"", "--cxxflags=-O3"}) {
+  for (const char* part : {"\"interrupt_mode\": \"message\"", "\"display_name\": \"C++20 (Caller)\"",
+                           "\"language\": \"c++\"", "\"kernel_protocol_version\": \"5.5\"", "\"{connection_file}\"",
+                           "\"OMP_NUM_THREADS\": \"2\"", "--cxxflags=-O3"}) {
     CAPTURE(part);
     CHECK(json.find(part) != std::string::npos);
   }
-  struct stat status {};
+  struct stat status{};
   REQUIRE(::stat(directory.c_str(), &status) == 0);
   CHECK((status.st_mode & 0777) == 0755);
 }
@@ -169,8 +165,8 @@ TEST_CASE("a prefix that is a file is named in the error") {
   const Place place;
   auto options = place.options();
   options.location = {Scope::prefix, place.root / "caller"};
-  CHECK_THROWS_WITH_AS(install(options, place.environment),
-                       doctest::Contains((place.root / "caller").string().c_str()), KernelspecError);
+  CHECK_THROWS_WITH_AS(install(options, place.environment), doctest::Contains((place.root / "caller").string().c_str()),
+                       KernelspecError);
 }
 
 TEST_CASE("a program that cannot run is not installed") {
