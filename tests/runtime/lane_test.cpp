@@ -171,6 +171,19 @@ TEST_CASE("a lane is fed by many threads and loses nothing, each thread's calls 
   }
 }
 
+TEST_CASE("a call queued right after its lane was cancelled runs in a new lane") {
+  ManualLoop loop;
+  loop.caller.queue_call("k", []() -> Coro<void> { co_await sleep_for(1h); });
+  loop.settle();
+  auto lane = loop.caller.queue_get("k");
+  CHECK(lane.cancel());
+  bool ran = false;
+  CHECK(loop.caller.queue_call("k", [&ran] { ran = true; }));
+  loop.settle();
+  CHECK(lane.done());
+  CHECK(ran);
+}
+
 TEST_CASE("stop drops what waits in lanes, and queue_call tells afterwards that nothing was queued") {
   ManualLoop loop;
   auto held = std::make_shared<int>(1);

@@ -167,3 +167,10 @@ TEST_CASE("move-only results come through a blocking wait") {
   CHECK(*p.wait() == 3);
   CHECK(*call_async_from_sync([]() -> Coro<std::unique_ptr<int>> { co_return std::make_unique<int>(4); }) == 4);
 }
+TEST_CASE("a wait outside the loop whose Caller is stopped is CallerStopped, not a time-out") {
+  Caller loop(caller::manual, {.backend = caller::Backend::manual});
+  Pending<> never;
+  loop.call_soon([loop]() mutable { loop.stop(); });
+  CHECK_THROWS_AS(never.wait({.protect = true}), caller::CallerStopped);
+}
+

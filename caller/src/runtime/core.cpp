@@ -445,7 +445,10 @@ void Core::run_until(PendingState& s) {
   enter_running();
   s.ref();
   const PendingBase keep(PendingBase::Adopt{}, &s);
-  block_on(s, std::nullopt, true, true);
+  try {
+    block_on(s, std::nullopt, true, true);
+  } catch (const CallerStopped&) {  // then this is the end of the loop, and no error
+  }
   finish_if_stopped();
 }
 

@@ -218,12 +218,16 @@ std::size_t Core::loop_until(Pred&& pred) {
   PendingState* const task = std::exchange(ts.task, nullptr);
   ContextNode* const context = std::exchange(ts.context, nullptr);
   constexpr std::size_t kBudget = 1024;
-  std::size_t total = 0;
+  std::size_t total = 0, since_poll = 0;
   ++depth_;
   while (!pred()) {
     const std::size_t n = drain(kBudget);
     total += n;
-    if (n == kBudget) driver_->poll();
+    since_poll += n;
+    if (since_poll >= kBudget) {  // many small batches starve the backend as well as one large one
+      since_poll = 0;
+      driver_->poll();
+    }
     if (n == 0 && !pred()) sleep();
   }
   --depth_;

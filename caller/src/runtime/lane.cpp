@@ -89,7 +89,7 @@ bool queue_item(Core& core, LaneKey key, LaneItem* item) {
     bool ended = false;
     if (slot) {
       std::lock_guard lane_lock(slot->mutex);  // its maker may be writing `task` just now
-      ended = slot->task && slot->task.done();
+      ended = slot->task && (slot->task.done() || slot->task.cancelled());
     }
     if (!slot || ended) {
       slot = std::make_shared<Lane>();

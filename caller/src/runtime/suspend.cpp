@@ -388,8 +388,8 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   core->timers.remove(w.timer);
   if (task) task->suspended = outer;
   if (!w.woken) {  // the loop was stopped under us
-    if (remove_waiter(s, w)) return false;
-    return true;
+    if (!remove_waiter(s, w)) return true;
+    throw CallerStopped("Pending::wait: the Caller \"" + core->name + "\" was stopped while it turned");
   }
   if (w.cancelled) {
     if (!keep) cancel(s, kCancelledWaiter);

@@ -8,6 +8,29 @@
 namespace caller::kernel {
 namespace {
 
+/// Does a function, as far as one can see, call itself, be it through others? Mutual recursion goes through something that is
+/// only declared yet, through a member of the same class, or (in a lambda) through anything.
+class RecursionFinder : public clang::RecursiveASTVisitor<RecursionFinder> {
+public:
+  explicit RecursionFinder(const clang::FunctionDecl* f) : function_(f->getCanonicalDecl()), member_(llvm::dyn_cast<clang::CXXMethodDecl>(f)) {}
+  bool VisitCallExpr(clang::CallExpr* call) {
+    const clang::FunctionDecl* callee = call->getDirectCallee();
+    if (!callee) return true;
+    const auto* method = llvm::dyn_cast<clang::CXXMethodDecl>(callee);
+    const bool same_class = member_ && method && method->getParent()->getCanonicalDecl() == member_->getParent()->getCanonicalDecl();
+    const bool to_come = !callee->isFromASTFile() && !callee->getBuiltinID() && !callee->isDefined();
+    const bool in_lambda = member_ && member_->getParent()->isLambda() && !callee->getBuiltinID();
+    found = callee->getCanonicalDecl() == function_ || same_class || to_come || in_lambda;
+    return !found;
+  }
+  bool TraverseLambdaExpr(clang::LambdaExpr*) { return true; }  // a function of its own
+  bool found = false;
+
+private:
+  const clang::FunctionDecl* function_;
+  const clang::CXXMethodDecl* member_;
+};
+
 class LoopVisitor : public clang::RecursiveASTVisitor<LoopVisitor> {
 public:
   LoopVisitor(SafepointInserter& inserter, clang::ASTContext& context, llvm::DenseSet<const clang::Stmt*>& wrapped)
@@ -58,8 +81,25 @@ private:
     const bool outer = quiet_;
     quiet_ = !may_throw(f);
     const bool result = traverse();
+    if (!quiet_) guard_recursion(f);
     quiet_ = outer;
     return result;
+  }
+
+  /// A check at the beginning: without a loop, recursion is what can go on for ever.
+  void guard_recursion(clang::FunctionDecl* f) {
+    if (!f->doesThisDeclarationHaveABody()) return;
+    auto* body = llvm::dyn_cast_or_null<clang::CompoundStmt>(f->getBody());
+    if (!body || wrapped_.contains(body)) return;
+    RecursionFinder finder(f);
+    finder.TraverseStmt(body);
+    if (!finder.found) return;
+    clang::Stmt* check = inserter_.call(body->getLBracLoc());
+    if (!check) return;
+    clang::Stmt* parts[] = {check, body};
+    auto* guarded = clang::CompoundStmt::Create(context_, parts, clang::FPOptionsOverride(), body->getLBracLoc(), body->getRBracLoc());
+    wrapped_.insert(guarded);
+    f->setBody(guarded);
   }
 
   template <class Loop>

@@ -59,7 +59,7 @@ template <class F, class... A>
 struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
   using Traits = CallTraits<F&, A...>;
   using Result = typename CallTraits<F, A...>::Result;
-  using Base = ValueState<Result>;
+  static_assert(alignof(Bound<F, A...>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "over-aligned functions and arguments are not supported");
   union {
     Bound<F, A...> call;
   };

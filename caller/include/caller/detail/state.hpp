@@ -175,6 +175,7 @@ private:
 template <class T>
 struct ValueState : PendingState {
   using Stored = std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>, T>;
+  static_assert(alignof(Stored) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "over-aligned results are not supported");
   alignas(Stored) unsigned char storage[sizeof(Stored)];
 
   Stored& stored() noexcept { return *std::launder(reinterpret_cast<Stored*>(storage)); }
