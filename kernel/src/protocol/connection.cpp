@@ -62,6 +62,10 @@ ConnectionInfo parse_connection(const std::string& text, const std::string& name
   info.signature_scheme = text_field(file, "signature_scheme", "hmac-sha256", name);
   info.key = text_field(file, "key", "", name);
   info.kernel_name = text_field(file, "kernel_name", "", name);
+  // Whoever asks for encryption must not be served without it.
+  for (const char* field : {"curve_publickey", "curve_secretkey"})
+    if (const auto it = file.find(field); it != file.end() && !it->is_null())
+      fail(name, std::string("field \"") + field + "\": CURVE is not supported");
   if (!info.key.empty() && info.signature_scheme != "hmac-sha256")
     fail(name, "field \"signature_scheme\" must be hmac-sha256, found \"" + info.signature_scheme + "\"");
   return info;

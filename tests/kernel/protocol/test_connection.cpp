@@ -58,6 +58,12 @@ TEST_CASE("a bad connection file is refused by a message that names the file and
   CHECK(message_of(replaced(R"("tcp")", R"("udp")")).find("\"transport\" must be tcp or ipc") != std::string::npos);
 }
 
+TEST_CASE("a connection file with CURVE keys is refused instead of served in the clear") {
+  const std::string message = message_of(replaced(R"("unknown")", R"("curve_secretkey":"secret","unknown")"));
+  CHECK(message.find("curve_secretkey") != std::string::npos);
+  CHECK(message.find("\"secret\"") == std::string::npos);
+}
+
 TEST_CASE("a missing connection file, or a folder in its place, is an error that names it") {
   const TempDir dir;
   for (const std::string& path : {dir.file("missing.json"), dir.path.string()}) {
