@@ -7,5 +7,6 @@
 #include <caller/error.hpp>
 #include <caller/generator.hpp>
 #include <caller/group.hpp>
+#include <caller/options.hpp>
 #include <caller/pending.hpp>
 #include <caller/task_loop.hpp>

@@ -20,6 +20,7 @@
 #include <caller/detail/call.hpp>
 #include <caller/export.hpp>
 #include <caller/generator.hpp>
+#include <caller/options.hpp>
 #include <caller/pending.hpp>
 
 namespace caller {
@@ -27,90 +28,6 @@ namespace caller {
 class Caller;
 class PendingGroup;
 struct PendingGroupOptions;
-
-/// Which Caller a constructor gives. Source: async-kernel Caller(modifier); `manual` is CallerOptions there.
-enum class Modifier : unsigned char {
-  current_thread,  ///< the calling thread's
-  main_thread,     ///< the process's main thread's
-  new_thread,      ///< always a new thread with its own loop, usable at once
-  manual,          ///< a new one for this thread, not started: pumped by run(), run_once(), poll()
-};
-
-/// The loop that drives a Caller. Source: async-kernel Backend (asyncio, trio).
-enum class Backend : unsigned char {
-  asio,    ///< Boost.Asio: timers, sockets, signals (the default)
-  manual,  ///< nothing but the queue and the timers; no system resources
-};
-CALLER_API const char* to_string(Backend backend) noexcept;
-
-inline constexpr Modifier current_thread = Modifier::current_thread;
-inline constexpr Modifier main_thread = Modifier::main_thread;
-inline constexpr Modifier new_thread = Modifier::new_thread;
-inline constexpr Modifier manual = Modifier::manual;
-
-/// The life of a Caller; it only moves forward.
-enum class CallerState : unsigned char { initial, starting, running, stopping, stopped };
-CALLER_API const char* to_string(CallerState state) noexcept;
-
-/// A clock that moves when told to, for tests. Thread-safety: any thread.
-class CALLER_API ManualClock {
-public:
-  /// Moves time forward; timers that became due fire when their Caller is next pumped. Units: nanoseconds.
-  void advance(Duration by) noexcept { now_.fetch_add(by.count(), std::memory_order_relaxed); }
-  std::int64_t now() const noexcept { return now_.load(std::memory_order_relaxed); }
-
-private:
-  std::atomic<std::int64_t> now_{0};
-};
-
-/// What is told of an error nobody can observe: where it happened, and the error.
-using ErrorHandler = std::function<void(const std::string& where, const std::exception_ptr& error)>;
-
-/// How a Caller is made. Zero limits mean: none.
-struct CallerOptions {
-  std::string name{};                   ///< empty: a name is made from the thread
-  std::optional<Backend> backend{};     ///< none: asio; for a child: the parent's
-  bool protect = false;                 ///< stop() without force is ignored
-  std::size_t max_idle_workers = 10;    ///< to_thread keeps at most so many idle workers
-  Duration worker_idle_timeout = std::chrono::seconds(60);  ///< an idle worker stops after this; zero: never
-  std::size_t max_workers = 0;          ///< to_thread runs at most so many at once and queues the rest; 0: no limit
-  ErrorHandler error_handler{};         ///< none: the parent's, else the process's
-  ManualClock* clock = nullptr;         ///< tests: time for this Caller's timers; must outlive it
-};
-
-/// Options of schedule_call, the base of call_soon and call_later.
-struct ScheduleOptions {
-  Duration delay{};                   ///< counts from the call; zero: as soon as possible
-  std::optional<Context> context{};   ///< none: the calling code's
-  bool opt_out_of_groups = false;     ///< do not join the PendingGroups of the context
-  std::optional<Backend> backend{};   ///< none, or the Caller's own: its loop; another: see call_using_backend
-  std::map<std::string, std::any> metadata{};
-};
-
-/// When wait() returns. Source: asyncio.wait.
-enum class ReturnWhen : unsigned char { FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED };
-inline constexpr ReturnWhen FIRST_COMPLETED = ReturnWhen::FIRST_COMPLETED;
-inline constexpr ReturnWhen FIRST_EXCEPTION = ReturnWhen::FIRST_EXCEPTION;
-inline constexpr ReturnWhen ALL_COMPLETED = ReturnWhen::ALL_COMPLETED;
-
-struct WaitSetOptions {
-  std::optional<Duration> timeout{};  ///< on expiry wait returns what it has; nothing is cancelled
-  ReturnWhen return_when = ReturnWhen::ALL_COMPLETED;
-  bool shield = false;  ///< ignore a cancellation of the waiter until the condition is met
-};
-
-/// Both in the order of the items given.
-template <class P>
-struct WaitResult {
-  std::vector<P> done;
-  std::vector<P> pending;
-};
-
-struct AsCompletedOptions {
-  /// How many items of a generator may be pulled and not yet consumed; 0: no limit. A container has none.
-  std::size_t max_concurrent = 10;
-  bool cancel_unfinished = true;  ///< leaving early cancels what is not done
-};
 
 template <class T>
 class CompletionStream;
