@@ -4,6 +4,7 @@
 #include <clang/AST/RecursiveASTVisitor.h>
 #include <clang/AST/Stmt.h>
 #include <clang/AST/StmtCXX.h>
+#include <clang/Basic/SourceManager.h>
 
 namespace caller::kernel {
 namespace {
@@ -12,13 +13,15 @@ namespace {
 /// only declared yet, through a member of the same class, or (in a lambda) through anything.
 class RecursionFinder : public clang::RecursiveASTVisitor<RecursionFinder> {
 public:
-  explicit RecursionFinder(const clang::FunctionDecl* f) : function_(f->getCanonicalDecl()), member_(llvm::dyn_cast<clang::CXXMethodDecl>(f)) {}
+  RecursionFinder(const clang::FunctionDecl* f, const clang::SourceManager& sources)
+      : function_(f->getCanonicalDecl()), member_(llvm::dyn_cast<clang::CXXMethodDecl>(f)), sources_(sources) {}
   bool VisitCallExpr(clang::CallExpr* call) {
     const clang::FunctionDecl* callee = call->getDirectCallee();
     if (!callee) return true;
     const auto* method = llvm::dyn_cast<clang::CXXMethodDecl>(callee);
     const bool same_class = member_ && method && method->getParent()->getCanonicalDecl() == member_->getParent()->getCanonicalDecl();
-    const bool to_come = !callee->isFromASTFile() && !callee->getBuiltinID() && !callee->isDefined();
+    const bool to_come = !callee->isFromASTFile() && !callee->getBuiltinID() && !callee->isDefined() &&
+                         !sources_.isInSystemHeader(callee->getLocation());
     const bool in_lambda = member_ && member_->getParent()->isLambda() && !callee->getBuiltinID();
     found = callee->getCanonicalDecl() == function_ || same_class || to_come || in_lambda;
     return !found;
@@ -29,6 +32,7 @@ public:
 private:
   const clang::FunctionDecl* function_;
   const clang::CXXMethodDecl* member_;
+  const clang::SourceManager& sources_;
 };
 
 class LoopVisitor : public clang::RecursiveASTVisitor<LoopVisitor> {
@@ -88,10 +92,10 @@ private:
 
   /// A check at the beginning: without a loop, recursion is what can go on for ever.
   void guard_recursion(clang::FunctionDecl* f) {
-    if (!f->doesThisDeclarationHaveABody()) return;
+    if (!f->doesThisDeclarationHaveABody() || inserter_.is_target(f)) return;
     auto* body = llvm::dyn_cast_or_null<clang::CompoundStmt>(f->getBody());
     if (!body || wrapped_.contains(body)) return;
-    RecursionFinder finder(f);
+    RecursionFinder finder(f, context_.getSourceManager());
     finder.TraverseStmt(body);
     if (!finder.found) return;
     clang::Stmt* check = inserter_.call(body->getLBracLoc());
@@ -145,6 +149,11 @@ clang::Stmt* SafepointInserter::call(clang::SourceLocation where) {
   auto* decay = clang::ImplicitCastExpr::Create(*context_, context_->getPointerType(f->getType()), clang::CK_FunctionToPointerDecay, ref, nullptr,
                                                 clang::VK_PRValue, clang::FPOptionsOverride());
   return clang::CallExpr::Create(*context_, decay, {}, context_->VoidTy, clang::VK_PRValue, where, clang::FPOptionsOverride());
+}
+
+bool SafepointInserter::is_target(const clang::FunctionDecl* f) {
+  const auto* t = target();
+  return t && t->getCanonicalDecl() == f->getCanonicalDecl();
 }
 
 void SafepointInserter::keep(clang::CoroutineBodyStmt* s) {

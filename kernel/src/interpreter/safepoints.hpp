@@ -28,6 +28,8 @@ public:
 
   /// A new call expression, or null while the prelude does not declare the function.
   clang::Stmt* call(clang::SourceLocation where);
+  /// The check itself must not check.
+  bool is_target(const clang::FunctionDecl* f);
 
 private:
   clang::FunctionDecl* target();
