@@ -1,8 +1,8 @@
 // caller/caller.hpp: which Caller, its family, its states, its end.
 #include "support/coro.hpp"
 
-#include <algorithm>
 #include <pthread.h>
+#include <algorithm>
 #include <sstream>
 #include <thread>
 
@@ -243,7 +243,9 @@ TEST_CASE("destroying the last handle of a new thread's Caller stops it and join
     });
     inside.wait();
     Caller copy = c;
-    { Caller moved = std::move(c); }
+    {
+      Caller moved = std::move(c);
+    }
     CHECK_FALSE(stopped.done());
     CHECK(copy.running());
   }
@@ -367,7 +369,8 @@ TEST_CASE("a Caller prints its state, name and backend") {
 TEST_CASE("every error has a code, a category and a text of its own") {
   CHECK(std::string(error_category().name()) == "caller");
   std::vector<std::string> texts;
-  for (int i = 1; i <= static_cast<int>(Errc::group_failed); ++i) texts.push_back(make_error_code(static_cast<Errc>(i)).message());
+  for (int i = 1; i <= static_cast<int>(Errc::group_failed); ++i)
+    texts.push_back(make_error_code(static_cast<Errc>(i)).message());
   std::ranges::sort(texts);
   CHECK(std::ranges::adjacent_find(texts) == texts.end());
   CHECK(error_category().message(999).find("999") != std::string::npos);

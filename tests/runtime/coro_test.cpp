@@ -140,10 +140,12 @@ ASYNC_TEST_CASE("a coroutine lambda's captures live as long as it runs") {
 }
 
 ASYNC_TEST_CASE("arguments live as long as the coroutine that takes them by reference") {
-  auto p = Caller::current().call_soon([](const std::string& s) -> Coro<std::size_t> {
-    co_await sleep_for(1ms);
-    co_return s.size();
-  }, std::string(100, 'x'));
+  auto p = Caller::current().call_soon(
+      [](const std::string& s) -> Coro<std::size_t> {
+        co_await sleep_for(1ms);
+        co_return s.size();
+      },
+      std::string(100, 'x'));
   const std::size_t n = co_await p;
   CHECK(n == 100);
 }
@@ -171,7 +173,10 @@ TEST_CASE("a cancelled wait for another library's awaitable ends at once, what c
   ManualLoop loop;
   std::coroutine_handle<> handle;
   bool thrown = false;
-  auto p = loop.caller.call_soon([&]() -> Coro<void> { CHECK_CORO_THROWS_AS(co_await ByHand{&handle}, PendingCancelled); thrown = true; });
+  auto p = loop.caller.call_soon([&]() -> Coro<void> {
+    CHECK_CORO_THROWS_AS(co_await ByHand{&handle}, PendingCancelled);
+    thrown = true;
+  });
   loop.settle();
   p.cancel();
   loop.settle();
@@ -195,7 +200,8 @@ ASYNC_TEST_CASE("cancelled at a Pending") {
   CHECK(ok);
 }
 ASYNC_TEST_CASE("cancelled at a wait with a time-out") {
-  const bool ok = co_await ends_when_cancelled([]() -> Coro<void> { co_await Pending<>().async_wait({.timeout = 1h}); });
+  const bool ok =
+      co_await ends_when_cancelled([]() -> Coro<void> { co_await Pending<>().async_wait({.timeout = 1h}); });
   CHECK(ok);
 }
 ASYNC_TEST_CASE("cancelled at a sleep") {
@@ -203,9 +209,8 @@ ASYNC_TEST_CASE("cancelled at a sleep") {
   CHECK(ok);
 }
 ASYNC_TEST_CASE("cancelled at a call of another function") {
-  const bool ok = co_await ends_when_cancelled([]() -> Coro<void> {
-    co_await Caller::current().call_soon([]() -> Coro<void> { co_await sleep_for(1h); });
-  });
+  const bool ok = co_await ends_when_cancelled(
+      []() -> Coro<void> { co_await Caller::current().call_soon([]() -> Coro<void> { co_await sleep_for(1h); }); });
   CHECK(ok);
 }
 ASYNC_TEST_CASE("cancelled at the next item of a stream") {
@@ -216,15 +221,13 @@ ASYNC_TEST_CASE("cancelled at the next item of a stream") {
   CHECK(ok);
 }
 ASYNC_TEST_CASE("cancelled at a wait for several") {
-  const bool ok = co_await ends_when_cancelled([]() -> Coro<void> {
-    co_await Caller::current().wait(std::vector<Pending<>>(2));
-  });
+  const bool ok =
+      co_await ends_when_cancelled([]() -> Coro<void> { co_await Caller::current().wait(std::vector<Pending<>>(2)); });
   CHECK(ok);
 }
 ASYNC_TEST_CASE("cancelled in a group") {
-  const bool ok = co_await ends_when_cancelled([]() -> Coro<void> {
-    co_await with_pending_group([](PendingGroup&) -> Coro<void> { co_await sleep_for(1h); });
-  });
+  const bool ok = co_await ends_when_cancelled(
+      []() -> Coro<void> { co_await with_pending_group([](PendingGroup&) -> Coro<void> { co_await sleep_for(1h); }); });
   CHECK(ok);
 }
 ASYNC_TEST_CASE("cancelled at the end of a group") {

@@ -89,10 +89,13 @@ ASYNC_TEST_CASE("several functions may share one lane by a key") {
   Caller c = Caller::current();
   std::vector<int> log;
   log_of_lane = &log;
-  c.queue_call("shared", [](std::vector<int>& l) -> Coro<void> {
-    co_await sleep_for(2ms);
-    l.push_back(1);
-  }, std::ref(log));
+  c.queue_call(
+      "shared",
+      [](std::vector<int>& l) -> Coro<void> {
+        co_await sleep_for(2ms);
+        l.push_back(1);
+      },
+      std::ref(log));
   c.queue_call("shared", &note, 2);
   co_await sleep_for(5ms);
   CHECK(log == std::vector<int>{1, 2});
@@ -158,8 +161,7 @@ TEST_CASE("a lane is fed by many threads and loses nothing, each thread's calls 
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&c, &got, t] {
-      for (int i = 0; i < 500; ++i)
-        c.queue_call("k", [&got, t, i] { got[static_cast<std::size_t>(t)].push_back(i); });
+      for (int i = 0; i < 500; ++i) c.queue_call("k", [&got, t, i] { got[static_cast<std::size_t>(t)].push_back(i); });
     });
   for (auto& t : threads) t.join();
   Pending<> end;

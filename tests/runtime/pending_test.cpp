@@ -131,9 +131,8 @@ TEST_CASE("schedule_call attaches metadata") {
   ManualLoop loop;
   ScheduleOptions options;
   options.metadata["n"] = 3;
-  auto p = loop.caller.schedule_call(options, [] {
-    CHECK(std::any_cast<int>(current_pending().metadata().at("n")) == 3);
-  });
+  auto p =
+      loop.caller.schedule_call(options, [] { CHECK(std::any_cast<int>(current_pending().metadata().at("n")) == 3); });
   loop.settle();
   p.result();
 }

@@ -211,11 +211,13 @@ TEST_CASE("stop ends a plain function that waits on its own loop's thread") {
 TEST_CASE("stop ends a coroutine that waits on its own loop's thread before it was ever suspended") {
   Caller c(new_thread, {.name = "waits"});
   Pending<> inside;
-  auto p = c.call_soon([](Pending<> told) -> Coro<void> {
-    told.set_result();
-    Pending<>().wait();
-    co_return;
-  }, inside);
+  auto p = c.call_soon(
+      [](Pending<> told) -> Coro<void> {
+        told.set_result();
+        Pending<>().wait();
+        co_return;
+      },
+      inside);
   inside.wait();
   c.stop();
   c.stopped().wait();

@@ -75,9 +75,15 @@ TEST_CASE("stress: set, cancel, wait, add and remove callbacks: every Pending en
       for (unsigned i = 0; i < kPendings * 2; ++i) {
         Story& s = *stories[random.below(kPendings)];
         switch (random.below(8)) {
-          case 0: s.decided += s.pending.set_result(1); break;
-          case 1: s.decided += s.pending.cancel("x"); break;
-          case 2: s.decided += s.pending.set_exception(std::runtime_error("x")); break;
+          case 0:
+            s.decided += s.pending.set_result(1);
+            break;
+          case 1:
+            s.decided += s.pending.cancel("x");
+            break;
+          case 2:
+            s.decided += s.pending.set_exception(std::runtime_error("x"));
+            break;
           case 3: {
             ++s.added;
             s.pending.add_done_callback([&s](const PendingBase&) { ++s.called; });
@@ -102,18 +108,18 @@ TEST_CASE("stress: set, cancel, wait, add and remove callbacks: every Pending en
           }
           case 6: {
             ++s.waiting;  // with a time-out that may or may not win
-            auto w = callers[random.below(2)].call_soon([&s, p = s.pending, d = random.below(20) * 1us]() -> Coro<void> {
-              co_await p.async_wait_done({.timeout = d, .protect = true});
-              ++s.resumed;
-            });
+            auto w =
+                callers[random.below(2)].call_soon([&s, p = s.pending, d = random.below(20) * 1us]() -> Coro<void> {
+                  co_await p.async_wait_done({.timeout = d, .protect = true});
+                  ++s.resumed;
+                });
             std::lock_guard lock(mutex);
             waits.push_back(w);
             break;
           }
           case 7: {  // a waiter that is cancelled itself: it ends, and takes its place in the list with it
-            auto w = callers[random.below(2)].call_soon([p = s.pending]() -> Coro<void> {
-              co_await p.async_wait_done({.protect = true});
-            });
+            auto w = callers[random.below(2)].call_soon(
+                [p = s.pending]() -> Coro<void> { co_await p.async_wait_done({.protect = true}); });
             if (random.one_in(2)) std::this_thread::yield();
             w.cancel();
             w.wait_done();
@@ -130,8 +136,8 @@ TEST_CASE("stress: set, cancel, wait, add and remove callbacks: every Pending en
                           s->resumed == s->waiting && s->pending.state()->word.load() == detail::PendingState::kDone;
           if (!ok) {
             sound = false;
-            MESSAGE("decided " << s->decided << " added " << s->added << " called " << s->called << " removed " << s->removed << " waiting "
-                               << s->waiting << " resumed " << s->resumed);
+            MESSAGE("decided " << s->decided << " added " << s->added << " called " << s->called << " removed "
+                               << s->removed << " waiting " << s->waiting << " resumed " << s->resumed);
           }
           if (s->pending.done() && !s->pending.cancelled()) (void)s->pending.exception();
         }
@@ -164,13 +170,20 @@ TEST_CASE("stress: calls of every kind while their Caller stops and is destroyed
       for (unsigned i = 0; i < kCalls; ++i) {
         PendingBase p;
         switch (random.below(7)) {
-          case 0: p = loose.call_soon([] {}); break;
-          case 1: p = loose.call_later(random.below(50) * 1us, [] {}); break;
-          case 2: p = loose.call_soon([]() -> Coro<void> { co_await sleep_for(1h); }); break;
+          case 0:
+            p = loose.call_soon([] {});
+            break;
+          case 1:
+            p = loose.call_later(random.below(50) * 1us, [] {});
+            break;
+          case 2:
+            p = loose.call_soon([]() -> Coro<void> { co_await sleep_for(1h); });
+            break;
           case 3:
             p = loose.call_soon([]() -> Coro<void> {
               co_await with_pending_group([](PendingGroup&) -> Coro<void> {
-                for (int k = 0; k < 3; ++k) Caller::current().call_soon([]() -> Coro<void> { co_await sleep_for(10us); });
+                for (int k = 0; k < 3; ++k)
+                  Caller::current().call_soon([]() -> Coro<void> { co_await sleep_for(10us); });
                 co_await yield_now();
               });
             });

@@ -14,10 +14,12 @@ Coro<int> add_slowly(int a, int b) {
 }
 int nested(int depth) {
   if (depth == 0) return 0;
-  return 1 + call_async_from_sync([](int d) -> Coro<int> {
-           co_await yield_now();
-           co_return nested(d);
-         }, depth - 1);
+  return 1 + call_async_from_sync(
+                 [](int d) -> Coro<int> {
+                   co_await yield_now();
+                   co_return nested(d);
+                 },
+                 depth - 1);
 }
 
 }  // namespace
@@ -155,9 +157,11 @@ TEST_CASE("a plain wait on the thread of a Caller that nobody pumps turns it") {
 
 TEST_CASE("two loops that wait for each other both go on") {
   Caller a(new_thread, {.name = "a"}), b(new_thread, {.name = "b"});
-  const int got = a.call_soon([&] {
-                     return b.call_soon([&] { return a.call_soon([&] { return b.call_soon([] { return 7; }).wait(); }).wait(); }).wait();
-                   }).wait();
+  const int got =
+      a.call_soon([&] {
+         return b.call_soon([&] { return a.call_soon([&] { return b.call_soon([] { return 7; }).wait(); }).wait(); })
+             .wait();
+       }).wait();
   CHECK(got == 7);
 }
 
@@ -173,4 +177,3 @@ TEST_CASE("a wait outside the loop whose Caller is stopped is CallerStopped, not
   loop.call_soon([loop]() mutable { loop.stop(); });
   CHECK_THROWS_AS(never.wait({.protect = true}), caller::CallerStopped);
 }
-

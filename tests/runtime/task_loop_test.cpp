@@ -145,7 +145,8 @@ TEST_CASE("a future of another loop is an error") {
   CHECK(error_of([&] { loop.transform_future(future); }) == Errc::wrong_loop);
 }
 
-TEST_CASE("transform_future leaves a future of the loop as it is, makes a task of a coroutine, and takes nothing else") {
+TEST_CASE(
+    "transform_future leaves a future of the loop as it is, makes a task of a coroutine, and takes nothing else") {
   TaskLoop loop;
   auto future = loop.create_future<int>();
   CHECK(loop.transform_future(future) == future);

@@ -42,10 +42,11 @@ AsyncGenerator<Pending<int>> produce_slowly(int n) {
   }
 }
 AsyncGenerator<Coro<int>> produce_coros() {
-  for (int i = 0; i < 3; ++i) co_yield [](int v) -> Coro<int> {
-    co_await sleep_for(1ms);
-    co_return v;
-  }(i);
+  for (int i = 0; i < 3; ++i)
+    co_yield [](int v) -> Coro<int> {
+      co_await sleep_for(1ms);
+      co_return v;
+    }(i);
 }
 
 }  // namespace
@@ -128,9 +129,8 @@ ASYNC_TEST_CASE("a cancelled wait leaves its items alone, with shield it ends wh
   for (const bool shield : {false, true}) {
     CAPTURE(shield);
     auto items = three();
-    auto work = Caller::current().call_soon([&items, shield]() -> Coro<void> {
-      co_await Caller::current().wait(items, {.shield = shield});
-    });
+    auto work = Caller::current().call_soon(
+        [&items, shield]() -> Coro<void> { co_await Caller::current().wait(items, {.shield = shield}); });
     co_await yield_now();
     work.cancel();
     co_await work.async_wait_done({.protect = true});

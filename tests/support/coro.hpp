@@ -3,14 +3,14 @@
 //   ASYNC_TEST_CASE("sentence") { … co_await … }          one thread, time that moves only when nothing else is ready
 //   ASYNC_THREADS_TEST_CASE("sentence") { … }             a real loop: for bodies that talk to other threads
 //
-// Each body runs on a fresh Caller of the test's thread. With CALLER_ABANDON=1 in the environment it runs again and again,
-// its Caller destroyed after 0, 1, 2, … entries of the queue: so teardown happens at every suspension point, and
+// Each body runs on a fresh Caller of the test's thread. With CALLER_ABANDON=1 in the environment it runs again and
+// again, its Caller destroyed after 0, 1, 2, … entries of the queue: so teardown happens at every suspension point, and
 // AddressSanitizer sees what it leaks or touches too late.
 #pragma once
 
+#include <doctest/doctest.h>
 #include <caller/all.hpp>
 #include <cstdlib>
-#include <doctest/doctest.h>
 #include <exception>
 #include <optional>
 #include <string>
@@ -48,8 +48,8 @@ private:
   std::vector<std::string> list_;
 };
 
-/// Opens a gate also when the test is abandoned: somebody waits at it who cannot be cancelled. An abandoned Caller joins
-/// its workers before it destroys its coroutines, so its own stop must open the gate, too.
+/// Opens a gate also when the test is abandoned: somebody waits at it who cannot be cancelled. An abandoned Caller
+/// joins its workers before it destroys its coroutines, so its own stop must open the gate, too.
 class OpenAtEnd {
 public:
   explicit OpenAtEnd(Pending<> gate) : gate_(std::move(gate)) {
@@ -150,21 +150,22 @@ void run_real(Body body) {
 
 #define CALLER_TEST_CONCAT2(a, b) a##b
 #define CALLER_TEST_CONCAT(a, b) CALLER_TEST_CONCAT2(a, b)
-#define CALLER_TEST_BODY(fn, name, run)       \
-  static ::caller::Coro<void> fn();           \
+#define CALLER_TEST_BODY(fn, name, run)        \
+  static ::caller::Coro<void> fn();            \
   TEST_CASE(name) { ::caller::test::run(fn); } \
   static ::caller::Coro<void> fn()
 #define ASYNC_TEST_CASE(name) CALLER_TEST_BODY(CALLER_TEST_CONCAT(async_test_, __LINE__), name, run_simulated)
 #define ASYNC_THREADS_TEST_CASE(name) CALLER_TEST_BODY(CALLER_TEST_CONCAT(async_test_, __LINE__), name, run_real)
 
-/// `expr` is a statement (it may co_await); fails unless it throws `Type`. For coroutines, where doctest's macros cannot go.
-#define CHECK_CORO_THROWS_AS(expr, Type)                      \
-  do {                                                        \
-    bool caller_thrown_ = false;                              \
-    try {                                                     \
-      expr;                                                   \
-    } catch (const Type&) {                                   \
-      caller_thrown_ = true;                                  \
-    }                                                         \
-    CHECK_MESSAGE(caller_thrown_, #expr " throws " #Type);    \
+/// `expr` is a statement (it may co_await); fails unless it throws `Type`. For coroutines, where doctest's macros
+/// cannot go.
+#define CHECK_CORO_THROWS_AS(expr, Type)                   \
+  do {                                                     \
+    bool caller_thrown_ = false;                           \
+    try {                                                  \
+      expr;                                                \
+    } catch (const Type&) {                                \
+      caller_thrown_ = true;                               \
+    }                                                      \
+    CHECK_MESSAGE(caller_thrown_, #expr " throws " #Type); \
   } while (false)

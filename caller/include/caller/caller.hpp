@@ -39,7 +39,8 @@ struct CompletionQueue;
 CALLER_API void retain_core(Core& core, bool owner) noexcept;
 CALLER_API void release_core(Core& core, bool owner) noexcept;
 CALLER_API Core& find_core(Modifier which, const CallerOptions& options);
-/// Gives the state a place on `core` and queues it; a stopped core cancels it. Always leaves one reference for a handle.
+/// Gives the state a place on `core` and queues it; a stopped core cancels it. Always leaves one reference for a
+/// handle.
 CALLER_API void launch(Core& core, PendingState& s, const ScheduleOptions* options) noexcept;
 CALLER_API void launch_on_worker(Core& core, PendingState& s) noexcept;
 CALLER_API bool accepts_calls(Core& core) noexcept;
@@ -49,7 +50,8 @@ CALLER_API bool close_lane(Core& core, const LaneKey& key, std::string message);
 CALLER_API Coro<void> wait_for_items(std::vector<PendingBase> items, WaitSetOptions options);
 
 CALLER_API std::shared_ptr<CompletionQueue> make_completion_queue(std::size_t limit, bool cancel_unfinished);
-CALLER_API bool completion_add(CompletionQueue& q, PendingBase item);  // false: it waits for itself (reported at the end)
+CALLER_API bool completion_add(CompletionQueue& q,
+                               PendingBase item);  // false: it waits for itself (reported at the end)
 CALLER_API Coro<bool> completion_room(std::shared_ptr<CompletionQueue> q);  // false: nobody consumes any more
 CALLER_API void completion_end(CompletionQueue& q, std::exception_ptr error) noexcept;
 CALLER_API Coro<PendingBase> completion_next(std::shared_ptr<CompletionQueue> q);  // empty at the end
@@ -100,8 +102,8 @@ public:
   Caller() : Caller(Modifier::current_thread) {}
 
   /// The one the modifier names, or a new one.
-  /// Errors: NoRunningCaller; Error(caller_exists) for a second manual one in a thread; Error(mismatch) when an existing
-  /// one has another name or backend than asked for.
+  /// Errors: NoRunningCaller; Error(caller_exists) for a second manual one in a thread; Error(mismatch) when an
+  /// existing one has another name or backend than asked for.
   explicit Caller(Modifier which, const CallerOptions& options = {});
 
   Caller(const Caller& other) noexcept;
@@ -127,8 +129,8 @@ public:
   std::vector<Caller> children() const;  ///< those not stopping, workers included, oldest first
   std::optional<Caller> parent() const;
   std::string name() const;
-  std::uint64_t id() const noexcept;          ///< unique in the process, rising
-  std::thread::id thread() const noexcept;    ///< of its loop
+  std::uint64_t id() const noexcept;        ///< unique in the process, rising
+  std::thread::id thread() const noexcept;  ///< of its loop
   std::string thread_name() const;
   Backend backend() const noexcept;
   CallerState state() const noexcept;
@@ -142,14 +144,14 @@ public:
   Pending<void> stopping() const;
   Pending<void> stopped() const;
 
-  /// Starts the end: children first, then queued calls are cancelled, running coroutines cancelled and awaited, a running
-  /// plain function waited for. Returns the state it leaves; `stopped()` tells the end. Ignored when protected, unless
-  /// forced. Thread-safety: any thread. Errors: none. Source: async-kernel Caller.stop.
+  /// Starts the end: children first, then queued calls are cancelled, running coroutines cancelled and awaited, a
+  /// running plain function waited for. Returns the state it leaves; `stopped()` tells the end. Ignored when protected,
+  /// unless forced. Thread-safety: any thread. Errors: none. Source: async-kernel Caller.stop.
   CallerState stop(bool force = false);
 
   // ---- pumping a manual Caller; its own thread only. Errors: Error(wrong_thread, already_running), CallerStopped ----
 
-  void run();           ///< until it is stopped
+  void run();              ///< until it is stopped
   std::size_t run_once();  ///< waits until something is ready and runs a batch; the number run
   std::size_t poll();      ///< runs what is ready, waits for nothing; the number run
   /// Runs until the Pending is done.
@@ -213,8 +215,8 @@ public:
   }
 
   /// `queue_call(fn, args…)` or `queue_call(key, fn, args…)`: one first-in-first-out lane per function or per key,
-  /// worked off strictly one after the other by one long-lived task. `fn` may be a coroutine function; each item runs in
-  /// its own call's context; an error (a cancellation thrown by `fn` included) is reported and the lane goes on.
+  /// worked off strictly one after the other by one long-lived task. `fn` may be a coroutine function; each item runs
+  /// in its own call's context; an error (a cancellation thrown by `fn` included) is reported and the lane goes on.
   ///
   /// A lane is identified exactly: by the function's address, a callable object's type, or the key's type and value.
   /// A std::function has no identity: give it a key.
@@ -269,7 +271,8 @@ public:
 
   /// `auto [done, pending] = co_await c.wait(items, options)`. A time-out neither throws nor cancels; no items give two
   /// empty sets; a Coro among the items becomes a Pending by call_soon.
-  /// Cancel-safety: the items are left alone. Errors: PendingCancelled of the waiter. Source: asyncio.wait, Caller.wait.
+  /// Cancel-safety: the items are left alone. Errors: PendingCancelled of the waiter. Source: asyncio.wait,
+  /// Caller.wait.
   template <std::ranges::input_range Range>
   auto wait(Range&& items, WaitSetOptions options = {}) const
       -> Coro<WaitResult<detail::item_pending_t<std::ranges::range_value_t<Range>>>> {
@@ -450,13 +453,15 @@ auto Caller::as_completed(Items&& items, AsCompletedOptions options) const {
     schedule.opt_out_of_groups = true;
     auto feeder = schedule_call(schedule, &Caller::feed<P, Range>, self, queue, std::move(items));
     feeder.add_done_callback([queue](const PendingBase& p) {  // it may never have begun
-      if (p.cancelled()) detail::completion_end(*queue, std::make_exception_ptr(PendingCancelled("as_completed's generator")));
+      if (p.cancelled())
+        detail::completion_end(*queue, std::make_exception_ptr(PendingCancelled("as_completed's generator")));
     });
     return Stream(queue, feeder);
   } else {
     auto queue = detail::make_completion_queue(0, options.cancel_unfinished);
     bool sound = true;
-    for (auto&& item : items) sound = sound && detail::completion_add(*queue, to_pending(std::forward<decltype(item)>(item)));
+    for (auto&& item : items)
+      sound = sound && detail::completion_add(*queue, to_pending(std::forward<decltype(item)>(item)));
     detail::completion_end(*queue, nullptr);
     return Stream(queue, PendingBase());
   }

@@ -197,7 +197,10 @@ struct ForeignSlot {
   Suspension* waiting = nullptr;
   bool done = false;
   std::exception_ptr error;
-  std::conditional_t<std::is_void_v<R>, char, std::optional<std::conditional_t<std::is_reference_v<R>, std::remove_reference_t<R>*, std::conditional_t<std::is_void_v<R>, char, R>>>> value{};
+  std::conditional_t<std::is_void_v<R>, char,
+                     std::optional<std::conditional_t<std::is_reference_v<R>, std::remove_reference_t<R>*,
+                                                      std::conditional_t<std::is_void_v<R>, char, R>>>>
+      value{};
 
   void finish() noexcept {
     std::lock_guard lock(mutex);
@@ -279,7 +282,8 @@ struct ForeignAwaiter : Suspension {
 
 template <class A>
 decltype(auto) CoroPromiseBase::await_transform(A&& awaitable) {
-  // Ours have an `operator co_await` that makes the awaiter in place: g++ 12 copies an awaiter that is itself the operand.
+  // Ours have an `operator co_await` that makes the awaiter in place: g++ 12 copies an awaiter that is itself the
+  // operand.
   if constexpr (OwnAwaitable<A>)
     return static_cast<A&&>(awaitable);
   else

@@ -95,7 +95,8 @@ CALLER_API Context group_context(const std::shared_ptr<GroupState>& group);
 /// Thread-safety: a coroutine of a Caller. Cancel-safety: see PendingGroup.
 /// Errors: the body's; PendingGroupError; PendingCancelled. Source: `async with Caller().create_pending_group()`.
 template <class Body>
-auto with_pending_group(PendingGroupOptions options, Body body) -> Coro<detail::result_of_call<Body, std::reference_wrapper<PendingGroup>>> {
+auto with_pending_group(PendingGroupOptions options, Body body)
+    -> Coro<detail::result_of_call<Body, std::reference_wrapper<PendingGroup>>> {
   using T = detail::result_of_call<Body, std::reference_wrapper<PendingGroup>>;
   PendingGroup group(options);
   ScheduleOptions schedule;

@@ -59,22 +59,22 @@ using ErrorHandler = std::function<void(const std::string& where, const std::exc
 
 /// How a Caller is made. Zero limits mean: none.
 struct CallerOptions {
-  std::string name{};                   ///< empty: a name is made from the thread
-  std::optional<Backend> backend{};     ///< none: asio; for a child: the parent's
-  bool protect = false;                 ///< stop() without force is ignored
-  std::size_t max_idle_workers = 10;    ///< to_thread keeps at most so many idle workers
+  std::string name{};                                       ///< empty: a name is made from the thread
+  std::optional<Backend> backend{};                         ///< none: asio; for a child: the parent's
+  bool protect = false;                                     ///< stop() without force is ignored
+  std::size_t max_idle_workers = 10;                        ///< to_thread keeps at most so many idle workers
   Duration worker_idle_timeout = std::chrono::seconds(60);  ///< an idle worker stops after this; zero: never
-  std::size_t max_workers = 0;          ///< to_thread runs at most so many at once and queues the rest; 0: no limit
-  ErrorHandler error_handler{};         ///< none: the parent's, else the process's
-  ManualClock* clock = nullptr;         ///< tests: time for this Caller's timers; must outlive it
+  std::size_t max_workers = 0;   ///< to_thread runs at most so many at once and queues the rest; 0: no limit
+  ErrorHandler error_handler{};  ///< none: the parent's, else the process's
+  ManualClock* clock = nullptr;  ///< tests: time for this Caller's timers; must outlive it
 };
 
 /// Options of schedule_call, the base of call_soon and call_later.
 struct ScheduleOptions {
-  Duration delay{};                   ///< counts from the call; zero: as soon as possible
-  std::optional<Context> context{};   ///< none: the calling code's
-  bool opt_out_of_groups = false;     ///< do not join the PendingGroups of the context
-  std::optional<Backend> backend{};   ///< none, or the Caller's own: its loop; another: see call_using_backend
+  Duration delay{};                  ///< counts from the call; zero: as soon as possible
+  std::optional<Context> context{};  ///< none: the calling code's
+  bool opt_out_of_groups = false;    ///< do not join the PendingGroups of the context
+  std::optional<Backend> backend{};  ///< none, or the Caller's own: its loop; another: see call_using_backend
   std::map<std::string, std::any> metadata{};
 };
 

@@ -162,9 +162,9 @@ struct PendingAwaiter : PendingWait {
 /// behind it and is completed by set_result, set_exception or cancel.
 ///
 /// Thread-safety: any thread, also on one shared state; one handle object: as an int.
-/// Cancel-safety: a cancelled waiter cancels what it awaits, unless it waits with `protect` or the Pending is protected.
-/// Errors: PendingCancelled; what the call threw. An error nobody looked at is reported once to the error handler.
-/// Source: async-kernel Pending; asyncio.Future.
+/// Cancel-safety: a cancelled waiter cancels what it awaits, unless it waits with `protect` or the Pending is
+/// protected. Errors: PendingCancelled; what the call threw. An error nobody looked at is reported once to the error
+/// handler. Source: async-kernel Pending; asyncio.Future.
 template <class T = void>
 class Pending : public PendingBase {
 public:

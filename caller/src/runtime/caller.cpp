@@ -1,8 +1,8 @@
 #include <caller/caller.hpp>
 
+#include <pthread.h>
 #include <cstdio>
 #include <ostream>
-#include <pthread.h>
 
 #include "core.hpp"
 
@@ -12,19 +12,26 @@ using detail::Core;
 
 const char* to_string(Backend b) noexcept {
   switch (b) {
-    case Backend::asio: return "asio";
-    case Backend::manual: return "manual";
+    case Backend::asio:
+      return "asio";
+    case Backend::manual:
+      return "manual";
   }
   return "unknown";
 }
 
 const char* to_string(CallerState s) noexcept {
   switch (s) {
-    case CallerState::initial: return "initial";
-    case CallerState::starting: return "starting";
-    case CallerState::running: return "running";
-    case CallerState::stopping: return "stopping";
-    case CallerState::stopped: return "stopped";
+    case CallerState::initial:
+      return "initial";
+    case CallerState::starting:
+      return "starting";
+    case CallerState::running:
+      return "running";
+    case CallerState::stopping:
+      return "stopping";
+    case CallerState::stopped:
+      return "stopped";
   }
   return "unknown";
 }
@@ -241,8 +248,8 @@ PendingGroup Caller::create_pending_group(const PendingGroupOptions& options) co
 PendingGroup Caller::create_pending_group() const { return PendingGroup(); }
 
 std::ostream& operator<<(std::ostream& out, const Caller& c) {
-  out << "<Caller " << to_string(c.state()) << (c.is_current() ? " current" : "") << (c.is_protected() ? " protected" : "")
-      << " name=\"" << c.name() << "\" backend=" << to_string(c.backend());
+  out << "<Caller " << to_string(c.state()) << (c.is_current() ? " current" : "")
+      << (c.is_protected() ? " protected" : "") << " name=\"" << c.name() << "\" backend=" << to_string(c.backend());
   const std::size_t n = c.children().size();
   if (n) out << " children=" << n;
   return out << '>';

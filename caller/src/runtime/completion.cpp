@@ -9,9 +9,7 @@ namespace caller::detail {
 
 namespace {
 
-bool failed(const PendingBase& p) noexcept {
-  return p.cancelled() || p.state()->error;
-}
+bool failed(const PendingBase& p) noexcept { return p.cancelled() || p.state()->error; }
 
 }  // namespace
 
@@ -68,7 +66,8 @@ std::shared_ptr<CompletionQueue> make_completion_queue(std::size_t limit, bool c
 
 bool completion_add(CompletionQueue& q, PendingBase item) {
   if (item.state() == q.owner && q.owner) {
-    completion_end(q, std::make_exception_ptr(Error(Errc::deadlock, "as_completed: an item is the waiting task itself")));
+    completion_end(q,
+                   std::make_exception_ptr(Error(Errc::deadlock, "as_completed: an item is the waiting task itself")));
     return false;
   }
   bool left = false;

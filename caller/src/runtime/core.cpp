@@ -1,9 +1,9 @@
 #include "core.hpp"
 
+#include <pthread.h>
 #include <algorithm>
 #include <cassert>
 #include <chrono>
-#include <pthread.h>
 
 namespace caller::detail {
 namespace {
@@ -164,7 +164,8 @@ void Core::unlink_task(PendingState& s) noexcept {
 
 void Core::bind_to_this_thread() {
   if (this_thread().core) {
-    throw Error(Errc::caller_exists, "Caller(manual): " + describe_this_thread() + " has the Caller \"" + this_thread().core->name + "\"");
+    throw Error(Errc::caller_exists,
+                "Caller(manual): " + describe_this_thread() + " has the Caller \"" + this_thread().core->name + "\"");
   }
   thread_id = std::this_thread::get_id();
   char buffer[32] = "";
@@ -198,7 +199,9 @@ void Core::start_thread() {
 }
 
 void Core::thread_main() {
-  { const std::lock_guard started_up(mutex); }  // start_thread is through with us: we may end at once
+  {
+    const std::lock_guard started_up(mutex);
+  }  // start_thread is through with us: we may end at once
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
   this_thread().core = this;
   run();
@@ -389,7 +392,8 @@ void Core::join_thread() {
 
 void Core::check_pump(const char* operation) {
   if (state() == CallerState::stopped) throw CallerStopped(std::string(operation) + ": the Caller \"" + name + "\"");
-  if (!on_thread()) throw Error(Errc::wrong_thread, std::string(operation) + ": the Caller \"" + name + "\" belongs to another thread");
+  if (!on_thread())
+    throw Error(Errc::wrong_thread, std::string(operation) + ": the Caller \"" + name + "\" belongs to another thread");
 }
 
 void Core::finish_if_stopped() {
@@ -498,8 +502,8 @@ Core* Core::child(const CallerOptions& opts) {
     for (Core* c : children) {
       if (opts.name.empty() || c->worker_pool || c->name != opts.name || !c->accepts_calls()) continue;
       if (opts.backend && *opts.backend != *c->options.backend) {
-        throw Error(Errc::mismatch, "get: the child \"" + opts.name + "\" has the backend " + to_string(*c->options.backend) +
-                                        ", not " + to_string(*opts.backend));
+        throw Error(Errc::mismatch, "get: the child \"" + opts.name + "\" has the backend " +
+                                        to_string(*c->options.backend) + ", not " + to_string(*opts.backend));
       }
       c->retain();
       return c;

@@ -37,11 +37,11 @@ struct Extras {
   std::string message;  // of cancel(), accumulated
   std::map<std::string, std::any> metadata;
   std::optional<std::stop_source> stop;
-  ErrorHandler handler;  // of the core, for an error that is still unobserved when the core is gone
+  ErrorHandler handler;               // of the core, for an error that is still unobserved when the core is gone
   struct DelayNode* delay = nullptr;  // loop's thread only
 };
-Extras& extras_of(PendingState& s);  // locks
-std::uintptr_t lock_word(PendingState& s) noexcept;          // the list; kDone in it when done (then not locked)
+Extras& extras_of(PendingState& s);                  // locks
+std::uintptr_t lock_word(PendingState& s) noexcept;  // the list; kDone in it when done (then not locked)
 void unlock_word(PendingState& s, std::uintptr_t list) noexcept;
 
 struct Pool;
@@ -75,7 +75,7 @@ public:
   CallerState request_stop(bool force) noexcept;  // any thread
   void bind_to_this_thread();                     // registers; Error(caller_exists)
   void start_thread();
-  void join();            // of a new thread, by its owner; turns the calling thread's loop meanwhile
+  void join();              // of a new thread, by its owner; turns the calling thread's loop meanwhile
   void abandon() noexcept;  // own thread, outside the loop: end without running anything but destructors
 
   // -- turning, own thread only --
@@ -136,7 +136,7 @@ public:
 
   std::atomic<std::uint32_t> owners{0};
   std::atomic<bool> is_protected{false};
-  bool orphaned = false;                  // the last handle went inside the loop (own thread)
+  bool orphaned = false;                 // the last handle went inside the loop (own thread)
   std::atomic<bool> break_drain{false};  // a nested wait got what it waited for (own thread)
 
   void report(const std::string& where, const std::exception_ptr& error) noexcept;

@@ -8,20 +8,34 @@ public:
   const char* name() const noexcept override { return "caller"; }
   std::string message(int value) const override {
     switch (static_cast<Errc>(value)) {
-      case Errc::no_running_caller: return "no Caller in this thread";
-      case Errc::caller_exists: return "the thread already has a Caller";
-      case Errc::caller_stopped: return "the Caller has stopped";
-      case Errc::not_done: return "the Pending is not done";
-      case Errc::cancelled: return "cancelled";
-      case Errc::timed_out: return "timed out";
-      case Errc::mismatch: return "an existing Caller does not match";
-      case Errc::unsupported_backend: return "unsupported backend";
-      case Errc::deadlock: return "this would wait for itself";
-      case Errc::not_regular_function: return "not a regular function";
-      case Errc::wrong_loop: return "belongs to another loop";
-      case Errc::already_running: return "already running";
-      case Errc::wrong_thread: return "wrong thread";
-      case Errc::group_failed: return "members of the group failed";
+      case Errc::no_running_caller:
+        return "no Caller in this thread";
+      case Errc::caller_exists:
+        return "the thread already has a Caller";
+      case Errc::caller_stopped:
+        return "the Caller has stopped";
+      case Errc::not_done:
+        return "the Pending is not done";
+      case Errc::cancelled:
+        return "cancelled";
+      case Errc::timed_out:
+        return "timed out";
+      case Errc::mismatch:
+        return "an existing Caller does not match";
+      case Errc::unsupported_backend:
+        return "unsupported backend";
+      case Errc::deadlock:
+        return "this would wait for itself";
+      case Errc::not_regular_function:
+        return "not a regular function";
+      case Errc::wrong_loop:
+        return "belongs to another loop";
+      case Errc::already_running:
+        return "already running";
+      case Errc::wrong_thread:
+        return "wrong thread";
+      case Errc::group_failed:
+        return "members of the group failed";
     }
     return "unknown error " + std::to_string(value);
   }

@@ -71,7 +71,8 @@ bool add_member(GroupState& g, const PendingBase& p) {
     if (g.ended) return false;
     if (p == g.body || !g.members.try_emplace(p, 0).second) return true;
   }
-  const CallbackId id = p.add_done_callback([self = g.shared_from_this()](const PendingBase& done) { member_done(*self, done); });
+  const CallbackId id =
+      p.add_done_callback([self = g.shared_from_this()](const PendingBase& done) { member_done(*self, done); });
   bool cancel_now = false;
   {
     std::lock_guard lock(g.mutex);
@@ -147,7 +148,8 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
       from_outside = std::current_exception();
       interrupted = true;
     }
-    if (interrupted && !group->options.shield) cancel_members(*group, "the group was cancelled from outside", true, again);
+    if (interrupted && !group->options.shield)
+      cancel_members(*group, "the group was cancelled from outside", true, again);
   }
   if (timer) timer.cancel();
   // Errors before cancellations: nobody else will tell of them.
@@ -164,7 +166,8 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
 
 namespace {
 std::string describe(const std::vector<std::exception_ptr>& errors) {
-  std::string text = std::to_string(errors.size()) + (errors.size() == 1 ? " member" : " members") + " of the group failed: ";
+  std::string text =
+      std::to_string(errors.size()) + (errors.size() == 1 ? " member" : " members") + " of the group failed: ";
   for (std::size_t i = 0; i < errors.size(); ++i) {
     if (i) text += "; ";
     try {

@@ -85,7 +85,8 @@ std::uintptr_t lock_word(PendingState& s) noexcept {
       w = s.word.load(std::memory_order_acquire);
     } else if (w & PendingState::kDone) {
       return w;
-    } else if (s.word.compare_exchange_weak(w, w | PendingState::kLock, std::memory_order_acquire, std::memory_order_acquire)) {
+    } else if (s.word.compare_exchange_weak(w, w | PendingState::kLock, std::memory_order_acquire,
+                                            std::memory_order_acquire)) {
       return w;
     }
   }
@@ -125,7 +126,8 @@ bool claim(PendingState& s) noexcept {
   std::uint32_t f = s.flags.load(std::memory_order_acquire);
   do {
     if (f & (PendingState::kClaimed | PendingState::kCancelled)) return false;
-  } while (!s.flags.compare_exchange_weak(f, f | PendingState::kClaimed, std::memory_order_acq_rel, std::memory_order_acquire));
+  } while (!s.flags.compare_exchange_weak(f, f | PendingState::kClaimed, std::memory_order_acq_rel,
+                                          std::memory_order_acquire));
   return true;
 }
 
@@ -341,8 +343,8 @@ PendingBase current_pending() noexcept { return PendingBase::share(detail::curre
 
 std::ostream& operator<<(std::ostream& out, const PendingBase& p) {
   if (!p) return out << "<Pending empty>";
-  const char* what = !p.done() ? (p.cancelled() ? "cancelling" : "pending")
-                     : p.cancelled() ? "cancelled"
+  const char* what = !p.done()          ? (p.cancelled() ? "cancelling" : "pending")
+                     : p.cancelled()    ? "cancelled"
                      : p.state()->error ? "error"
                                         : "done";
   return out << "<Pending " << what << ' ' << static_cast<const void*>(p.state()) << '>';

@@ -1,7 +1,7 @@
 // Which Caller belongs to which thread. Never destroyed: threads may outlive static destruction.
+#include <pthread.h>
 #include <algorithm>
 #include <cstdio>
-#include <pthread.h>
 #include <sstream>
 
 #include "core.hpp"

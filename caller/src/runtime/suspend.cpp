@@ -375,7 +375,8 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   if (task && !shield) task->suspended = &w;
   if (timeout_ns) {
     const std::int64_t now = core->now();
-    w.timer.when = now + std::max<std::int64_t>(0, std::min(*timeout_ns, std::numeric_limits<std::int64_t>::max() - now));
+    w.timer.when =
+        now + std::max<std::int64_t>(0, std::min(*timeout_ns, std::numeric_limits<std::int64_t>::max() - now));
     core->timers.add(w.timer);
   }
   const Core::Pump pump(*core);
@@ -419,7 +420,8 @@ struct DoneAwaiter : detail::TimedWait {
   PendingBase held;
   std::int64_t timeout_ns;
   DoneAwaiter(const PendingBase& p, std::optional<Duration> timeout, bool protect)
-      : held(p), timeout_ns(timeout ? std::max<std::int64_t>(0, timeout->count()) : std::numeric_limits<std::int64_t>::max()) {
+      : held(p),
+        timeout_ns(timeout ? std::max<std::int64_t>(0, timeout->count()) : std::numeric_limits<std::int64_t>::max()) {
     state = p.state();
     keep = protect;
   }

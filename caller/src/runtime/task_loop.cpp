@@ -9,7 +9,9 @@ using detail::Core;
 /// Makes the loop the thread's current Caller, and whatever was there before again afterwards.
 class TaskLoop::Entered {
 public:
-  explicit Entered(Core& core) noexcept : saved_(detail::this_thread()) { detail::this_thread() = {&core, nullptr, nullptr}; }
+  explicit Entered(Core& core) noexcept : saved_(detail::this_thread()) {
+    detail::this_thread() = {&core, nullptr, nullptr};
+  }
   ~Entered() {
     detail::ThreadState& ts = detail::this_thread();
     detail::release(ts.context);

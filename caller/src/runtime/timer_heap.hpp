@@ -53,9 +53,7 @@ private:
     std::int64_t when;
     std::uint64_t sequence;
     TimerNode* node;
-    bool operator<(const Entry& o) const noexcept {
-      return when != o.when ? when < o.when : sequence < o.sequence;
-    }
+    bool operator<(const Entry& o) const noexcept { return when != o.when ? when < o.when : sequence < o.sequence; }
   };
   void place(std::size_t i, const Entry& e) noexcept {
     heap_[i] = e;

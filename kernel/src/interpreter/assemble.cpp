@@ -36,9 +36,11 @@ public:
       Chunk& c = chunks[i];
       out_.ambiguous |= c.ambiguous;
       const bool last = i + 1 == chunks.size();
-      if (options_.cursor != std::string::npos && last && (!c.terminated || options_.cursor <= c.end)) c.end = std::max(c.end, options_.cursor);
+      if (options_.cursor != std::string::npos && last && (!c.terminated || options_.cursor <= c.end))
+        c.end = std::max(c.end, options_.cursor);
       // A documentation comment belongs to the declaration it stands before.
-      if (c.kind == Chunk::Kind::declaration && !c.awaits) c.begin = comment_before(i == 0 ? 0 : chunks[i - 1].end, c.begin);
+      if (c.kind == Chunk::Kind::declaration && !c.awaits)
+        c.begin = comment_before(i == 0 ? 0 : chunks[i - 1].end, c.begin);
       if (c.kind == Chunk::Kind::directive)
         directive(c);
       else if (c.kind == Chunk::Kind::statement)
@@ -65,7 +67,8 @@ private:
   void end_stage() {
     close();
     // A stage without any text would only cost time.
-    if (out_.stages.back().text.empty() && out_.stages.size() > 1 && out_.cursor_stage + 1 < out_.stages.size()) out_.stages.pop_back();
+    if (out_.stages.back().text.empty() && out_.stages.size() > 1 && out_.cursor_stage + 1 < out_.stages.size())
+      out_.stages.pop_back();
   }
 
   std::size_t comment_before(std::size_t from, std::size_t begin) const {
@@ -89,7 +92,8 @@ private:
     } else {
       auto& stage = out_.stages.back();
       stage.coroutine = "caller_coro_" + tag();
-      text() += "# 1 \"<cell>\"\nextern \"C\" ::caller::Coro<void> " + stage.coroutine + "();\n::caller::Coro<void> " + stage.coroutine + "() {\n";
+      text() += "# 1 \"<cell>\"\nextern \"C\" ::caller::Coro<void> " + stage.coroutine + "();\n::caller::Coro<void> " +
+                stage.coroutine + "() {\n";
       after_ = "co_return;\n}\n";
     }
     open_ = what;
@@ -109,7 +113,8 @@ private:
     return {static_cast<std::size_t>(it - lines_.begin()) + 1, byte - *it};
   }
 
-  // The code of [begin, end) with the edits that fall into it, on a line of its own that the compiler takes for the cell's.
+  // The code of [begin, end) with the edits that fall into it, on a line of its own that the compiler takes for the
+  // cell's.
   void copy(std::size_t begin, std::size_t end, const Edits& edits) {
     const auto [line, column] = place(begin);
     text() += "# " + std::to_string(line) + " \"Cell [" + std::to_string(options_.number) + "]\"\n";
@@ -117,7 +122,8 @@ private:
     for (std::size_t i = begin - column; i < begin; ++i) text() += code_[i] == '\t' ? '\t' : ' ';
     std::size_t at = begin;
     auto take = [&](std::size_t to) {
-      if (options_.cursor != std::string::npos && options_.cursor >= at && options_.cursor <= to && out_.cursor == std::string::npos && options_.cursor <= end) {
+      if (options_.cursor != std::string::npos && options_.cursor >= at && options_.cursor <= to &&
+          out_.cursor == std::string::npos && options_.cursor <= end) {
         out_.cursor = text().size() + (options_.cursor - at);
         out_.cursor_stage = out_.stages.size() - 1;
       }
@@ -137,7 +143,8 @@ private:
   void empty_statement() {
     open(Open::function);
     out_.cursor_stage = out_.stages.size() - 1;
-    text() += "# " + std::to_string(place(code_.size()).first) + " \"Cell [" + std::to_string(options_.number) + "]\"\n";
+    text() +=
+        "# " + std::to_string(place(code_.size()).first) + " \"Cell [" + std::to_string(options_.number) + "]\"\n";
     out_.cursor = text().size();
     text() += "\n";
   }
@@ -155,7 +162,8 @@ private:
     if (show) text() += std::string(kDetail) + "Show<" + std::to_string(options_.unit) + ">{} , (\n";
     copy(c.begin, c.end, capture_edits(ts_, c.first, c.last, false));
     if (show)
-      text() += "# " + std::to_string(place(c.end - 1).first) + " \"Cell [" + std::to_string(options_.number) + "]\"\n" + std::string(place(c.end - 1).second + 1, ' ') + ");\n";
+      text() += "# " + std::to_string(place(c.end - 1).first) + " \"Cell [" + std::to_string(options_.number) +
+                "]\"\n" + std::string(place(c.end - 1).second + 1, ' ') + ");\n";
     else if (!c.terminated)
       text() += ";\n";
   }
@@ -198,7 +206,8 @@ private:
     }
     if (!closed) {
       if (options_.cursor != std::string::npos && out_.cursor == std::string::npos && !inner.empty()) return;
-      if (options_.cursor == std::string::npos) copy(ts_[open].begin, ts_[open].end, {});  // clang shows which one is open
+      if (options_.cursor == std::string::npos)
+        copy(ts_[open].begin, ts_[open].end, {});  // clang shows which one is open
       return;
     }
     if (!unnamed) copy(ts_[ts_[open].match].begin, ts_[ts_[open].match].end, {});
@@ -214,17 +223,20 @@ private:
     auto& stage = out_.stages.back();
     const Edits edits = capture_edits(ts_, c.first, c.last, false);
     const std::string type_of = unevaluated(p.init_first, p.init_last);
-    const std::string name = p.bindings ? "__bound_" + tag() + "_" + std::to_string(++functions_) : std::string(ts_[p.name].text);
+    const std::string name =
+        p.bindings ? "__bound_" + tag() + "_" + std::to_string(++functions_) : std::string(ts_[p.name].text);
     const std::string storage = "caller_late_" + std::to_string(options_.unit) + "_" + name;
     stage.late.push_back({name, storage});
     const auto line = place(c.begin).first;
-    text() += "inline namespace " + space_ + " {\nextern\n# " + std::to_string(line) + " \"Cell [" + std::to_string(options_.number) + "]\"\n";
+    text() += "inline namespace " + space_ + " {\nextern\n# " + std::to_string(line) + " \"Cell [" +
+              std::to_string(options_.number) + "]\"\n";
     text() += late_type(code_, ts_, c, p, type_of) + " " + name + ";\n";
     text() += "extern unsigned char " + name + "_storage[] __asm__(\"" + storage + "\");\n";
     if (p.bindings) text() += late_bindings(code_, ts_, p) + " = " + name + ";\n";
     text() += "}\n";
     open(Open::coroutine);
-    text() += "# " + std::to_string(line) + " \"Cell [" + std::to_string(options_.number) + "]\"\n::new (static_cast<void*>(" + name + "_storage)) ";
+    text() += "# " + std::to_string(line) + " \"Cell [" + std::to_string(options_.number) +
+              "]\"\n::new (static_cast<void*>(" + name + "_storage)) ";
     const char bracket = p.init_open;
     if (bracket == '=')
       text() += std::string(kDetail) + "Late<decltype(" + name + ")>(\n";

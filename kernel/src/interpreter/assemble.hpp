@@ -27,15 +27,15 @@ struct Stage {
 
 struct Assembly {
   std::vector<Stage> stages;
-  bool ambiguous = false;       ///< some piece was taken for a declaration by its look
-  std::size_t cursor_stage = 0; ///< where AssembleOptions::cursor came to lie
+  bool ambiguous = false;        ///< some piece was taken for a declaration by its look
+  std::size_t cursor_stage = 0;  ///< where AssembleOptions::cursor came to lie
   std::size_t cursor = std::string::npos;
   std::vector<std::pair<std::string, std::size_t>> functions;  ///< for tests and tools: kind of each piece, its offset
 };
 
 struct AssembleOptions {
-  unsigned unit = 0;         ///< unique; names the cell's namespace
-  int number = 0;            ///< shown in diagnostics
+  unsigned unit = 0;  ///< unique; names the cell's namespace
+  int number = 0;     ///< shown in diagnostics
   bool show_result = true;
   bool ambiguous_is_expression = false;
   IsValue is_value;

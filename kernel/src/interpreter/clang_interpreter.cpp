@@ -39,7 +39,8 @@ std::vector<std::string> lines_of(const std::string& text) {
   return out;
 }
 
-clang::VarDecl* find_variable(clang::TranslationUnitDecl* unit, clang::ASTContext& ast, const std::string& space, const std::string& name) {
+clang::VarDecl* find_variable(clang::TranslationUnitDecl* unit, clang::ASTContext& ast, const std::string& space,
+                              const std::string& name) {
   clang::VarDecl* found = nullptr;
   for (auto* d : unit->decls())
     if (auto* ns = llvm::dyn_cast<clang::NamespaceDecl>(d); ns && ns->getName() == space)
@@ -54,7 +55,8 @@ clang::VarDecl* find_variable(clang::TranslationUnitDecl* unit, clang::ASTContex
 std::string readable(std::string text) {
   static const std::regex place("Cell \\[(-?[0-9]+)\\]:([0-9]+):([0-9]+):");
   static const std::regex space("__cell_[0-9]+::");
-  for (const std::string_view from = "In file included from <<< inputs >>>:1:\n";;) {  // where the compiler thinks cells come from
+  for (const std::string_view from = "In file included from <<< inputs >>>:1:\n";
+       ;) {  // where the compiler thinks cells come from
     const auto at = text.find(from);
     if (at == std::string::npos) break;
     text.erase(at, from.size());
@@ -64,8 +66,10 @@ std::string readable(std::string text) {
   bool echo = false;
   for (const auto& line : lines_of(text)) {
     const std::string plain = without_colour(line);
-    static const std::regex begins("^(.+:[0-9]+:[0-9]+: (fatal )?(error|warning|note|remark): |In file included from )");
-    if (std::regex_search(plain, begins)) echo = plain.rfind("<cell>:", 0) == 0 || plain.rfind("<<< inputs >>>:", 0) == 0;
+    static const std::regex begins(
+        "^(.+:[0-9]+:[0-9]+: (fatal )?(error|warning|note|remark): |In file included from )");
+    if (std::regex_search(plain, begins))
+      echo = plain.rfind("<cell>:", 0) == 0 || plain.rfind("<<< inputs >>>:", 0) == 0;
     if (!echo) kept += line + "\n";
   }
   if (!kept.empty() && text.back() != '\n') kept.pop_back();
@@ -89,7 +93,8 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
     with.push_back(prelude.pch);
     try {
       engine_ = std::make_unique<Engine>(with);
-      if (!dlopen(prelude.library.c_str(), RTLD_LAZY | RTLD_GLOBAL)) {  // it holds inline functions whose callees libstdc++ keeps to itself
+      if (!dlopen(prelude.library.c_str(),
+                  RTLD_LAZY | RTLD_GLOBAL)) {  // it holds inline functions whose callees libstdc++ keeps to itself
         note(std::string("the prelude's code does not load, cells start slowly: ") + dlerror());
         engine_.reset();
       }
@@ -103,7 +108,8 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
     engine_ = std::make_unique<Engine>(args);
     auto parsed = engine_->parse("#include <caller/kernel/prelude.hpp>\n", "prelude");
     if (!parsed.ok) throw std::runtime_error("the prelude does not compile:\n" + parsed.text);
-    jit_->add(engine_->ci(), std::move(parsed.module), engine_->context(), "caller_entry_prelude", options_.optimisation);
+    jit_->add(engine_->ci(), std::move(parsed.module), engine_->context(), "caller_entry_prelude",
+              options_.optimisation);
     reinterpret_cast<void (*)()>(jit_->lookup("caller_entry_prelude"))();
   }
   if (options_.warm_up) warm_up();
@@ -112,8 +118,10 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
 void ClangInterpreter::warm_up() {
   // The declarations of the precompiled header are read when first looked at; a child's reading would be lost with it.
   const Assembly assembly = assemble(
-      "{ std::string s(\"x\"); std::vector<int> v{1}; v.push_back(2); std::vector<std::string> w{s}; for (auto& x : w) x += s; std::map<std::string, int> m; m[s] = 1;\n"
-      "std::cout << s << v.size() << 1.5 << std::endl; auto p = std::make_unique<int>(3); auto q = std::make_shared<int>(3); std::function<int()> f = [p = *p] { return p; }; }\n"
+      "{ std::string s(\"x\"); std::vector<int> v{1}; v.push_back(2); std::vector<std::string> w{s}; for (auto& x : w) "
+      "x += s; std::map<std::string, int> m; m[s] = 1;\n"
+      "std::cout << s << v.size() << 1.5 << std::endl; auto p = std::make_unique<int>(3); auto q = "
+      "std::make_shared<int>(3); std::function<int()> f = [p = *p] { return p; }; }\n"
       "co_await caller::Coro<void>();",
       assemble_options({}));
   auto linked = link(assembly, {});
@@ -132,13 +140,15 @@ AssembleOptions ClangInterpreter::assemble_options(const CompileOptions& options
   a.show_result = options.show_result;
   a.is_value = [this](std::string_view name) {
     for (auto* d : engine_->shadow().visible())
-      if (d->getIdentifier() && d->getName() == llvm::StringRef(name.data(), name.size())) return llvm::isa<clang::ValueDecl>(d);
+      if (d->getIdentifier() && d->getName() == llvm::StringRef(name.data(), name.size()))
+        return llvm::isa<clang::ValueDecl>(d);
     return false;
   };
   return a;
 }
 
-std::vector<std::string> ClangInterpreter::undefined_symbols(const std::vector<std::unique_ptr<llvm::Module>>& modules) {
+std::vector<std::string> ClangInterpreter::undefined_symbols(
+    const std::vector<std::unique_ptr<llvm::Module>>& modules) {
   std::set<std::string> defined, wanted;
   for (const auto& m : modules)
     for (auto& g : m->global_values()) {
@@ -204,10 +214,15 @@ ClangInterpreter::Check ClangInterpreter::check(const Assembly& assembly) {
       for (auto n = u.number(); n; --n) out.missing.push_back(u.text());
       break;
     }
-    case SandboxResult::Status::unavailable: out.ok = true; break;  // then it is compiled without a net
-    case SandboxResult::Status::timed_out: out.text = "error: the compiler did not finish in time\n"; break;
+    case SandboxResult::Status::unavailable:
+      out.ok = true;
+      break;  // then it is compiled without a net
+    case SandboxResult::Status::timed_out:
+      out.text = "error: the compiler did not finish in time\n";
+      break;
     case SandboxResult::Status::crashed:
-      out.text = "error: the compiler crashed on this cell (signal " + std::to_string(result.signal) + "); nothing of it was run\n";
+      out.text = "error: the compiler crashed on this cell (signal " + std::to_string(result.signal) +
+                 "); nothing of it was run\n";
       break;
   }
   return out;
@@ -254,7 +269,8 @@ void ClangInterpreter::place_late_variables(const Stage& stage, clang::Translati
     auto* v = find_variable(unit, ast, kCellNamespace + std::to_string(number), late.name);
     if (!v || v->getType()->isIncompleteType()) continue;
     const bool reference = v->getType()->isReferenceType();
-    const auto size = reference ? sizeof(void*) : static_cast<std::size_t>(ast.getTypeSizeInChars(v->getType()).getQuantity());
+    const auto size =
+        reference ? sizeof(void*) : static_cast<std::size_t>(ast.getTypeSizeInChars(v->getType()).getQuantity());
     const auto align = reference ? sizeof(void*) : static_cast<std::size_t>(ast.getDeclAlign(v).getQuantity());
     const auto rounded = std::max<std::size_t>(align, 16);
     void* memory = std::aligned_alloc(rounded, (std::max<std::size_t>(size, 1) + rounded - 1) / rounded * rounded);
@@ -287,8 +303,10 @@ std::variant<CompiledCell, CellError> ClangInterpreter::link(const Assembly& ass
       Symbols s;
       if (parsed.module->getNamedGlobal("llvm.global_ctors")) s.entry = stage.entry;
       if (!stage.coroutine.empty())
-        if (auto* f = parsed.module->getFunction(stage.coroutine); f && !f->isDeclaration()) s.coroutine = stage.coroutine;
-      trackers.push_back(jit_->add(engine_->ci(), std::move(parsed.module), engine_->context(), stage.entry, optimisation));
+        if (auto* f = parsed.module->getFunction(stage.coroutine); f && !f->isDeclaration())
+          s.coroutine = stage.coroutine;
+      trackers.push_back(
+          jit_->add(engine_->ci(), std::move(parsed.module), engine_->context(), stage.entry, optimisation));
       symbols.push_back(std::move(s));
       // Without any of its own the stage must still be linked: later cells use what it defines.
       jit_->lookup(stage.entry);
@@ -316,7 +334,8 @@ std::variant<CompiledCell, CellError> ClangInterpreter::link(const Assembly& ass
   return cell;
 }
 
-std::variant<CompiledCell, CellError> ClangInterpreter::compile(const std::string& code, const CompileOptions& options) {
+std::variant<CompiledCell, CellError> ClangInterpreter::compile(const std::string& code,
+                                                                const CompileOptions& options) {
   // clang's incremental parser does not come to an end when a bracket is open at the end of its input.
   if (const std::string wrong = unbalanced(code, options.number); !wrong.empty()) {
     Check c;
@@ -351,17 +370,17 @@ Completeness ClangInterpreter::is_complete(const std::string& code) {
       [&] {
         engine_->syntax_only();
         for (const auto& stage : assembly.stages)
-          if (auto p = engine_->parse(stage.text, "cell"); !p.ok) return std::string(p.parse_issue ? "invalid" : "complete");
+          if (auto p = engine_->parse(stage.text, "cell"); !p.ok)
+            return std::string(p.parse_issue ? "invalid" : "complete");
         return std::string("complete");
       },
       std::chrono::seconds(2));
-  if (result.status == SandboxResult::Status::done && result.data == "invalid") out.status = Completeness::Status::invalid;
+  if (result.status == SandboxResult::Status::done && result.data == "invalid")
+    out.status = Completeness::Status::invalid;
   return out;
 }
 
-void ClangInterpreter::add_include_path(const std::string& dir) {
-  engine_->add_include_path(dir);
-}
+void ClangInterpreter::add_include_path(const std::string& dir) { engine_->add_include_path(dir); }
 
 void ClangInterpreter::load_library(const std::string& name) {
   std::vector<std::string> tries;
@@ -416,6 +435,8 @@ std::vector<Interpreter::Symbol> ClangInterpreter::symbols() {
   return out;
 }
 
-std::unique_ptr<Interpreter> make_clang_interpreter(InterpreterOptions options) { return std::make_unique<ClangInterpreter>(std::move(options)); }
+std::unique_ptr<Interpreter> make_clang_interpreter(InterpreterOptions options) {
+  return std::make_unique<ClangInterpreter>(std::move(options));
+}
 
 }  // namespace caller::kernel

@@ -9,7 +9,8 @@ Completeness lexical_completeness(const std::string& code) {
   const TokenList list = tokenize(code);
   const auto indent = [&](std::size_t levels) {
     // The last line's own indentation, one level more for each bracket it opened.
-    const auto line = code.find_last_not_of(" \t\n") == std::string::npos ? 0 : code.rfind('\n', code.find_last_not_of(" \t\n"));
+    const auto line =
+        code.find_last_not_of(" \t\n") == std::string::npos ? 0 : code.rfind('\n', code.find_last_not_of(" \t\n"));
     std::size_t b = line == std::string::npos ? 0 : line + (code[line] == '\n');
     std::size_t e = b;
     while (e < code.size() && (code[e] == ' ' || code[e] == '\t')) ++e;
@@ -36,24 +37,33 @@ Completeness lexical_completeness(const std::string& code) {
   if (conditionals > 0) return {Status::incomplete, {}};
   const Token& last = ts.back();
   if (last.kind == Token::Kind::directive) return {Status::complete, {}};
-  static constexpr std::string_view open_ends[] = {"+", "-", "*", "/", "%", "=", "==", "<<", ">>", "&&", "||", "&", "|", "^", ",", ".", "->", "::", "?", "!", "+=", "-=", "<", "!=", "<=", ">="};
+  static constexpr std::string_view open_ends[] = {
+      "+", "-", "*", "/",  "%",  "=", "==", "<<", ">>", "&&", "||", "&",  "|",
+      "^", ",", ".", "->", "::", "?", "!",  "+=", "-=", "<",  "!=", "<=", ">="};
   for (const auto o : open_ends)
     if (last.kind == Token::Kind::punctuator && last.is(o)) return {Status::incomplete, indent(1)};
-  for (const auto o : {"else", "do", "return", "co_await", "new", "and", "or", "not", "template", "namespace", "class", "struct", "try", "typename", "using", "throw"})
+  for (const auto o : {"else", "do", "return", "co_await", "new", "and", "or", "not", "template", "namespace", "class",
+                       "struct", "try", "typename", "using", "throw"})
     if (last.kind == Token::Kind::identifier && last.is(o)) return {Status::incomplete, indent(1)};
   const auto chunks = split(list, code, {});
   if (!chunks.empty()) {
     const auto& c = chunks.back();
     const auto& first = ts[c.first];
     // `if (x)` without what it governs, `template <…>` without what it declares, `do {} ` without its while.
-    if ((first.is("if") || first.is("while") || first.is("for") || first.is("switch")) && last.is(")") && last.match == c.first + 1)
+    if ((first.is("if") || first.is("while") || first.is("for") || first.is("switch")) && last.is(")") &&
+        last.match == c.first + 1)
       return {Status::incomplete, indent(1)};
     if (first.is("do") && last.is("}")) return {Status::incomplete, indent(0)};
-    if (first.is("try") && last.is("}") && c.last - c.first > 1 && ts[c.first + 1].match == c.last - 1) return {Status::incomplete, indent(0)};
-    if (first.is("template") && c.last > c.first + 1 && ts[c.first + 1].is("<") && after_angles(ts, c.first + 1, c.last) == c.last) return {Status::incomplete, indent(0)};
+    if (first.is("try") && last.is("}") && c.last - c.first > 1 && ts[c.first + 1].match == c.last - 1)
+      return {Status::incomplete, indent(0)};
+    if (first.is("template") && c.last > c.first + 1 && ts[c.first + 1].is("<") &&
+        after_angles(ts, c.first + 1, c.last) == c.last)
+      return {Status::incomplete, indent(0)};
     // int f(int x)⏎ — the body comes on the next line.
-    if (c.kind == Chunk::Kind::declaration && !c.terminated && last.is(")") && !c.function) return {Status::incomplete, indent(0)};
-    if (c.kind == Chunk::Kind::declaration && c.class_like && !c.terminated && !last.is("}")) return {Status::incomplete, indent(0)};
+    if (c.kind == Chunk::Kind::declaration && !c.terminated && last.is(")") && !c.function)
+      return {Status::incomplete, indent(0)};
+    if (c.kind == Chunk::Kind::declaration && c.class_like && !c.terminated && !last.is("}"))
+      return {Status::incomplete, indent(0)};
   }
   return {Status::complete, {}};
 }
@@ -68,13 +78,15 @@ std::string unbalanced(const std::string& code, int cell_number) {
     for (std::size_t i = 0; i < b; ++i) line += code[i] == '\n';
     std::string pad;
     for (std::size_t i = b; i < at; ++i) pad += code[i] == '\t' ? '\t' : ' ';
-    return "\033[1mCell [" + std::to_string(cell_number) + "]:" + std::to_string(line) + ":" + std::to_string(at - b + 1) + ": \033[0m\033[0;1;31merror: \033[0m\033[1m" + message +
-           "\033[0m\n    " + code.substr(b, e == std::string::npos ? e : e - b) + "\n    " + pad + "\033[0;1;32m^\033[0m\n";
+    return "\033[1mCell [" + std::to_string(cell_number) + "]:" + std::to_string(line) + ":" +
+           std::to_string(at - b + 1) + ": \033[0m\033[0;1;31merror: \033[0m\033[1m" + message + "\033[0m\n    " +
+           code.substr(b, e == std::string::npos ? e : e - b) + "\n    " + pad + "\033[0;1;32m^\033[0m\n";
   };
   if (list.open_comment) return report(code.rfind("/*"), "unterminated /* comment");
   if (list.open_string) return report(list.tokens.back().begin, "unterminated raw string");
   for (const auto& t : list.tokens) {
-    if (t.kind == Token::Kind::directive && t.text.find("if") != std::string_view::npos) return {};  // each branch may hold one
+    if (t.kind == Token::Kind::directive && t.text.find("if") != std::string_view::npos)
+      return {};  // each branch may hold one
     if (t.kind != Token::Kind::punctuator || t.match != Token::kUnmatched || t.text.size() != 1) continue;
     const char c = t.text[0];
     if (c == '(' || c == '[' || c == '{') return report(t.begin, std::string("this '") + c + "' is never closed");

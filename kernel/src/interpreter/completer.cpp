@@ -31,7 +31,8 @@ const char* kind_of(const clang::CodeCompletionResult& r) {
     case CXCursor_CXXMethod:
     case CXCursor_FunctionTemplate:
     case CXCursor_Constructor:
-    case CXCursor_ConversionFunction: return "function";
+    case CXCursor_ConversionFunction:
+      return "function";
     case CXCursor_ClassDecl:
     case CXCursor_StructDecl:
     case CXCursor_UnionDecl:
@@ -40,36 +41,51 @@ const char* kind_of(const clang::CodeCompletionResult& r) {
     case CXCursor_ClassTemplatePartialSpecialization:
     case CXCursor_TypedefDecl:
     case CXCursor_TypeAliasDecl:
-    case CXCursor_TypeAliasTemplateDecl: return "class";
+    case CXCursor_TypeAliasTemplateDecl:
+      return "class";
     case CXCursor_Namespace:
-    case CXCursor_NamespaceAlias: return "module";
-    case CXCursor_FieldDecl: return "property";
+    case CXCursor_NamespaceAlias:
+      return "module";
+    case CXCursor_FieldDecl:
+      return "property";
     case CXCursor_VarDecl:
     case CXCursor_ParmDecl:
-    case CXCursor_EnumConstantDecl: return "variable";
-    case CXCursor_MacroDefinition: return "macro";
-    default: return r.Kind == clang::CodeCompletionResult::RK_Keyword ? "keyword" : "name";
+    case CXCursor_EnumConstantDecl:
+      return "variable";
+    case CXCursor_MacroDefinition:
+      return "macro";
+    default:
+      return r.Kind == clang::CodeCompletionResult::RK_Keyword ? "keyword" : "name";
   }
 }
 
 class Consumer final : public clang::CodeCompleteConsumer {
 public:
   Consumer(const std::string& prefix, bool exact, const std::function<void(Candidate&&)>& found)
-      : CodeCompleteConsumer(completion_options(!prefix.empty() && !exact)), prefix_(prefix), exact_(exact), found_(found),
-        allocator_(std::make_shared<clang::GlobalCodeCompletionAllocator>()), info_(allocator_) {}
+      : CodeCompleteConsumer(completion_options(!prefix.empty() && !exact)),
+        prefix_(prefix),
+        exact_(exact),
+        found_(found),
+        allocator_(std::make_shared<clang::GlobalCodeCompletionAllocator>()),
+        info_(allocator_) {}
 
-  void ProcessCodeCompleteResults(clang::Sema& sema, clang::CodeCompletionContext context, clang::CodeCompletionResult* results, unsigned n) override {
+  void ProcessCodeCompleteResults(clang::Sema& sema, clang::CodeCompletionContext context,
+                                  clang::CodeCompletionResult* results, unsigned n) override {
     for (unsigned i = 0; i < n; ++i) {
       auto& r = results[i];
       if (r.Hidden && r.Kind == clang::CodeCompletionResult::RK_Declaration && !exact_) continue;
-      if (r.Kind == clang::CodeCompletionResult::RK_Declaration && r.Declaration) {  // before any text is made: it is the costly part
+      if (r.Kind == clang::CodeCompletionResult::RK_Declaration &&
+          r.Declaration) {  // before any text is made: it is the costly part
         const auto* id = r.Declaration->getIdentifier();
         if (!id) continue;  // operators, constructors of other names, destructors
         const auto name = id->getName();
         if (!wanted(name)) continue;
-        if (llvm::isa<clang::CXXRecordDecl>(r.Declaration) && llvm::cast<clang::CXXRecordDecl>(r.Declaration)->isInjectedClassName()) continue;
+        if (llvm::isa<clang::CXXRecordDecl>(r.Declaration) &&
+            llvm::cast<clang::CXXRecordDecl>(r.Declaration)->isInjectedClassName())
+          continue;
       } else if (r.Kind == clang::CodeCompletionResult::RK_Keyword || r.Kind == clang::CodeCompletionResult::RK_Macro) {
-        const auto name = r.Kind == clang::CodeCompletionResult::RK_Keyword ? llvm::StringRef(r.Keyword) : r.Macro->getName();
+        const auto name =
+            r.Kind == clang::CodeCompletionResult::RK_Keyword ? llvm::StringRef(r.Keyword) : r.Macro->getName();
         if (!wanted(name)) continue;
       }
       auto* string = r.CreateCodeCompletionString(sema, context, *allocator_, info_, false);
@@ -78,10 +94,17 @@ public:
       std::string after;
       for (const auto& chunk : *string) {
         switch (chunk.Kind) {
-          case clang::CodeCompletionString::CK_ResultType: c.signature = std::string(chunk.Text) + " "; break;
-          case clang::CodeCompletionString::CK_TypedText: c.text = chunk.Text; break;
-          case clang::CodeCompletionString::CK_Optional: append(after, *chunk.Optional); break;
-          case clang::CodeCompletionString::CK_Informative: break;
+          case clang::CodeCompletionString::CK_ResultType:
+            c.signature = std::string(chunk.Text) + " ";
+            break;
+          case clang::CodeCompletionString::CK_TypedText:
+            c.text = chunk.Text;
+            break;
+          case clang::CodeCompletionString::CK_Optional:
+            append(after, *chunk.Optional);
+            break;
+          case clang::CodeCompletionString::CK_Informative:
+            break;
           default:
             if (chunk.Text) after += chunk.Text;
         }
@@ -102,8 +125,11 @@ private:
   bool wanted(llvm::StringRef name) const {
     if (exact_) return name == prefix_;
     if (!name.starts_with(prefix_)) return false;
-    const bool reserved = name.starts_with("__") || (name.size() > 1 && name[0] == '_' && std::isupper(static_cast<unsigned char>(name[1]))) || name.starts_with("caller_entry_");
-    return !reserved || (!prefix_.empty() && prefix_[0] == '_' && !name.starts_with(kCellNamespace) && !name.starts_with("__caller_"));
+    const bool reserved = name.starts_with("__") ||
+                          (name.size() > 1 && name[0] == '_' && std::isupper(static_cast<unsigned char>(name[1]))) ||
+                          name.starts_with("caller_entry_");
+    return !reserved || (!prefix_.empty() && prefix_[0] == '_' && !name.starts_with(kCellNamespace) &&
+                         !name.starts_with("__caller_"));
   }
   static void append(std::string& out, const clang::CodeCompletionString& s) {
     for (const auto& chunk : s) {
@@ -123,7 +149,8 @@ private:
 
 }  // namespace
 
-void find_candidates(Engine& engine, const std::string& text, std::size_t at, const std::string& prefix, bool exact, const std::function<void(Candidate&&)>& found) {
+void find_candidates(Engine& engine, const std::string& text, std::size_t at, const std::string& prefix, bool exact,
+                     const std::function<void(Candidate&&)>& found) {
   Consumer consumer(prefix, exact, found);
   unsigned line = 1;
   std::size_t begin = 0;
@@ -140,7 +167,8 @@ Completions ClangInterpreter::complete(const std::string& code, std::size_t curs
   cursor = std::min(cursor, code.size());
   // In a directive the file name so far is what is replaced; elsewhere the identifier so far.
   const auto line = cursor == 0 ? std::string::npos : code.rfind('\n', cursor - 1);
-  const std::string before = code.substr(line == std::string::npos ? 0 : line + 1, cursor - (line == std::string::npos ? 0 : line + 1));
+  const std::string before =
+      code.substr(line == std::string::npos ? 0 : line + 1, cursor - (line == std::string::npos ? 0 : line + 1));
   const auto hash = before.find_first_not_of(" \t");
   const bool include = hash != std::string::npos && before[hash] == '#' && before.find("include") != std::string::npos;
   out.start = cursor;
@@ -163,8 +191,11 @@ Completions ClangInterpreter::complete(const std::string& code, std::size_t curs
         engine_->syntax_only();
         for (std::size_t i = 0; i < assembly.cursor_stage; ++i) engine_->parse(assembly.stages[i].text, "cell");
         std::vector<Candidate> all;
-        find_candidates(*engine_, assembly.stages[assembly.cursor_stage].text, assembly.cursor, prefix, false, [&](Candidate&& c) { all.push_back(std::move(c)); });
-        std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.priority != b.priority ? a.priority < b.priority : a.text < b.text; });
+        find_candidates(*engine_, assembly.stages[assembly.cursor_stage].text, assembly.cursor, prefix, false,
+                        [&](Candidate&& c) { all.push_back(std::move(c)); });
+        std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+          return a.priority != b.priority ? a.priority < b.priority : a.text < b.text;
+        });
         if (all.size() > 4 * kMaxItems) all.resize(4 * kMaxItems);
         Packer p;
         p << all.size();

@@ -61,13 +61,17 @@ MimeBundle mime_bundle_repr(const markdown& x) { return {{"text/markdown", x.tex
 MimeBundle mime_bundle_repr(const latex& x) { return {{"text/latex", x.text}, {"text/plain", x.text}}; }
 MimeBundle mime_bundle_repr(const svg& x) { return {{"image/svg+xml", x.text}, {"text/plain", "<SVG image>"}}; }
 MimeBundle mime_bundle_repr(const png& x) {
-  return {{"image/png", kernel::detail::base64(x.bytes)}, {"text/plain", "<PNG image, " + kernel::detail::bytes(x.bytes) + ">"}};
+  return {{"image/png", kernel::detail::base64(x.bytes)},
+          {"text/plain", "<PNG image, " + kernel::detail::bytes(x.bytes) + ">"}};
 }
 MimeBundle mime_bundle_repr(const jpeg& x) {
-  return {{"image/jpeg", kernel::detail::base64(x.bytes)}, {"text/plain", "<JPEG image, " + kernel::detail::bytes(x.bytes) + ">"}};
+  return {{"image/jpeg", kernel::detail::base64(x.bytes)},
+          {"text/plain", "<JPEG image, " + kernel::detail::bytes(x.bytes) + ">"}};
 }
 MimeBundle mime_bundle_repr(const json& x) { return {{"application/json", x.text}, {"text/plain", x.text}}; }
-MimeBundle mime_bundle_repr(const vegalite& x) { return {{"application/vnd.vegalite.v5+json", x.text}, {"text/plain", "<Vega-Lite chart>"}}; }
+MimeBundle mime_bundle_repr(const vegalite& x) {
+  return {{"application/vnd.vegalite.v5+json", x.text}, {"text/plain", "<Vega-Lite chart>"}};
+}
 MimeBundle mime_bundle_repr(const mermaid& x) {
   return {{"text/vnd.mermaid", x.text}, {"text/markdown", "```mermaid\n" + x.text + "\n```"}, {"text/plain", x.text}};
 }
@@ -83,7 +87,8 @@ std::string input(const std::string& prompt, bool password) {
 
 namespace {
 long long now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 std::string next_progress_id() {
   static std::atomic<unsigned> n{0};
@@ -105,7 +110,9 @@ std::string escaped(const std::string& text) {
 
 progress::progress(double total, std::string label) : total_(total), label_(std::move(label)), id_(next_progress_id()) {
   last_ = now_ms();
-  kernel::detail::publish_display({{"text/plain", label_ + " 0%"}, {"text/html", "<progress value=\"0\"></progress> " + escaped(label_)}}, id_, false);
+  kernel::detail::publish_display(
+      {{"text/plain", label_ + " 0%"}, {"text/html", "<progress value=\"0\"></progress> " + escaped(label_)}}, id_,
+      false);
   show(true);
 }
 
@@ -139,7 +146,8 @@ void progress::show(bool now) {
     text = std::to_string(static_cast<long long>(value_));
   }
   bar += "></progress> " + text + " " + escaped(label_);
-  kernel::detail::publish_display({{"text/plain", (label_.empty() ? "" : label_ + " ") + text}, {"text/html", bar}}, id_, true);
+  kernel::detail::publish_display({{"text/plain", (label_.empty() ? "" : label_ + " ") + text}, {"text/html", bar}},
+                                  id_, true);
 }
 
 }  // namespace caller

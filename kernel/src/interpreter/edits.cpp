@@ -5,9 +5,13 @@
 namespace caller::kernel {
 namespace {
 
-bool one_of(std::string_view t, std::initializer_list<std::string_view> words) { return std::find(words.begin(), words.end(), t) != words.end(); }
+bool one_of(std::string_view t, std::initializer_list<std::string_view> words) {
+  return std::find(words.begin(), words.end(), t) != words.end();
+}
 
-std::size_t past(const std::vector<Token>& ts, std::size_t i, std::size_t to) { return ts[i].match == Token::kUnmatched || ts[i].match < i ? to : std::min(ts[i].match + 1, to); }
+std::size_t past(const std::vector<Token>& ts, std::size_t i, std::size_t to) {
+  return ts[i].match == Token::kUnmatched || ts[i].match < i ? to : std::min(ts[i].match + 1, to);
+}
 
 bool is_word(const Token& t) { return t.kind == Token::Kind::identifier && !t.alternative; }
 
@@ -28,12 +32,15 @@ bool declared_locally(const std::vector<Token>& ts, std::size_t first, std::size
     if (!ts[i].is(name) || !is_word(ts[i])) continue;
     const Token& p = ts[i - 1];
     const std::string_view n = i + 1 < ts.size() ? ts[i + 1].text : std::string_view();
-    const bool before = (is_word(p) && !one_of(p.text, {"return", "co_await", "co_return", "co_yield", "throw", "case", "new", "delete", "goto", "else", "do"})) ||
+    const bool before = (is_word(p) && !one_of(p.text, {"return", "co_await", "co_return", "co_yield", "throw", "case",
+                                                        "new", "delete", "goto", "else", "do"})) ||
                         p.is("*") || p.is("&") || p.is("&&") || p.is(">") || p.is("]");
     if (before && one_of(n, {"=", ";", ":", "{", "(", ",", ")", "["})) return true;
     // Structured bindings: auto [a, name].
     for (std::size_t k = i; k > first && (is_word(ts[k]) || ts[k].is(",")); --k)
-      if (ts[k - 1].is("[") && k >= 2 && (ts[k - 2].is("auto") || ts[k - 2].is("&") || ts[k - 2].is("&&")) && one_of(n, {",", "]"})) return true;
+      if (ts[k - 1].is("[") && k >= 2 && (ts[k - 2].is("auto") || ts[k - 2].is("&") || ts[k - 2].is("&&")) &&
+          one_of(n, {",", "]"}))
+        return true;
   }
   return false;
 }
@@ -73,7 +80,9 @@ std::set<std::string> names_of_values(const std::vector<Token>& ts) {
     }
     if (i == 0 || !is_word(t) || i + 1 >= ts.size()) continue;
     const Token& p = ts[i - 1];
-    if (one_of(p.text, {"class", "struct", "union", "enum", "namespace", "typename", "concept", "return", "throw", "new", "delete", "goto", "co_await", "::"})) continue;
+    if (one_of(p.text, {"class", "struct", "union", "enum", "namespace", "typename", "concept", "return", "throw",
+                        "new", "delete", "goto", "co_await", "::"}))
+      continue;
     if ((is_word(p) || p.is(">") || p.is("*") || p.is("&")) && one_of(ts[i + 1].text, {"=", ";", "{", ",", "("})) {
       // `a * b;` may be an expression; a declarator's name only follows a type.
       if ((p.is("*") || p.is("&")) && !ts[i + 1].is("=")) continue;
@@ -93,7 +102,8 @@ std::size_t declared_name(const std::vector<Token>& ts, const Chunk& c) {
       if (e != i) i = e - 1;
       continue;
     }
-    if (is_word(t) && one_of(t.text, {"decltype", "alignas", "__attribute__", "explicit", "requires"}) && i + 1 < c.last && ts[i + 1].is("(")) {
+    if (is_word(t) && one_of(t.text, {"decltype", "alignas", "__attribute__", "explicit", "requires"}) &&
+        i + 1 < c.last && ts[i + 1].is("(")) {
       i = past(ts, i + 1, c.last) - 1;
       continue;
     }
@@ -151,7 +161,9 @@ Edits static_edits(const std::vector<Token>& ts, const Chunk& c) {
 
 bool needs_extern(const std::vector<Token>& ts, const Chunk& c) {
   if (c.function || c.class_like || c.names_space) return false;
-  if (one_of(ts[c.first].text, {"template", "typedef", "using", "friend", "static_assert", "extern", "inline", "concept", "asm", "namespace"})) return false;
+  if (one_of(ts[c.first].text, {"template", "typedef", "using", "friend", "static_assert", "extern", "inline",
+                                "concept", "asm", "namespace"}))
+    return false;
   const std::size_t n = declared_name(ts, c);
   if (n >= c.last || n + 1 >= c.last || ts[n].is("operator") || ts[n].is("auto")) return false;
   if (!one_of(ts[n + 1].text, {"=", "{", "("})) return false;
@@ -178,10 +190,13 @@ Edits capture_edits(const std::vector<Token>& ts, std::size_t first, std::size_t
       const bool reference = ts[k].is("&");
       const std::size_t name = reference ? k + 1 : k;
       if (e == k + 1 && (ts[k].is("&") || ts[k].is("="))) {
-        if (namespace_scope) here.push_back({ts[k].begin, e < close ? ts[e].end : ts[k].end, std::string((e < close ? ts[e].end : ts[k].end) - ts[k].begin, ' ')});
+        if (namespace_scope)
+          here.push_back({ts[k].begin, e < close ? ts[e].end : ts[k].end,
+                          std::string((e < close ? ts[e].end : ts[k].end) - ts[k].begin, ' ')});
       } else if (e == name + 1 && is_word(ts[name]) && !ts[name].is("this")) {
         only_defaults = false;
-        if (namespace_scope || !declared_locally(ts, first, i, ts[name].text)) here.push_back({ts[name].end, ts[name].end, " = " + std::string(ts[name].text)});
+        if (namespace_scope || !declared_locally(ts, first, i, ts[name].text))
+          here.push_back({ts[name].end, ts[name].end, " = " + std::string(ts[name].text)});
       } else {
         only_defaults = false;
       }
@@ -233,7 +248,8 @@ LateParts late_parts(const std::vector<Token>& ts, const Chunk& c) {
   return p;
 }
 
-std::string late_type(const std::string& code, const std::vector<Token>& ts, const Chunk& c, const LateParts& p, const std::string& init) {
+std::string late_type(const std::string& code, const std::vector<Token>& ts, const Chunk& c, const LateParts& p,
+                      const std::string& init) {
   std::string out;
   std::size_t at = ts[c.first].begin;
   for (std::size_t i = c.first; i < p.name; ++i) {
@@ -263,7 +279,10 @@ std::string late_type(const std::string& code, const std::vector<Token>& ts, con
   }
   out.append(code, at, ts[p.name].begin - at);
   if (p.bindings)  // the bindings bring their own reference
-    out.erase(std::remove(out.begin() + static_cast<std::ptrdiff_t>(out.rfind('>') == std::string::npos ? 0 : out.rfind('>')), out.end(), '&'), out.end());
+    out.erase(
+        std::remove(out.begin() + static_cast<std::ptrdiff_t>(out.rfind('>') == std::string::npos ? 0 : out.rfind('>')),
+                    out.end(), '&'),
+        out.end());
   return out;
 }
 

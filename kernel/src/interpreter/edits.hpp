@@ -40,12 +40,13 @@ Edits capture_edits(const std::vector<Token>& tokens, std::size_t first, std::si
 struct LateParts {
   bool ok = false;
   bool bindings = false;
-  std::size_t name = 0;       ///< token of the name, or of the `[` of bindings
+  std::size_t name = 0;  ///< token of the name, or of the `[` of bindings
   std::size_t init_first = 0, init_last = 0;
-  char init_open = '=';       ///< `=`, `(` or `{`
+  char init_open = '=';  ///< `=`, `(` or `{`
 };
 LateParts late_parts(const std::vector<Token>& tokens, const Chunk& c);
-std::string late_type(const std::string& code, const std::vector<Token>& tokens, const Chunk& c, const LateParts& p, const std::string& init);
+std::string late_type(const std::string& code, const std::vector<Token>& tokens, const Chunk& c, const LateParts& p,
+                      const std::string& init);
 std::string late_bindings(const std::string& code, const std::vector<Token>& tokens, const LateParts& p);
 
 }  // namespace caller::kernel

@@ -25,8 +25,9 @@ public:
   explicit Action(Engine& engine) : engine_(engine) {}
   clang::TranslationUnitKind getTranslationUnitKind() override { return clang::TU_Incremental; }
   std::unique_ptr<clang::ASTConsumer> CreateASTConsumer(clang::CompilerInstance& ci, llvm::StringRef) override {
-    std::unique_ptr<clang::CodeGenerator> codegen(clang::CreateLLVMCodeGen(ci.getDiagnostics(), "cell_0", &ci.getVirtualFileSystem(), ci.getHeaderSearchOpts(),
-                                                                           ci.getPreprocessorOpts(), ci.getCodeGenOpts(), *engine_.context_.getContext()));
+    std::unique_ptr<clang::CodeGenerator> codegen(
+        clang::CreateLLVMCodeGen(ci.getDiagnostics(), "cell_0", &ci.getVirtualFileSystem(), ci.getHeaderSearchOpts(),
+                                 ci.getPreprocessorOpts(), ci.getCodeGenOpts(), *engine_.context_.getContext()));
     engine_.codegen_ = codegen.get();
     auto consumer = std::make_unique<CellConsumer>(std::move(codegen));
     engine_.consumer_ = consumer.get();
@@ -50,12 +51,18 @@ struct ParserRunsAway {};
 // Collects the text of diagnostics and says of which kind the errors were.
 class Collector final : public clang::DiagnosticConsumer {
 public:
-  explicit Collector(const clang::DiagnosticOptions& base) : stream(text), printer(stream, options(base)) { stream.enable_colors(true); }
-  void BeginSourceFile(const clang::LangOptions& lang, const clang::Preprocessor* pp) override { printer.BeginSourceFile(lang, pp); }
+  explicit Collector(const clang::DiagnosticOptions& base) : stream(text), printer(stream, options(base)) {
+    stream.enable_colors(true);
+  }
+  void BeginSourceFile(const clang::LangOptions& lang, const clang::Preprocessor* pp) override {
+    printer.BeginSourceFile(lang, pp);
+  }
   void EndSourceFile() override { printer.EndSourceFile(); }
   void HandleDiagnostic(clang::DiagnosticsEngine::Level level, const clang::Diagnostic& info) override {
     DiagnosticConsumer::HandleDiagnostic(level, info);
-    if (level >= clang::DiagnosticsEngine::Error && clang::DiagnosticIDs::getCategoryNameFromID(clang::DiagnosticIDs::getCategoryNumberForDiag(info.getID())).contains("Parse"))
+    if (level >= clang::DiagnosticsEngine::Error &&
+        clang::DiagnosticIDs::getCategoryNameFromID(clang::DiagnosticIDs::getCategoryNumberForDiag(info.getID()))
+            .contains("Parse"))
       parse_issue = true;
     printer.HandleDiagnostic(level, info);
   }
@@ -115,7 +122,8 @@ Engine::Engine(const std::vector<std::string>& args) : context_(std::make_unique
   diagnostics.setClient(&collector, false);
   action_ = std::make_unique<Action>(*this);
   auto& inputs = ci_->getFrontendOpts().Inputs;
-  if (inputs.empty() || !action_->BeginSourceFile(*ci_, inputs[0])) throw std::runtime_error("clang does not start: " + collector.text);
+  if (inputs.empty() || !action_->BeginSourceFile(*ci_, inputs[0]))
+    throw std::runtime_error("clang does not start: " + collector.text);
   if (auto e = action_->Execute()) throw std::runtime_error("clang does not start: " + llvm::toString(std::move(e)));
   if (diagnostics.hasErrorOccurred()) {
     collector.stream.flush();
@@ -136,7 +144,8 @@ Engine::~Engine() {
 
 bool Engine::enter(clang::FileID file) {
   auto& pp = ci_->getPreprocessor();
-  return !pp.EnterSourceFile(file, nullptr, ci_->getSourceManager().getLocForStartOfFile(ci_->getSourceManager().getMainFileID()));
+  return !pp.EnterSourceFile(file, nullptr,
+                             ci_->getSourceManager().getLocForStartOfFile(ci_->getSourceManager().getMainFileID()));
 }
 
 bool Engine::parse_declarations() {
@@ -172,7 +181,8 @@ Engine::Parsed Engine::parse(const std::string& text, const std::string& name) {
 
   auto buffer = llvm::MemoryBuffer::getMemBufferCopy(text + "\n", name);
   auto& sm = ci_->getSourceManager();
-  const auto file = sm.createFileID(std::move(buffer), clang::SrcMgr::C_User, 0, 0, sm.getLocForStartOfFile(sm.getMainFileID()));
+  const auto file =
+      sm.createFileID(std::move(buffer), clang::SrcMgr::C_User, 0, 0, sm.getLocForStartOfFile(sm.getMainFileID()));
   ast().addTranslationUnitDecl();
   out.unit = ast().getTranslationUnitDecl();
   try {
@@ -208,7 +218,8 @@ void Engine::syntax_only() { consumer_->generate = false; }
 void Engine::add_include_path(const std::string& dir) {
   auto entry = ci_->getFileManager().getOptionalDirectoryRef(dir);
   if (!entry) throw std::runtime_error("no such directory: " + dir);
-  ci_->getPreprocessor().getHeaderSearchInfo().AddSearchPath(clang::DirectoryLookup(*entry, clang::SrcMgr::C_User, false), /*isAngled=*/true);
+  ci_->getPreprocessor().getHeaderSearchInfo().AddSearchPath(
+      clang::DirectoryLookup(*entry, clang::SrcMgr::C_User, false), /*isAngled=*/true);
 }
 
 void Engine::complete(const std::string& text, unsigned line, unsigned column, clang::CodeCompleteConsumer& consumer) {

@@ -36,7 +36,7 @@ public:
 
   struct Parsed {
     bool ok = false;
-    std::string text;  ///< diagnostics, coloured
+    std::string text;          ///< diagnostics, coloured
     bool parse_issue = false;  ///< an error was of grammar, not of meaning
     std::unique_ptr<llvm::Module> module;
     clang::TranslationUnitDecl* unit = nullptr;

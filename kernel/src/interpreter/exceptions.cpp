@@ -68,13 +68,15 @@ CellError describe_exception(int cell_number) {
   CellError out;
   // std::throw_with_nested wraps the type in a local one; what was thrown is its argument.
   for (auto& d : chain)
-    if (const std::string wrap = "std::_Nested_exception<"; d.type.rfind(wrap, 0) == 0 && d.type.back() == '>') d.type = d.type.substr(wrap.size(), d.type.size() - wrap.size() - 1);
+    if (const std::string wrap = "std::_Nested_exception<"; d.type.rfind(wrap, 0) == 0 && d.type.back() == '>')
+      d.type = d.type.substr(wrap.size(), d.type.size() - wrap.size() - 1);
   out.ename = chain.front().type;
   out.evalue = chain.front().text;
   const std::string red = "\033[0;31m", plain = "\033[0m";
   out.traceback.push_back("Cell [" + std::to_string(cell_number) + "]:");
   for (std::size_t i = 0; i < chain.size(); ++i)
-    out.traceback.push_back((i ? "caused by " : "") + red + chain[i].type + plain + (chain[i].text.empty() ? "" : ": " + chain[i].text));
+    out.traceback.push_back((i ? "caused by " : "") + red + chain[i].type + plain +
+                            (chain[i].text.empty() ? "" : ": " + chain[i].text));
   return out;
 }
 

@@ -13,14 +13,15 @@ namespace caller::kernel {
 
 /// Everything has a default that fits a built or installed tree.
 struct InterpreterOptions {
-  /// Directory with the prelude (`prelude.pch`, `libcaller_prelude.so`, `prelude.args`). Empty: found beside the program.
+  /// Directory with the prelude (`prelude.pch`, `libcaller_prelude.so`, `prelude.args`). Empty: found beside the
+  /// program.
   std::string prelude_directory;
   /// Further flags for the compiler, as on a command line (`-DX`, `-I/dir`, `-O3`).
   std::vector<std::string> flags;
   /// Optimisation of cells, 0..3.
   int optimisation = 2;
-  /// Compiles each cell in a copy of the process first, so that neither errors nor crashes of the compiler leave traces.
-  /// Off, a failed cell may leave some; for processes too big to fork.
+  /// Compiles each cell in a copy of the process first, so that neither errors nor crashes of the compiler leave
+  /// traces. Off, a failed cell may leave some; for processes too big to fork.
   bool isolate = true;
   /// Loads what nearly every cell and completion needs, so that the first are not slower than the rest. Takes some
   /// hundred milliseconds inside of make_clang_interpreter; a host that does so on its compile thread need not wait.

@@ -46,18 +46,23 @@ std::string source(const clang::NamedDecl* d, const clang::ASTContext& ast) {
   const auto& sm = ast.getSourceManager();
   auto range = d->getSourceRange();
   if (const auto* t = llvm::dyn_cast<clang::TemplateDecl>(d)) range = t->getSourceRange();
-  return clang::Lexer::getSourceText(clang::CharSourceRange::getTokenRange(sm.getExpansionRange(range).getAsRange()), sm, ast.getLangOpts()).str();
+  return clang::Lexer::getSourceText(clang::CharSourceRange::getTokenRange(sm.getExpansionRange(range).getAsRange()),
+                                     sm, ast.getLangOpts())
+      .str();
 }
 
 std::string place(const clang::NamedDecl* d, const clang::ASTContext& ast) {
   const auto p = ast.getSourceManager().getPresumedLoc(d->getLocation());
   if (!p.isValid()) return {};
-  return std::string(p.getFilename()) + (llvm::StringRef(p.getFilename()).starts_with("Cell [") ? ", line " : ":") + std::to_string(p.getLine());
+  return std::string(p.getFilename()) + (llvm::StringRef(p.getFilename()).starts_with("Cell [") ? ", line " : ":") +
+         std::to_string(p.getLine());
 }
 
 class Capture final : public DisplayHost {
 public:
-  void result(const MimeBundle& data) override { text = data.count("text/plain") ? data.at("text/plain") : std::string(); }
+  void result(const MimeBundle& data) override {
+    text = data.count("text/plain") ? data.at("text/plain") : std::string();
+  }
   void display(const MimeBundle&, const std::string&, bool) override {}
   void clear_output(bool) override {}
   std::string input(const std::string&, bool) override { return {}; }
@@ -108,21 +113,23 @@ std::map<std::string, std::string> ClangInterpreter::inspect(const std::string& 
         std::string text, docs, sources;
         bool variable = false;
         std::set<std::string> seen;
-        find_candidates(*engine_, assembly.stages[assembly.cursor_stage].text, assembly.cursor, name, true, [&](Candidate&& c) {
-          if (!c.declaration) {
-            if (text.empty()) text += c.signature + "\n";
-            return;
-          }
-          auto& ast = engine_->ast();
-          const std::string s = readable(signature(c.declaration, ast));
-          if (!seen.insert(s).second || seen.size() > 20) return;
-          text += s + "\n";
-          if (const auto p = place(c.declaration, ast); !p.empty()) text += "  " + p + "\n";
-          if (const auto doc = documentation(c.declaration, ast); !doc.empty()) docs += doc + "\n";
-          if (detail > 0) sources += source(c.declaration, ast) + "\n";
-          for (auto* v : engine_->shadow().visible())
-            if (v == c.declaration && (llvm::isa<clang::VarDecl>(v) || llvm::isa<clang::BindingDecl>(v))) variable = true;
-        });
+        find_candidates(
+            *engine_, assembly.stages[assembly.cursor_stage].text, assembly.cursor, name, true, [&](Candidate&& c) {
+              if (!c.declaration) {
+                if (text.empty()) text += c.signature + "\n";
+                return;
+              }
+              auto& ast = engine_->ast();
+              const std::string s = readable(signature(c.declaration, ast));
+              if (!seen.insert(s).second || seen.size() > 20) return;
+              text += s + "\n";
+              if (const auto p = place(c.declaration, ast); !p.empty()) text += "  " + p + "\n";
+              if (const auto doc = documentation(c.declaration, ast); !doc.empty()) docs += doc + "\n";
+              if (detail > 0) sources += source(c.declaration, ast) + "\n";
+              for (auto* v : engine_->shadow().visible())
+                if (v == c.declaration && (llvm::isa<clang::VarDecl>(v) || llvm::isa<clang::BindingDecl>(v)))
+                  variable = true;
+            });
         Packer p;
         p << text << docs << sources << std::size_t(variable);
         return p.take();

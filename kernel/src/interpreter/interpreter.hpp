@@ -23,7 +23,7 @@ struct CellError {
 
 /// One piece of a compiled cell, run in order. Exactly one of the two is set.
 struct Segment {
-  std::function<void()> run;               ///< plain statements or the initialisers of declarations
+  std::function<void()> run;                  ///< plain statements or the initialisers of declarations
   std::function<caller::Coro<void>()> start;  ///< statements with a top-level co_await
 };
 
@@ -35,9 +35,9 @@ struct CompiledCell {
 };
 
 struct CompileOptions {
-  int number = 0;            ///< the execution count shown as `Cell [number]` in diagnostics
-  bool show_result = true;   ///< show the last expression unless it ends in `;`
-  int optimisation = -1;     ///< 0..3 for this cell; -1 = the kernel's default
+  int number = 0;           ///< the execution count shown as `Cell [number]` in diagnostics
+  bool show_result = true;  ///< show the last expression unless it ends in `;`
+  int optimisation = -1;    ///< 0..3 for this cell; -1 = the kernel's default
 };
 
 struct CompletionItem {
@@ -78,12 +78,15 @@ public:
 
   virtual Completeness is_complete(const std::string& code) = 0;
 
-  /// Adds an include directory, a compiler flag, or loads a shared library. Throws std::runtime_error naming what was tried.
+  /// Adds an include directory, a compiler flag, or loads a shared library. Throws std::runtime_error naming what was
+  /// tried.
   virtual void add_include_path(const std::string& dir) = 0;
   virtual void load_library(const std::string& name) = 0;
 
   /// Names the user has defined and that are still visible, with kind and type, newest last (for %who).
-  struct Symbol { std::string name, kind, type; };
+  struct Symbol {
+    std::string name, kind, type;
+  };
   virtual std::vector<Symbol> symbols() = 0;
 };
 

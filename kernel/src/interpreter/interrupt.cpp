@@ -54,7 +54,7 @@ struct Registry {
   bool nudging = false;
 
   Registry() {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) {};
     sigemptyset(&action.sa_mask);
     action.sa_flags = 0;  // no SA_RESTART: blocked calls return EINTR

@@ -86,7 +86,9 @@ void mark_terminate_handlers(llvm::Module& module) {
       if (!pad) continue;
       bool ends = false;
       for (auto& i : block)
-        if (auto* c = llvm::dyn_cast<llvm::CallInst>(&i); c && c->getCalledFunction() && c->getCalledFunction()->getName() == "__clang_call_terminate") ends = true;
+        if (auto* c = llvm::dyn_cast<llvm::CallInst>(&i);
+            c && c->getCalledFunction() && c->getCalledFunction()->getName() == "__clang_call_terminate")
+          ends = true;
       if (!ends) continue;
       auto* marked = llvm::LandingPadInst::Create(pad->getType(), 1, "", pad->getIterator());
       marked->addClause(llvm::ConstantArray::get(type, {}));
@@ -113,7 +115,8 @@ void make_entry(llvm::Module& module, const std::string& entry) {
       for (auto& operand : list->operands()) {
         auto* item = llvm::cast<llvm::ConstantStruct>(operand);
         const auto priority = llvm::cast<llvm::ConstantInt>(item->getOperand(0))->getZExtValue();
-        if (auto* g = llvm::dyn_cast<llvm::Function>(item->getOperand(1)->stripPointerCasts())) calls.emplace_back(priority, g);
+        if (auto* g = llvm::dyn_cast<llvm::Function>(item->getOperand(1)->stripPointerCasts()))
+          calls.emplace_back(priority, g);
       }
       std::stable_sort(calls.begin(), calls.end(), [](auto& x, auto& y) { return x.first < y.first; });
       for (auto& [priority, g] : calls) b.CreateCall(type, g);
@@ -147,20 +150,23 @@ void Jit::define(const std::string& symbol, void* address) {
   auto& es = jit_->getExecutionSession();
   llvm::orc::SymbolMap map;
   map[es.intern(symbol)] = {llvm::orc::ExecutorAddr::fromPtr(address), llvm::JITSymbolFlags::Exported};
-  if (auto e = jit_->getMainJITDylib().define(llvm::orc::absoluteSymbols(std::move(map)))) throw LinkError(llvm::toString(std::move(e)));
+  if (auto e = jit_->getMainJITDylib().define(llvm::orc::absoluteSymbols(std::move(map))))
+    throw LinkError(llvm::toString(std::move(e)));
 }
 
 void Jit::optimise(clang::CompilerInstance& ci, llvm::Module& module, int level) {
   auto& options = ci.getCodeGenOpts();
   const auto saved = options.OptimizationLevel;
   if (level >= 0) options.OptimizationLevel = static_cast<unsigned>(std::min(level, 3));
-  clang::EmitBackendOutput(ci.getDiagnostics(), ci.getHeaderSearchOpts(), options, ci.getTargetOpts(), ci.getLangOpts(), ci.getTarget().getDataLayoutString(),
-                           &module, clang::Backend_EmitNothing, &ci.getVirtualFileSystem(), nullptr);
+  clang::EmitBackendOutput(ci.getDiagnostics(), ci.getHeaderSearchOpts(), options, ci.getTargetOpts(), ci.getLangOpts(),
+                           ci.getTarget().getDataLayoutString(), &module, clang::Backend_EmitNothing,
+                           &ci.getVirtualFileSystem(), nullptr);
   options.OptimizationLevel = saved;
 }
 
-llvm::orc::ResourceTrackerSP Jit::add(clang::CompilerInstance& ci, std::unique_ptr<llvm::Module> module, const llvm::orc::ThreadSafeContext& context,
-                                       const std::string& entry, int optimisation) {
+llvm::orc::ResourceTrackerSP Jit::add(clang::CompilerInstance& ci, std::unique_ptr<llvm::Module> module,
+                                      const llvm::orc::ThreadSafeContext& context, const std::string& entry,
+                                      int optimisation) {
   make_entry(*module, entry);
   optimise(ci, *module, optimisation);
   mark_terminate_handlers(*module);

@@ -14,7 +14,8 @@ namespace caller::kernel {
 
 /// A module could not be linked. `missing` are the demangled names not found.
 struct LinkError : std::runtime_error {
-  explicit LinkError(const std::string& text, std::vector<std::string> names = {}) : std::runtime_error(text), missing(std::move(names)) {}
+  explicit LinkError(const std::string& text, std::vector<std::string> names = {})
+      : std::runtime_error(text), missing(std::move(names)) {}
   std::vector<std::string> missing;
 };
 
@@ -26,10 +27,11 @@ public:
 
   void optimise(clang::CompilerInstance& ci, llvm::Module& module, int level);
 
-  /// Optimises `module` and adds it. Its static initialisers become the function `entry`, which nothing calls by itself.
-  /// The tracker undoes it. Throws LinkError.
-  llvm::orc::ResourceTrackerSP add(clang::CompilerInstance& ci, std::unique_ptr<llvm::Module> module, const llvm::orc::ThreadSafeContext& context,
-                                   const std::string& entry, int optimisation);
+  /// Optimises `module` and adds it. Its static initialisers become the function `entry`, which nothing calls by
+  /// itself. The tracker undoes it. Throws LinkError.
+  llvm::orc::ResourceTrackerSP add(clang::CompilerInstance& ci, std::unique_ptr<llvm::Module> module,
+                                   const llvm::orc::ThreadSafeContext& context, const std::string& entry,
+                                   int optimisation);
 
   /// The address of a symbol (as mangled); throws LinkError when it, or something it needs, is missing.
   void* lookup(const std::string& symbol);

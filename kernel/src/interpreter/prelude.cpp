@@ -27,7 +27,7 @@ fs::path locate(const InterpreterOptions& options) {
   std::vector<fs::path> places;
   if (!options.prelude_directory.empty()) places.emplace_back(options.prelude_directory);
   if (const char* p = std::getenv("CALLER_PRELUDE_DIR")) places.emplace_back(p);
-  for (fs::path d = here(); ; d = d.parent_path()) {
+  for (fs::path d = here();; d = d.parent_path()) {
     places.push_back(d / CALLER_PRELUDE_LIBDIR_NAME / "caller" / "prelude");
     places.push_back(d / "lib" / "caller" / "prelude");
     places.push_back(d / "caller" / "prelude");
@@ -50,7 +50,8 @@ Prelude find_prelude(const InterpreterOptions& options) {
   std::ifstream in(dir / "prelude.args");
   for (std::string line; std::getline(in, line);) {
     // Paths of an installed tree are relative to the prelude, so that the tree can be moved.
-    if (const auto at = line.find("@PRELUDE@"); at != std::string::npos) line = line.substr(0, at) + fs::weakly_canonical(dir / line.substr(at + 10)).string();
+    if (const auto at = line.find("@PRELUDE@"); at != std::string::npos)
+      line = line.substr(0, at) + fs::weakly_canonical(dir / line.substr(at + 10)).string();
     if (!line.empty()) out.args.push_back(line);
   }
   const auto pch = dir / "prelude.pch";

@@ -9,8 +9,8 @@
 namespace caller::kernel {
 namespace {
 
-/// Does a function, as far as one can see, call itself, be it through others? Mutual recursion goes through something that is
-/// only declared yet, through a member of the same class, or (in a lambda) through anything.
+/// Does a function, as far as one can see, call itself, be it through others? Mutual recursion goes through something
+/// that is only declared yet, through a member of the same class, or (in a lambda) through anything.
 class RecursionFinder : public clang::RecursiveASTVisitor<RecursionFinder> {
 public:
   RecursionFinder(const clang::FunctionDecl* f, const clang::SourceManager& sources)
@@ -19,7 +19,8 @@ public:
     const clang::FunctionDecl* callee = call->getDirectCallee();
     if (!callee) return true;
     const auto* method = llvm::dyn_cast<clang::CXXMethodDecl>(callee);
-    const bool same_class = member_ && method && method->getParent()->getCanonicalDecl() == member_->getParent()->getCanonicalDecl();
+    const bool same_class =
+        member_ && method && method->getParent()->getCanonicalDecl() == member_->getParent()->getCanonicalDecl();
     const bool to_come = !callee->isFromASTFile() && !callee->getBuiltinID() && !callee->isDefined() &&
                          !sources_.isInSystemHeader(callee->getLocation());
     const bool in_lambda = member_ && member_->getParent()->isLambda() && !callee->getBuiltinID();
@@ -50,7 +51,8 @@ public:
     if (quiet_ || !wrapped_.insert(s).second) return true;
     if (clang::Stmt* check = inserter_.call(s->getIdentLoc())) {
       clang::Stmt* parts[] = {check, s->getSubStmt()};
-      s->setSubStmt(clang::CompoundStmt::Create(context_, parts, clang::FPOptionsOverride(), s->getIdentLoc(), s->getEndLoc()));
+      s->setSubStmt(
+          clang::CompoundStmt::Create(context_, parts, clang::FPOptionsOverride(), s->getIdentLoc(), s->getEndLoc()));
     }
     return true;
   }
@@ -60,12 +62,24 @@ public:
     return true;
   }
 
-  bool TraverseFunctionDecl(clang::FunctionDecl* f) { return function(f, [&] { return RecursiveASTVisitor::TraverseFunctionDecl(f); }); }
-  bool TraverseCXXMethodDecl(clang::CXXMethodDecl* f) { return function(f, [&] { return RecursiveASTVisitor::TraverseCXXMethodDecl(f); }); }
-  bool TraverseCXXConstructorDecl(clang::CXXConstructorDecl* f) { return function(f, [&] { return RecursiveASTVisitor::TraverseCXXConstructorDecl(f); }); }
-  bool TraverseCXXConversionDecl(clang::CXXConversionDecl* f) { return function(f, [&] { return RecursiveASTVisitor::TraverseCXXConversionDecl(f); }); }
-  bool TraverseCXXDestructorDecl(clang::CXXDestructorDecl* f) { return function(f, [&] { return RecursiveASTVisitor::TraverseCXXDestructorDecl(f); }); }
-  bool TraverseLambdaExpr(clang::LambdaExpr* l) { return function(l->getCallOperator(), [&] { return RecursiveASTVisitor::TraverseLambdaExpr(l); }); }
+  bool TraverseFunctionDecl(clang::FunctionDecl* f) {
+    return function(f, [&] { return RecursiveASTVisitor::TraverseFunctionDecl(f); });
+  }
+  bool TraverseCXXMethodDecl(clang::CXXMethodDecl* f) {
+    return function(f, [&] { return RecursiveASTVisitor::TraverseCXXMethodDecl(f); });
+  }
+  bool TraverseCXXConstructorDecl(clang::CXXConstructorDecl* f) {
+    return function(f, [&] { return RecursiveASTVisitor::TraverseCXXConstructorDecl(f); });
+  }
+  bool TraverseCXXConversionDecl(clang::CXXConversionDecl* f) {
+    return function(f, [&] { return RecursiveASTVisitor::TraverseCXXConversionDecl(f); });
+  }
+  bool TraverseCXXDestructorDecl(clang::CXXDestructorDecl* f) {
+    return function(f, [&] { return RecursiveASTVisitor::TraverseCXXDestructorDecl(f); });
+  }
+  bool TraverseLambdaExpr(clang::LambdaExpr* l) {
+    return function(l->getCallOperator(), [&] { return RecursiveASTVisitor::TraverseLambdaExpr(l); });
+  }
   bool TraverseFunctionTemplateDecl(clang::FunctionTemplateDecl*) { return true; }  // instances come one by one
   bool TraverseClassTemplateDecl(clang::ClassTemplateDecl*) { return true; }
   bool TraverseClassTemplatePartialSpecializationDecl(clang::ClassTemplatePartialSpecializationDecl*) { return true; }
@@ -76,7 +90,8 @@ private:
     if (!type) return false;
     const auto spec = type->getExceptionSpecType();
     if (clang::isUnresolvedExceptionSpec(spec)) return !llvm::isa<clang::CXXDestructorDecl>(f);
-    return spec != clang::EST_BasicNoexcept && spec != clang::EST_NoexceptTrue && spec != clang::EST_DynamicNone && spec != clang::EST_NoThrow;
+    return spec != clang::EST_BasicNoexcept && spec != clang::EST_NoexceptTrue && spec != clang::EST_DynamicNone &&
+           spec != clang::EST_NoThrow;
   }
 
   template <class Traverse>
@@ -101,7 +116,8 @@ private:
     clang::Stmt* check = inserter_.call(body->getLBracLoc());
     if (!check) return;
     clang::Stmt* parts[] = {check, body};
-    auto* guarded = clang::CompoundStmt::Create(context_, parts, clang::FPOptionsOverride(), body->getLBracLoc(), body->getRBracLoc());
+    auto* guarded = clang::CompoundStmt::Create(context_, parts, clang::FPOptionsOverride(), body->getLBracLoc(),
+                                                body->getRBracLoc());
     wrapped_.insert(guarded);
     f->setBody(guarded);
   }
@@ -114,7 +130,8 @@ private:
     clang::Stmt* check = inserter_.call(body->getEndLoc());
     if (!check) return true;
     clang::Stmt* parts[] = {check, body};
-    s->setBody(clang::CompoundStmt::Create(context_, parts, clang::FPOptionsOverride(), body->getBeginLoc(), body->getEndLoc()));
+    s->setBody(clang::CompoundStmt::Create(context_, parts, clang::FPOptionsOverride(), body->getBeginLoc(),
+                                           body->getEndLoc()));
     return true;
   }
 
@@ -145,10 +162,13 @@ clang::Stmt* SafepointInserter::call(clang::SourceLocation where) {
   auto* f = target();
   if (!f) return nullptr;
   f->markUsed(*context_);
-  auto* ref = clang::DeclRefExpr::Create(*context_, clang::NestedNameSpecifierLoc(), clang::SourceLocation(), f, false, where, f->getType(), clang::VK_LValue);
-  auto* decay = clang::ImplicitCastExpr::Create(*context_, context_->getPointerType(f->getType()), clang::CK_FunctionToPointerDecay, ref, nullptr,
-                                                clang::VK_PRValue, clang::FPOptionsOverride());
-  return clang::CallExpr::Create(*context_, decay, {}, context_->VoidTy, clang::VK_PRValue, where, clang::FPOptionsOverride());
+  auto* ref = clang::DeclRefExpr::Create(*context_, clang::NestedNameSpecifierLoc(), clang::SourceLocation(), f, false,
+                                         where, f->getType(), clang::VK_LValue);
+  auto* decay = clang::ImplicitCastExpr::Create(*context_, context_->getPointerType(f->getType()),
+                                                clang::CK_FunctionToPointerDecay, ref, nullptr, clang::VK_PRValue,
+                                                clang::FPOptionsOverride());
+  return clang::CallExpr::Create(*context_, decay, {}, context_->VoidTy, clang::VK_PRValue, where,
+                                 clang::FPOptionsOverride());
 }
 
 bool SafepointInserter::is_target(const clang::FunctionDecl* f) {
@@ -157,7 +177,8 @@ bool SafepointInserter::is_target(const clang::FunctionDecl* f) {
 }
 
 void SafepointInserter::keep(clang::CoroutineBodyStmt* s) {
-  if (auto* r = llvm::dyn_cast_or_null<clang::ReturnStmt>(s->getReturnStmt()); r && r->getRetValue()) coroutines_.try_emplace(r, r->getRetValue());
+  if (auto* r = llvm::dyn_cast_or_null<clang::ReturnStmt>(s->getReturnStmt()); r && r->getRetValue())
+    coroutines_.try_emplace(r, r->getRetValue());
 }
 
 void SafepointInserter::mend_coroutines() {

@@ -10,9 +10,8 @@
 namespace caller::kernel {
 
 /// Adds a call of `caller::kernel::detail::safepoint()` to the body of every loop, in the syntax tree: there the
-/// generator still makes the landing pads that destructors need. Labels get one too, for loops made of `goto`, and so do
-/// functions that may call themselves. Functions
-/// that may not throw are left alone.
+/// generator still makes the landing pads that destructors need. Labels get one too, for loops made of `goto`, and so
+/// do functions that may call themselves. Functions that may not throw are left alone.
 class SafepointInserter {
 public:
   void start(clang::ASTContext& context) { context_ = &context; }

@@ -32,7 +32,8 @@ void write_all(int fd, const char* data, std::size_t n) {
   if (std::FILE* f = std::fopen("/proc/self/statm", "r")) {
     unsigned long pages = 0;
     if (std::fscanf(f, "%lu", &pages) == 1) {
-      const rlim_t limit = static_cast<rlim_t>(pages) * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{4} << 30);
+      const rlim_t limit =
+          static_cast<rlim_t>(pages) * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{4} << 30);
       const rlimit memory{limit, limit};
       ::setrlimit(RLIMIT_AS, &memory);
     }
@@ -41,7 +42,8 @@ void write_all(int fd, const char* data, std::size_t n) {
   const rlimit no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
   // The kernel's crash handlers would try to rescue a cell that is not running here.
-  for (const int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTERM, SIGINT, SIGCHLD, SIGALRM}) ::signal(s, SIG_DFL);
+  for (const int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTERM, SIGINT, SIGCHLD, SIGALRM})
+    ::signal(s, SIG_DFL);
   ::signal(SIGPIPE, SIG_IGN);
   sigset_t none;
   sigemptyset(&none);
@@ -76,7 +78,8 @@ SandboxResult in_child(const std::function<std::string()>& work, std::chrono::mi
   std::string data;
   bool late = false;
   for (;;) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     if (left <= 0) {
       late = true;
       break;

@@ -1,8 +1,8 @@
 // Work in a copy of the process that is thrown away.
 //
 // clang's state cannot be rolled back: a half-instantiated template stays half-instantiated. So whatever may fail
-// (checking a cell), or leaves traces (completing, inspecting), happens in a forked child first. A crash of the compiler
-// ends the child only.
+// (checking a cell), or leaves traces (completing, inspecting), happens in a forked child first. A crash of the
+// compiler ends the child only.
 #pragma once
 
 #include <chrono>

@@ -12,8 +12,8 @@ class Sema;
 
 namespace caller::kernel {
 
-/// Invariant: of all declarations of one name in cell namespaces with the same parent, those visible are the newest one,
-/// and of functions every overload's newest.
+/// Invariant: of all declarations of one name in cell namespaces with the same parent, those visible are the newest
+/// one, and of functions every overload's newest.
 class Shadow {
 public:
   /// `block` is one `inline namespace __cell_N { … }` just parsed: hides what it redefines.

@@ -12,19 +12,22 @@ bool any_of(std::string_view t, const std::array<std::string_view, N>& words) {
 }
 
 constexpr std::array<std::string_view, 27> kDeclares{
-    "template",     "namespace", "using",         "typedef",  "class",     "struct",   "union",        "enum",   "static",
-    "extern",       "inline",    "constexpr",     "consteval", "constinit", "thread_local", "static_assert", "concept", "asm",
-    "__asm__",      "auto",      "const",         "volatile", "mutable",   "register", "friend",       "alignas", "typename"};
-constexpr std::array<std::string_view, 17> kBuiltin{"void",   "bool",  "char",  "short",    "int",      "long",     "float",    "double",     "signed",
-                                                    "unsigned", "wchar_t", "char8_t", "char16_t", "char32_t", "__int128", "decltype", "_Float16"};
+    "template",     "namespace",     "using",    "typedef", "class",     "struct",    "union",
+    "enum",         "static",        "extern",   "inline",  "constexpr", "consteval", "constinit",
+    "thread_local", "static_assert", "concept",  "asm",     "__asm__",   "auto",      "const",
+    "volatile",     "mutable",       "register", "friend",  "alignas",   "typename"};
+constexpr std::array<std::string_view, 17> kBuiltin{
+    "void",     "bool",    "char",    "short",    "int",      "long",     "float",    "double",  "signed",
+    "unsigned", "wchar_t", "char8_t", "char16_t", "char32_t", "__int128", "decltype", "_Float16"};
 constexpr std::array<std::string_view, 20> kExpression{
-    "new",    "delete",     "throw",       "this",             "co_await",         "co_yield", "co_return",
-    "return", "sizeof",     "alignof",     "typeid",           "static_cast",      "dynamic_cast",
-    "goto",   "true",       "false",       "reinterpret_cast", "const_cast",       "nullptr",  "noexcept"};
+    "new",      "delete",           "throw",        "this",    "co_await",
+    "co_yield", "co_return",        "return",       "sizeof",  "alignof",
+    "typeid",   "static_cast",      "dynamic_cast", "goto",    "true",
+    "false",    "reinterpret_cast", "const_cast",   "nullptr", "noexcept"};
 constexpr std::array<std::string_view, 4> kJumps{"break", "continue", "return", "co_return"};
 constexpr std::array<std::string_view, 8> kControl{"if", "for", "while", "do", "switch", "try", "case", "default"};
 constexpr std::array<std::string_view, 4> kClassKeys{"class", "struct", "union", "enum"};
-constexpr std::array<std::string_view, 9> kNoParameters{"decltype", "sizeof", "alignas",   "alignof",      "noexcept",
+constexpr std::array<std::string_view, 9> kNoParameters{"decltype", "sizeof", "alignas",  "alignof",      "noexcept",
                                                         "requires", "typeid", "explicit", "__attribute__"};
 
 bool keyword_like(std::string_view t) {
@@ -41,7 +44,10 @@ bool conditional(std::string_view directive) {
 class Splitter {
 public:
   Splitter(const TokenList& list, const IsValue& is_value, std::size_t to, bool declarations_only)
-      : ts_(list.tokens), is_value_(is_value), to_(std::min(to, list.tokens.size())), declarations_only_(declarations_only) {}
+      : ts_(list.tokens),
+        is_value_(is_value),
+        to_(std::min(to, list.tokens.size())),
+        declarations_only_(declarations_only) {}
 
   std::vector<Chunk> run(std::size_t from) {
     std::vector<Chunk> out;
@@ -70,7 +76,9 @@ public:
   }
 
 private:
-  bool at(std::size_t i, std::string_view t) const { return i < to_ && ts_[i].text == t && ts_[i].kind != Token::Kind::string; }
+  bool at(std::size_t i, std::string_view t) const {
+    return i < to_ && ts_[i].text == t && ts_[i].kind != Token::Kind::string;
+  }
   bool word(std::size_t i) const { return i < to_ && ts_[i].kind == Token::Kind::identifier && !ts_[i].alternative; }
   bool name(std::size_t i) const { return word(i) && !keyword_like(ts_[i].text); }
   std::size_t past(std::size_t i) const {  // after the bracket that opens at i
@@ -79,7 +87,8 @@ private:
 
   void cut(Chunk& c) {
     std::size_t i = skip_attributes(c.first);
-    if (!declarations_only_ && i < to_ && (any_of(ts_[i].text, kControl) || at(i, "{")) && ts_[i].kind != Token::Kind::string) {
+    if (!declarations_only_ && i < to_ && (any_of(ts_[i].text, kControl) || at(i, "{")) &&
+        ts_[i].kind != Token::Kind::string) {
       c.last = statement(c.first);
       c.terminated = true;
     } else if (!declarations_only_ && name(i) && at(i + 1, ":")) {
@@ -159,7 +168,8 @@ private:
     std::size_t i = skip_attributes(c.first);
     while (at(i, "template") && at(i + 1, "<")) i = after_angles(ts_, i + 1, to_);
     std::size_t k = i;
-    while (k < to_ && (at(k, "typedef") || at(k, "static") || at(k, "inline") || at(k, "constexpr") || at(k, "const") || at(k, "extern") || at(k, "export")))
+    while (k < to_ && (at(k, "typedef") || at(k, "static") || at(k, "inline") || at(k, "constexpr") || at(k, "const") ||
+                       at(k, "extern") || at(k, "export")))
       ++k;
     const bool class_key = k < to_ && word(k) && any_of(ts_[k].text, kClassKeys);
     c.class_like = class_key;
@@ -197,16 +207,16 @@ private:
         i = past(i);
       } else if (t.is("{")) {
         const std::size_t close = past(i);
-        const bool requires_body = previous == "requires" ||
-                                   (previous == ")" && ts_[i - 1].match != Token::kUnmatched && ts_[i - 1].match > 0 &&
-                                    ts_[ts_[i - 1].match - 1].is("requires"));
+        const bool requires_body =
+            previous == "requires" || (previous == ")" && ts_[i - 1].match != Token::kUnmatched &&
+                                       ts_[i - 1].match > 0 && ts_[ts_[i - 1].match - 1].is("requires"));
         bool body = false;
         if (!assign && !lambda && !requires_body) {
           if (previous == "\"C\"" || previous == "\"C++\"") {
             body = true;  // extern "C" { … }
           } else if (parameters) {
-            static constexpr std::array<std::string_view, 9> qualifiers{"const", "volatile", "noexcept", "override", "final",
-                                                                        "&",     "&&",       "try",      "mutable"};
+            static constexpr std::array<std::string_view, 9> qualifiers{
+                "const", "volatile", "noexcept", "override", "final", "&", "&&", "try", "mutable"};
             if (initialisers)
               body = previous == ")" || previous == "}" || previous == "...";
             else
@@ -274,8 +284,8 @@ private:
     if (at(i, "::")) ++i;
     for (;;) {
       if (at(i, "template")) ++i;
-      if (at(i, "~") && c.function) return true;                        // A::~A() {…}
-      if (at(i, "operator")) return c.function || c.last > i + 3;       // A::operator…
+      if (at(i, "~") && c.function) return true;                   // A::~A() {…}
+      if (at(i, "operator")) return c.function || c.last > i + 3;  // A::operator…
       if (!name(i)) return components > 0 && c.function;
       before_last = last_name;
       last_name = ts_[i].text;
@@ -329,21 +339,22 @@ private:
 
 }  // namespace
 
-std::vector<Chunk> split(const TokenList& list, std::string_view, const IsValue& is_value, std::size_t from, std::size_t to,
-                         bool declarations_only) {
+std::vector<Chunk> split(const TokenList& list, std::string_view, const IsValue& is_value, std::size_t from,
+                         std::size_t to, bool declarations_only) {
   return Splitter(list, is_value, to, declarations_only).run(from);
 }
 
 bool begins_lambda(const std::vector<Token>& ts, std::size_t i) {
   if (ts[i].text != "[" || ts[i].kind != Token::Kind::punctuator) return false;
-  if (i + 1 < ts.size() && ts[i + 1].is("[") && ts[i].match != Token::kUnmatched && ts[i + 1].match == ts[i].match - 1) return false;
+  if (i + 1 < ts.size() && ts[i + 1].is("[") && ts[i].match != Token::kUnmatched && ts[i + 1].match == ts[i].match - 1)
+    return false;
   if (ts[i].match == Token::kUnmatched) return false;
   if (i == 0) return true;
   const Token& p = ts[i - 1];
   if (p.kind == Token::Kind::identifier) {
     if (p.is("auto") || p.is("delete") || p.is("operator") || p.is("this")) return false;
-    return p.alternative || p.is("return") || p.is("co_await") || p.is("co_return") || p.is("co_yield") || p.is("throw") ||
-           p.is("case") || p.is("else") || p.is("do");
+    return p.alternative || p.is("return") || p.is("co_await") || p.is("co_return") || p.is("co_yield") ||
+           p.is("throw") || p.is("case") || p.is("else") || p.is("do");
   }
   if (p.kind == Token::Kind::directive) return true;
   if (p.kind != Token::Kind::punctuator) return false;

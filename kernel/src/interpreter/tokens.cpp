@@ -178,13 +178,14 @@ private:
         return add(string ? Token::Kind::string : Token::Kind::character, begin);
       }
       add(Token::Kind::identifier, begin);
-      static constexpr std::array<std::string_view, 11> words{"and", "or", "not", "xor", "bitand", "bitor", "compl",
-                                                              "and_eq", "or_eq", "xor_eq", "not_eq"};
+      static constexpr std::array<std::string_view, 11> words{"and",   "or",     "not",   "xor",    "bitand", "bitor",
+                                                              "compl", "and_eq", "or_eq", "xor_eq", "not_eq"};
       for (const auto w : words)
         if (word == w) out_.tokens.back().alternative = true;
       return;
     }
-    if (std::isdigit(static_cast<unsigned char>(c)) || (c == '.' && std::isdigit(static_cast<unsigned char>(peek(1))))) {
+    if (std::isdigit(static_cast<unsigned char>(c)) ||
+        (c == '.' && std::isdigit(static_cast<unsigned char>(peek(1))))) {
       ++at_;
       for (;;) {
         const char p = code_[at_ - 1];
@@ -204,8 +205,8 @@ private:
       return add(c == '"' ? Token::Kind::string : Token::Kind::character, begin);
     }
     static constexpr std::array<std::string_view, 32> operators{
-        "<=>", "<<=", ">>=", "...", "->*", "::", "->", "++", "--", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||",
-        "+=",  "-=",  "*=",  "/=",  "%=",  "&=", "|=", "^=", "##", ".*", "<:", ":>", "<%", "%>", "%:"};
+        "<=>", "<<=", ">>=", "...", "->*", "::", "->", "++", "--", "<<", ">>", "<=", ">=", "==", "!=", "&&",
+        "||",  "+=",  "-=",  "*=",  "/=",  "%=", "&=", "|=", "^=", "##", ".*", "<:", ":>", "<%", "%>", "%:"};
     std::size_t n = 1;
     for (const auto o : operators)
       if (starts(o)) {

@@ -48,13 +48,20 @@ std::uintptr_t fixed(const unsigned char*& p) {
 // Encoded as DW_EH_PE; the bases do not matter for call sites, which are offsets.
 std::uintptr_t read_encoded(const unsigned char*& p, unsigned char encoding) {
   switch (encoding & 0x0fu) {
-    case 0x01: return read_uleb(p);
-    case 0x02: return fixed<std::uint16_t>(p);
-    case 0x03: return fixed<std::uint32_t>(p);
-    case 0x09: return static_cast<std::uintptr_t>(read_sleb(p));
-    case 0x0a: return fixed<std::int16_t>(p);
-    case 0x0b: return fixed<std::int32_t>(p);
-    default: return fixed<std::uintptr_t>(p);
+    case 0x01:
+      return read_uleb(p);
+    case 0x02:
+      return fixed<std::uint16_t>(p);
+    case 0x03:
+      return fixed<std::uint32_t>(p);
+    case 0x09:
+      return static_cast<std::uintptr_t>(read_sleb(p));
+    case 0x0a:
+      return fixed<std::int16_t>(p);
+    case 0x0b:
+      return fixed<std::int32_t>(p);
+    default:
+      return fixed<std::uintptr_t>(p);
   }
 }
 
@@ -110,7 +117,8 @@ _Unwind_Reason_Code step(_Unwind_Context* context, void* data) {
   const bool own = known && std::strstr(info.dli_fname, "caller_display");
   // Code compiled in advance has unmarked terminate handlers; of what it holds only destructors call back into cells.
   if (known && info.dli_sname && std::strstr(info.dli_fname, "caller_prelude") &&
-      (std::strstr(info.dli_sname, "D0Ev") || std::strstr(info.dli_sname, "D1Ev") || std::strstr(info.dli_sname, "D2Ev")))
+      (std::strstr(info.dli_sname, "D0Ev") || std::strstr(info.dli_sname, "D1Ev") ||
+       std::strstr(info.dli_sname, "D2Ev")))
     walk.blocked = true;
   if (!own && passage(context) == Passage::blocked) walk.blocked = true;
   return walk.blocked ? _URC_END_OF_STACK : _URC_NO_REASON;

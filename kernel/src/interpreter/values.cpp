@@ -18,7 +18,8 @@ void put(std::string& out, unsigned long long v) { out += std::to_string(v); }
 void put(std::string& out, double v, int digits) {
   char buffer[64];
   // The shortest text that reads back as the same value of its type.
-  const auto r = digits <= 9 ? std::to_chars(buffer, buffer + sizeof buffer, static_cast<float>(v)) : std::to_chars(buffer, buffer + sizeof buffer, v);
+  const auto r = digits <= 9 ? std::to_chars(buffer, buffer + sizeof buffer, static_cast<float>(v))
+                             : std::to_chars(buffer, buffer + sizeof buffer, v);
   std::string_view text(buffer, static_cast<std::size_t>(r.ptr - buffer));
   out += text;
   if (std::isfinite(v) && text.find_first_of(".e") == std::string_view::npos) out += ".0";
@@ -53,12 +54,23 @@ void put_utf8(std::string& out, unsigned long c) {
 
 bool put_escape(std::string& out, unsigned char c, char quote) {
   switch (c) {
-    case '\n': out += "\\n"; return true;
-    case '\t': out += "\\t"; return true;
-    case '\r': out += "\\r"; return true;
-    case '\0': out += "\\0"; return true;
-    case '\\': out += "\\\\"; return true;
-    default: break;
+    case '\n':
+      out += "\\n";
+      return true;
+    case '\t':
+      out += "\\t";
+      return true;
+    case '\r':
+      out += "\\r";
+      return true;
+    case '\0':
+      out += "\\0";
+      return true;
+    case '\\':
+      out += "\\\\";
+      return true;
+    default:
+      break;
   }
   if (c == static_cast<unsigned char>(quote)) {
     out += '\\';
@@ -109,8 +121,8 @@ void put_duration_unit(std::string& out, long long num, long long den) {
     long long num, den;
     const char* text;
   };
-  static constexpr Unit units[] = {{1, 1, "s"},    {1, 1000, "ms"},  {1, 1'000'000, "µs"}, {1, 1'000'000'000, "ns"},
-                                   {60, 1, "min"}, {3600, 1, "h"}, {86400, 1, "d"}};
+  static constexpr Unit units[] = {{1, 1, "s"},    {1, 1000, "ms"}, {1, 1'000'000, "µs"}, {1, 1'000'000'000, "ns"},
+                                   {60, 1, "min"}, {3600, 1, "h"},  {86400, 1, "d"}};
   for (const auto& u : units)
     if (u.num == num && u.den == den) {
       out += u.text;
@@ -154,7 +166,8 @@ std::string clean_type_name(std::string_view f) {  // "… [T = X]" or "… [wit
   b += 4;
   auto e = f.find_first_of(";]", b);
   // A `]` of an array type belongs to the name.
-  for (auto last = f.rfind(']'); e != std::string_view::npos && f[e] == ']' && e != last;) e = f.find_first_of(";]", e + 1);
+  for (auto last = f.rfind(']'); e != std::string_view::npos && f[e] == ']' && e != last;)
+    e = f.find_first_of(";]", e + 1);
   return without_cells(std::string(f.substr(b, e == std::string_view::npos ? e : e - b)));
 }
 

@@ -57,7 +57,8 @@ pid_t spawn(const std::string& command, int out, int err) {
 
 }  // namespace
 
-int run_command(const std::string& command, const std::function<void(int, std::string_view)>& output, std::stop_token stop) {
+int run_command(const std::string& command, const std::function<void(int, std::string_view)>& output,
+                std::stop_token stop) {
   using Clock = std::chrono::steady_clock;
   int out[2], err[2];
   if (::pipe2(out, O_CLOEXEC) != 0) fail(errno, "running a command");
@@ -79,7 +80,8 @@ int run_command(const std::string& command, const std::function<void(int, std::s
   const auto forward = [&](Descriptor& from, int fd) {
     std::array<char, 16384> buffer;
     ssize_t n;
-    while ((n = ::read(from.fd, buffer.data(), buffer.size())) > 0) output(fd, {buffer.data(), static_cast<std::size_t>(n)});
+    while ((n = ::read(from.fd, buffer.data(), buffer.size())) > 0)
+      output(fd, {buffer.data(), static_cast<std::size_t>(n)});
     if (n == 0 || errno != EAGAIN) from.close();
   };
 
@@ -88,10 +90,12 @@ int run_command(const std::string& command, const std::function<void(int, std::s
   Clock::time_point next_signal = Clock::time_point::max();
   int status = 0;
   for (bool ended = false; !ended;) {
-    pollfd items[4] = {{read_out.fd, POLLIN, 0}, {read_err.fd, POLLIN, 0}, {process.fd, POLLIN, 0}, {wake.fd, POLLIN, 0}};
+    pollfd items[4] = {
+        {read_out.fd, POLLIN, 0}, {read_err.fd, POLLIN, 0}, {process.fd, POLLIN, 0}, {wake.fd, POLLIN, 0}};
     int wait_ms = process.fd < 0 ? 50 : -1;  // without a pidfd the child is looked after from time to time
     if (next_signal != Clock::time_point::max())
-      wait_ms = std::max(0, static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(next_signal - Clock::now()).count()));
+      wait_ms = std::max(
+          0, static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(next_signal - Clock::now()).count()));
     if (::poll(items, 4, wait_ms) < 0 && errno != EINTR) break;
     if (items[0].revents) forward(read_out, 1);
     if (items[1].revents) forward(read_err, 2);

@@ -10,8 +10,9 @@ namespace caller::kernel {
 
 /// Runs `command` by /bin/sh in a process group of its own and hands over its output as it comes.
 ///
-/// Returns the exit code; 128 + n when a signal n ended it. A stop request sends SIGINT to the group, a second later SIGTERM,
-/// then SIGKILL. Processes that the command leaves in the background do not keep this waiting once the shell has ended.
+/// Returns the exit code; 128 + n when a signal n ended it. A stop request sends SIGINT to the group, a second later
+/// SIGTERM, then SIGKILL. Processes that the command leaves in the background do not keep this waiting once the shell
+/// has ended.
 ///
 /// Thread-safety: any thread; blocks until the command ends.
 /// Units: –

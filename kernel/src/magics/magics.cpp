@@ -72,8 +72,8 @@ Coro<void> callers(MagicContext& c, const MagicLine&) {
   for (const Caller& caller : Caller::all_callers()) {
     std::ostringstream handle;
     handle << caller;
-    rows.push_back({caller.name(), caller.running() ? "yes" : "no", caller.is_protected() ? "yes" : "no", caller.thread_name(),
-                    handle.str() + (caller == current ? " \u2190 current" : "")});
+    rows.push_back({caller.name(), caller.running() ? "yes" : "no", caller.is_protected() ? "yes" : "no",
+                    caller.thread_name(), handle.str() + (caller == current ? " \u2190 current" : "")});
   }
   print(c, format_table(rows));
   co_return;
@@ -85,9 +85,12 @@ Coro<void> command(MagicContext& c, const MagicLine& line) {
   Session& session = c.kernel.session();
   // In a worker, so that the shell serves comms and other tasks meanwhile; the token stops the command with the cell.
   auto run = Caller::current().to_thread([text, request, &session](std::stop_token stop) {
-    return run_command(text, [&](int fd, std::string_view bytes) {
-      session.iopub().stream(request, fd == 1 ? StreamName::out : StreamName::err, bytes);
-    }, stop);
+    return run_command(
+        text,
+        [&](int fd, std::string_view bytes) {
+          session.iopub().stream(request, fd == 1 ? StreamName::out : StreamName::err, bytes);
+        },
+        stop);
   });
   const int code = co_await run;
   if (code != 0) usage("the command ended with exit code " + std::to_string(code));
@@ -96,7 +99,8 @@ Coro<void> command(MagicContext& c, const MagicLine& line) {
 Coro<void> cd(MagicContext& c, const MagicLine& line) {
   std::string target = line.arguments;
   const char* home = std::getenv("HOME");
-  if (target.empty() || target == "~" || target.starts_with("~/")) target = (home ? home : "/") + (target.empty() ? "" : target.substr(1));
+  if (target.empty() || target == "~" || target.starts_with("~/"))
+    target = (home ? home : "/") + (target.empty() ? "" : target.substr(1));
   std::error_code error;
   std::filesystem::current_path(target, error);
   if (error) usage("%cd " + target + ": " + error.message());
@@ -169,9 +173,12 @@ Coro<void> timeit(MagicContext& c, const MagicLine& line) {
   std::string code = line.whole_cell ? line.body : line.arguments;
   if (code.empty()) code = std::exchange(c.code, "");
   // The loop is C++ too, so that only the code itself is measured: the best of five runs of at least 50 ms.
-  std::string text = "#include <chrono>\n#include <cstdio>\n{ double caller_best_ = 1e300; long caller_n_ = 1;\n"
+  std::string text =
+      "#include <chrono>\n#include <cstdio>\n{ double caller_best_ = 1e300; long caller_n_ = 1;\n"
       "for (int caller_run_ = 0; caller_run_ < 5;) { auto caller_t_ = std::chrono::steady_clock::now();\n"
-      "for (long caller_i_ = 0; caller_i_ < caller_n_; ++caller_i_) {\n" + code + ";\n}\n"
+      "for (long caller_i_ = 0; caller_i_ < caller_n_; ++caller_i_) {\n" +
+      code +
+      ";\n}\n"
       "double caller_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - caller_t_).count();\n"
       "if (caller_s_ < 0.05 && caller_n_ < 1000000000) { caller_n_ *= 10; continue; }\n"
       "if (caller_s_ / caller_n_ < caller_best_) caller_best_ = caller_s_ / caller_n_; ++caller_run_; }\n"
@@ -199,10 +206,14 @@ Coro<void> opt(MagicContext& c, const MagicLine& line) {
 
 Coro<void> connect_info(MagicContext& c, const MagicLine&) {
   const ConnectionInfo& i = c.kernel.session().connection();
-  json info = {{"transport", i.transport},   {"ip", i.ip},
-               {"shell_port", i.shell_port}, {"control_port", i.control_port},
-               {"stdin_port", i.stdin_port}, {"iopub_port", i.iopub_port},
-               {"hb_port", i.hb_port},       {"signature_scheme", i.signature_scheme},
+  json info = {{"transport", i.transport},
+               {"ip", i.ip},
+               {"shell_port", i.shell_port},
+               {"control_port", i.control_port},
+               {"stdin_port", i.stdin_port},
+               {"iopub_port", i.iopub_port},
+               {"hb_port", i.hb_port},
+               {"signature_scheme", i.signature_scheme},
                {"key", i.key}};
   print(c, info.dump(2) + "\n");
   co_return;
@@ -236,7 +247,8 @@ Coro<void> load(MagicContext& c, const MagicLine& line) {
   text.resize(std::fread(text.data(), 1, size, file));
   std::fclose(file);
   const std::lock_guard lock(c.work->mutex);
-  c.work->payload.push_back({{"source", "set_next_input"}, {"text", "// %load " + line.arguments + "\n" + text}, {"replace", true}});
+  c.work->payload.push_back(
+      {{"source", "set_next_input"}, {"text", "// %load " + line.arguments + "\n" + text}, {"replace", true}});
   co_return;
 }
 
@@ -287,7 +299,8 @@ std::size_t distance(const std::string& a, const std::string& b) {
   std::sort(near.begin(), near.end());
   const std::string sign = line.whole_cell ? "%%" : "%";
   std::string text = "there is no magic " + sign + line.name + "; the nearest are";
-  for (std::size_t i = 0; i < std::min<std::size_t>(3, near.size()); ++i) text += (i ? ", " : " ") + sign + near[i].second;
+  for (std::size_t i = 0; i < std::min<std::size_t>(3, near.size()); ++i)
+    text += (i ? ", " : " ") + sign + near[i].second;
   usage(text + " (%lsmagic lists all)");
 }
 

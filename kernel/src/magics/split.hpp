@@ -25,8 +25,9 @@ struct SplitCell {
 ///
 /// Magics stand before the C++ code: the leading lines that are blank, `//` comments, `%name …`, `!command`, `?name`
 /// or `??name`. The first line of any other form begins the code, and nothing after it is a magic: there a `%` or `!`
-/// can be C++ (an operator at the start of a continued line, text of a raw string). `%%name` counts only as the first of the leading
-/// lines that is not blank or a comment. A cell that is an expression beginning with `!` is written in parentheses.
+/// can be C++ (an operator at the start of a continued line, text of a raw string). `%%name` counts only as the first
+/// of the leading lines that is not blank or a comment. A cell that is an expression beginning with `!` is written in
+/// parentheses.
 ///
 /// Thread-safety: any thread.
 /// Errors: none.

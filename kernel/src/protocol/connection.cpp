@@ -84,11 +84,16 @@ ConnectionInfo read_connection_file(const std::string& path) {
 }
 
 void write_connection_file(const ConnectionInfo& info, const std::string& path) {
-  json file = {{"transport", info.transport},       {"ip", info.ip},
-               {"shell_port", info.shell_port},     {"control_port", info.control_port},
-               {"stdin_port", info.stdin_port},     {"iopub_port", info.iopub_port},
-               {"hb_port", info.hb_port},           {"signature_scheme", info.signature_scheme},
-               {"key", info.key},                   {"kernel_name", info.kernel_name}};
+  json file = {{"transport", info.transport},
+               {"ip", info.ip},
+               {"shell_port", info.shell_port},
+               {"control_port", info.control_port},
+               {"stdin_port", info.stdin_port},
+               {"iopub_port", info.iopub_port},
+               {"hb_port", info.hb_port},
+               {"signature_scheme", info.signature_scheme},
+               {"key", info.key},
+               {"kernel_name", info.kernel_name}};
   const std::string text = file.dump(2) + "\n";
   const std::string temporary = path + ".part";
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

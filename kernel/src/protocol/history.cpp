@@ -63,14 +63,16 @@ struct History::Database {
   }
 
   bool open(const char* path) {
-    if (sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr) != SQLITE_OK)
+    if (sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr) !=
+        SQLITE_OK)
       return complain(std::string("opening ") + path), false;
     sqlite3_busy_timeout(handle, 1000);  // milliseconds; other kernels write to the same file
     // A crash of the machine may lose the last inputs, never the file.
     run("PRAGMA journal_mode=WAL");
     run("PRAGMA synchronous=NORMAL");
     return run("CREATE TABLE IF NOT EXISTS sessions(session INTEGER PRIMARY KEY AUTOINCREMENT, start TEXT)") &&
-           run("CREATE TABLE IF NOT EXISTS history(id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER, line INTEGER, "
+           run("CREATE TABLE IF NOT EXISTS history(id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER, line "
+               "INTEGER, "
                "input TEXT, output TEXT, UNIQUE(session, line))");
   }
 };
@@ -117,12 +119,13 @@ std::vector<HistoryEntry> History::range(int session, int start, int stop) {
   int wanted = session > 0 ? session : session_;
   if (session < 0) {  // counted among the sessions that exist before this one
     wanted = 0;
-    db_->run("SELECT session FROM sessions WHERE session < ? ORDER BY session DESC LIMIT 1 OFFSET ?", {session_, -session - 1},
-             [&](sqlite3_stmt* s) { wanted = sqlite3_column_int(s, 0); });
+    db_->run("SELECT session FROM sessions WHERE session < ? ORDER BY session DESC LIMIT 1 OFFSET ?",
+             {session_, -session - 1}, [&](sqlite3_stmt* s) { wanted = sqlite3_column_int(s, 0); });
   }
   if (stop < 0)
-    return db_->entries("SELECT session, line, input, output FROM history WHERE session = ? AND line >= ? ORDER BY line",
-                        {wanted, start});
+    return db_->entries(
+        "SELECT session, line, input, output FROM history WHERE session = ? AND line >= ? ORDER BY line",
+        {wanted, start});
   return db_->entries(
       "SELECT session, line, input, output FROM history WHERE session = ? AND line >= ? AND line < ? ORDER BY line",
       {wanted, start, stop});
@@ -131,12 +134,14 @@ std::vector<HistoryEntry> History::range(int session, int start, int stop) {
 std::vector<HistoryEntry> History::search(const std::string& pattern, int n, bool unique) {
   const std::lock_guard lock(mutex_);
   const int limit = n > 0 ? n : -1;
-  auto out = unique ? db_->entries("SELECT session, line, input, output FROM history WHERE id IN (SELECT MAX(id) FROM history "
-                                   "WHERE input GLOB ? GROUP BY input) ORDER BY session DESC, line DESC LIMIT ?",
-                                   {pattern, limit})
-                    : db_->entries("SELECT session, line, input, output FROM history WHERE input GLOB ? "
-                                   "ORDER BY session DESC, line DESC LIMIT ?",
-                                   {pattern, limit});
+  auto out = unique ? db_->entries(
+                          "SELECT session, line, input, output FROM history WHERE id IN (SELECT MAX(id) FROM history "
+                          "WHERE input GLOB ? GROUP BY input) ORDER BY session DESC, line DESC LIMIT ?",
+                          {pattern, limit})
+                    : db_->entries(
+                          "SELECT session, line, input, output FROM history WHERE input GLOB ? "
+                          "ORDER BY session DESC, line DESC LIMIT ?",
+                          {pattern, limit});
   std::reverse(out.begin(), out.end());
   return out;
 }

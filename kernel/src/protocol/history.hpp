@@ -18,7 +18,8 @@ struct HistoryEntry {
 
 /// Inputs and results by session and line. Each open object has a session of its own; others see it at once.
 ///
-/// Never fails: where the file cannot be opened or written, the history of this process lives in memory, and the log says so once.
+/// Never fails: where the file cannot be opened or written, the history of this process lives in memory, and the log
+/// says so once.
 ///
 /// Thread-safety: any thread.
 /// Errors: none.
@@ -45,7 +46,8 @@ public:
   /// Lines [start, stop) of a session; 0 is this one, negative ones count back from it; stop < 0 means to the end.
   std::vector<HistoryEntry> range(int session, int start, int stop);
 
-  /// The last `n` entries (all when n ≤ 0) whose input matches a glob pattern, oldest first; `unique` keeps the newest of equal inputs.
+  /// The last `n` entries (all when n ≤ 0) whose input matches a glob pattern, oldest first; `unique` keeps the newest
+  /// of equal inputs.
   std::vector<HistoryEntry> search(const std::string& pattern, int n, bool unique);
 
 private:

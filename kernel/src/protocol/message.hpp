@@ -28,7 +28,7 @@ using Frames = std::vector<std::string>;
 /// Source: Jupyter messaging 5.5, "General message format".
 struct Message {
   Channel channel = Channel::shell;
-  Frames idents;            ///< routing identities, echoed in the reply
+  Frames idents;  ///< routing identities, echoed in the reply
   json header = json::object();
   json parent_header = json::object();
   json metadata = json::object();

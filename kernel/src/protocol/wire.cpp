@@ -31,10 +31,14 @@ std::string dump(const json& value) { return value.dump(-1, ' ', false, json::er
 
 std::string_view channel_name(Channel channel) noexcept {
   switch (channel) {
-    case Channel::shell: return "shell";
-    case Channel::control: return "control";
-    case Channel::input: return "stdin";
-    case Channel::iopub: return "iopub";
+    case Channel::shell:
+      return "shell";
+    case Channel::control:
+      return "control";
+    case Channel::input:
+      return "stdin";
+    case Channel::iopub:
+      return "iopub";
   }
   return "?";
 }
@@ -65,7 +69,9 @@ std::variant<Message, Dropped> Wire::decode(Frames frames, Channel channel) {
   if (!has_text(m.header, "msg_id") || !has_text(m.header, "msg_type"))
     return Dropped{"header without msg_id or msg_type"};
   m.header_text = std::move(frames[first + 1]);
-  const auto it = [&](std::size_t i) { return std::make_move_iterator(frames.begin() + static_cast<std::ptrdiff_t>(i)); };
+  const auto it = [&](std::size_t i) {
+    return std::make_move_iterator(frames.begin() + static_cast<std::ptrdiff_t>(i));
+  };
   m.idents.assign(it(0), it(first - 1));
   m.buffers.assign(it(first + kFixedFrames), it(frames.size()));
   return m;

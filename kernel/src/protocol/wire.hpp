@@ -19,16 +19,16 @@ struct Dropped {
 /// The kernel's side of the wire: its session id, its key, and the signatures it has seen.
 ///
 /// Thread-safety: encode: any thread. decode: one thread at a time (the I/O thread).
-/// Errors: encode: std::runtime_error of Signer. decode reports what is wrong as Dropped and never throws for bad input.
-/// Source: Jupyter messaging 5.5, "The wire protocol"; jupyter_client Session.
+/// Errors: encode: std::runtime_error of Signer. decode reports what is wrong as Dropped and never throws for bad
+/// input. Source: Jupyter messaging 5.5, "The wire protocol"; jupyter_client Session.
 class Wire {
 public:
   Wire(std::string key, std::string username);
 
   std::variant<Message, Dropped> decode(Frames frames, Channel channel);
 
-  /// Frames of a message from the kernel. `parent` null gives a parent header of `{}`; ill-formed text in content is replaced,
-  /// never a reason to fail.
+  /// Frames of a message from the kernel. `parent` null gives a parent header of `{}`; ill-formed text in content is
+  /// replaced, never a reason to fail.
   Frames encode(const Frames& idents, const std::string& type, const Request& parent, const json& content,
                 const json& metadata = json::object(), Frames buffers = {}, std::string* id = nullptr) const;
 

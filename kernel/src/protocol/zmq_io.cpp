@@ -24,7 +24,7 @@ constexpr int kLingerMs = 1000;
 constexpr int kParentPollMs = 1000;  // only where the kernel has no pidfd
 constexpr int kRetryMs = 10;         // for a question whose client is not connected yet
 constexpr std::chrono::seconds kPeerPatience{10};
-constexpr int kBatch = 64;           // messages taken from one socket before the others are looked at
+constexpr int kBatch = 64;  // messages taken from one socket before the others are looked at
 
 void bind(zmq::socket_t& socket, const ConnectionInfo& info, int& port) {
   const std::string endpoint = info.endpoint(port);
@@ -108,10 +108,14 @@ struct ZmqIo::State {
 
   zmq::socket_t& socket_of(Channel channel) {
     switch (channel) {
-      case Channel::shell: return shell;
-      case Channel::control: return control;
-      case Channel::input: return input;
-      case Channel::iopub: break;
+      case Channel::shell:
+        return shell;
+      case Channel::control:
+        return control;
+      case Channel::input:
+        return input;
+      case Channel::iopub:
+        break;
     }
     return iopub;
   }
@@ -168,7 +172,8 @@ struct ZmqIo::State {
     }
     for (auto& [channel, frames] : batch) {
       try {
-        if (!transmit(socket_of(channel), frames)) undelivered.push_back({std::move(frames), Clock::now() + kPeerPatience});
+        if (!transmit(socket_of(channel), frames))
+          undelivered.push_back({std::move(frames), Clock::now() + kPeerPatience});
       } catch (const zmq::error_t& e) {
         log(LogLevel::warning, "sending on " + std::string(channel_name(channel)) + ": " + e.what());
       }
@@ -178,12 +183,17 @@ struct ZmqIo::State {
 
   void run() {
     for (;;) {
-      std::vector<zmq::pollitem_t> items = {{heartbeat.handle(), 0, ZMQ_POLLIN, 0}, {control.handle(), 0, ZMQ_POLLIN, 0},
-                                            {shell.handle(), 0, ZMQ_POLLIN, 0},     {input.handle(), 0, ZMQ_POLLIN, 0},
-                                            {iopub.handle(), 0, ZMQ_POLLIN, 0},     {nullptr, wake, ZMQ_POLLIN, 0}};
+      std::vector<zmq::pollitem_t> items = {
+          {heartbeat.handle(), 0, ZMQ_POLLIN, 0}, {control.handle(), 0, ZMQ_POLLIN, 0},
+          {shell.handle(), 0, ZMQ_POLLIN, 0},     {input.handle(), 0, ZMQ_POLLIN, 0},
+          {iopub.handle(), 0, ZMQ_POLLIN, 0},     {nullptr, wake, ZMQ_POLLIN, 0}};
       if (parent_fd >= 0 && !parent_reported) items.push_back({nullptr, parent_fd, ZMQ_POLLIN, 0});
       const bool poll_parent = parent_pid > 0 && parent_fd < 0 && !parent_reported;
-      if (zmq_poll(items.data(), static_cast<int>(items.size()), !undelivered.empty() ? kRetryMs : poll_parent ? kParentPollMs : -1) < 0 && errno != EINTR) {
+      if (zmq_poll(items.data(), static_cast<int>(items.size()),
+                   !undelivered.empty() ? kRetryMs
+                   : poll_parent        ? kParentPollMs
+                                        : -1) < 0 &&
+          errno != EINTR) {
         log(LogLevel::error, std::string("polling sockets: ") + zmq_strerror(errno));
         return;
       }
@@ -226,7 +236,7 @@ ZmqIo::ZmqIo(ConnectionInfo& info, Handlers handlers, int watch_pid) : state_(st
     socket->set(zmq::sockopt::router_handover, true);  // a client that reconnects under its old identity takes over
   }
   set_common(s.iopub, info);
-  s.iopub.set(zmq::sockopt::xpub_manual, true);     // every subscription is seen, before it takes effect
+  s.iopub.set(zmq::sockopt::xpub_manual, true);       // every subscription is seen, before it takes effect
   s.input.set(zmq::sockopt::router_mandatory, true);  // a question must not vanish
   bind(s.shell, info, info.shell_port);
   bind(s.control, info, info.control_port);
@@ -284,7 +294,7 @@ void ZmqIo::stop() {
 }
 
 void neutralise_signals() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) {};
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);

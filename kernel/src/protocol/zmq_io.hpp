@@ -12,8 +12,8 @@ namespace caller::kernel {
 
 /// Sockets of a kernel: shell, control and stdin (ROUTER), iopub (XPUB), heartbeat (echo).
 ///
-/// libzmq sockets belong to one thread; here it is the I/O thread, which sleeps in `zmq_poll` on all of them and on an event
-/// descriptor. `send` only queues and wakes it. What is queued for one channel leaves in the order of the calls.
+/// libzmq sockets belong to one thread; here it is the I/O thread, which sleeps in `zmq_poll` on all of them and on an
+/// event descriptor. `send` only queues and wakes it. What is queued for one channel leaves in the order of the calls.
 ///
 /// Thread-safety: send: any thread. The rest: the owner's thread.
 /// Errors: KernelError(bind) from the constructor, naming the endpoint.
@@ -41,7 +41,8 @@ public:
   /// Queues frames for a channel; after stop() they are dropped.
   void send(Channel channel, Frames frames);
 
-  /// Sends what is queued, closes the sockets (each lingers at most a second) and ends the thread. Repeated calls do nothing.
+  /// Sends what is queued, closes the sockets (each lingers at most a second) and ends the thread. Repeated calls do
+  /// nothing.
   void stop();
 
 private:
@@ -49,8 +50,8 @@ private:
   std::unique_ptr<State> state_;
 };
 
-/// Makes SIGINT and SIGPIPE harmless in this process. Handlers that do nothing are used rather than SIG_IGN, since programs
-/// started from a cell would inherit that.
+/// Makes SIGINT and SIGPIPE harmless in this process. Handlers that do nothing are used rather than SIG_IGN, since
+/// programs started from a cell would inherit that.
 ///
 /// Thread-safety: call before threads start.
 /// Errors: none.

@@ -29,9 +29,9 @@ using ActiveCellPtr = std::shared_ptr<ActiveCell>;
 
 /// All running cells of the kernel.
 ///
-/// Stopping works on every kind of wait at once: the mark is seen before each segment, the Pending ends what awaits, the broker
-/// ends what waits for input, and Interrupts reaches code that computes. The mark is set first: a segment that begins meanwhile
-/// either sees it, or is running when the interrupt comes.
+/// Stopping works on every kind of wait at once: the mark is seen before each segment, the Pending ends what awaits,
+/// the broker ends what waits for input, and Interrupts reaches code that computes. The mark is set first: a segment
+/// that begins meanwhile either sees it, or is running when the interrupt comes.
 ///
 /// Thread-safety: any thread.
 /// Errors: none.

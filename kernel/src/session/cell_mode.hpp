@@ -17,9 +17,9 @@ enum class RunMode {
 
 /// An execute_request with every default applied.
 ///
-/// The mode is decided by, first match wins: a tag in the cell's metadata, `silent` (a task), the first line of the code, the
-/// default. The first line counts only when it is exactly `// queue`, `// task` or `// thread [name=X] [backend=B]`,
-/// or the same words after a `%`.
+/// The mode is decided by, first match wins: a tag in the cell's metadata, `silent` (a task), the first line of the
+/// code, the default. The first line counts only when it is exactly `// queue`, `// task` or `// thread [name=X]
+/// [backend=B]`, or the same words after a `%`.
 ///
 /// Thread-safety: distinct objects: safe.
 /// Units: timeout: none or above zero.

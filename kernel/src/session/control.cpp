@@ -49,7 +49,9 @@ double resident_bytes() {
 double cpu_seconds() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -107,9 +109,11 @@ void Kernel::on_history(RequestScope& scope) {
   const bool output = field<bool>(c, "output", false);
   std::vector<HistoryEntry> entries;
   if (kind == "range")
-    entries = session_.history().range(field<int>(c, "session", 0), field<int>(c, "start", 0), field<int>(c, "stop", -1));
+    entries =
+        session_.history().range(field<int>(c, "session", 0), field<int>(c, "start", 0), field<int>(c, "stop", -1));
   else if (kind == "search")
-    entries = session_.history().search(field<std::string>(c, "pattern", "*"), field<int>(c, "n", 0), field<bool>(c, "unique", false));
+    entries = session_.history().search(field<std::string>(c, "pattern", "*"), field<int>(c, "n", 0),
+                                        field<bool>(c, "unique", false));
   else if (kind == "tail")
     entries = session_.history().tail(field<int>(c, "n", 10));
   else
@@ -158,9 +162,7 @@ void Kernel::on_delete_subshell(RequestScope& scope) {
   scope.reply({{"status", "ok"}});
 }
 
-void Kernel::on_list_subshell(RequestScope& scope) {
-  scope.reply({{"status", "ok"}, {"subshell_id", subshells()}});
-}
+void Kernel::on_list_subshell(RequestScope& scope) { scope.reply({{"status", "ok"}, {"subshell_id", subshells()}}); }
 
 void Kernel::on_unknown(RequestScope& scope) {
   scope.expect_no_reply();

@@ -36,16 +36,18 @@ void SessionDisplay::result(const MimeBundle& data) {
   if (settle_) settle_();  // what was printed before comes before
   if (const auto it = data.find("text/plain"); it != data.end() && work->history_session != 0)
     session_.history().store_output(work->history_session, work->number, it->second);
-  session_.iopub().publish("execute_result", work->request,
-                           {{"execution_count", work->number}, {"data", std::move(content)}, {"metadata", ::nlohmann::json::object()}});
+  session_.iopub().publish(
+      "execute_result", work->request,
+      {{"execution_count", work->number}, {"data", std::move(content)}, {"metadata", ::nlohmann::json::object()}});
 }
 
 void SessionDisplay::display(const MimeBundle& data, const std::string& display_id, bool update) {
   auto transient = ::nlohmann::json::object();
   if (!display_id.empty()) transient["display_id"] = display_id;
   if (settle_) settle_();
-  session_.publish(update ? "update_display_data" : "display_data",
-                   {{"data", to_json(data)}, {"metadata", ::nlohmann::json::object()}, {"transient", std::move(transient)}});
+  session_.publish(
+      update ? "update_display_data" : "display_data",
+      {{"data", to_json(data)}, {"metadata", ::nlohmann::json::object()}, {"transient", std::move(transient)}});
 }
 
 void SessionDisplay::clear_output(bool wait) {

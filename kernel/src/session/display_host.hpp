@@ -14,7 +14,8 @@ namespace caller::kernel {
 /// Source: IPython DisplayPublisher and DisplayHook.
 class SessionDisplay final : public DisplayHost {
 public:
-  explicit SessionDisplay(Session& session, std::function<void()> settle) : session_(session), settle_(std::move(settle)) {
+  explicit SessionDisplay(Session& session, std::function<void()> settle)
+      : session_(session), settle_(std::move(settle)) {
     set_display_host(this);
   }
   ~SessionDisplay() override { set_display_host(nullptr); }

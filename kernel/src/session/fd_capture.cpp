@@ -21,7 +21,7 @@ constexpr int kPipeSize = 1 << 20;  // bytes; a burst of a child should not wait
 
 // Not libc's read: in the kernel that one ends with an exception when the cell is interrupted, and text would be lost.
 ssize_t read_pipe(int fd, char* data, std::size_t size) { return ::syscall(SYS_read, fd, data, size); }
-}
+}  // namespace
 
 FdCapture::FdCapture(Sink sink) : sink_(std::move(sink)) {
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -10,8 +10,8 @@ namespace caller::kernel {
 
 /// Replaces descriptors 1 and 2 by pipes and hands over what is written to them.
 ///
-/// `drain` delivers everything written before the call, so that a cell's text precedes its idle status. Delivery happens
-/// under one lock, in the order of each pipe.
+/// `drain` delivers everything written before the call, so that a cell's text precedes its idle status. Delivery
+/// happens under one lock, in the order of each pipe.
 ///
 /// Thread-safety: drain: any thread, except from within the sink.
 /// Errors: std::system_error from the constructor when the system has no descriptors left.

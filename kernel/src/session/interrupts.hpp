@@ -14,8 +14,9 @@ namespace caller::kernel {
 
 /// A thread that runs cells. Everything but `base` and `caller` is guarded by the registry.
 ///
-/// `base` stands below all other scopes of the thread and lasts as long as it. It is asked only while a coroutine of a cell computes:
-/// between two resumes there is no scope that could be asked, and a request left over would meet the kernel's own code.
+/// `base` stands below all other scopes of the thread and lasts as long as it. It is asked only while a coroutine of a
+/// cell computes: between two resumes there is no scope that could be asked, and a request left over would meet the
+/// kernel's own code.
 struct RunThread {
   interrupt::Scope base;
   Caller caller;

@@ -8,7 +8,8 @@
 
 namespace caller::kernel {
 
-IopubWriter::IopubWriter(Emit emit, std::function<Clock::time_point()> now) : emit_(std::move(emit)), now_(std::move(now)) {}
+IopubWriter::IopubWriter(Emit emit, std::function<Clock::time_point()> now)
+    : emit_(std::move(emit)), now_(std::move(now)) {}
 
 IopubWriter::~IopubWriter() { stop(); }
 
@@ -56,7 +57,8 @@ void IopubWriter::send_locked(Gathered& g) {
   g.size = 0;
   g.last = now_();
   for (Piece& piece : pieces)
-    emit_("stream", g.parent, {{"name", piece.name == StreamName::out ? "stdout" : "stderr"}, {"text", std::move(piece.text)}},
+    emit_("stream", g.parent,
+          {{"name", piece.name == StreamName::out ? "stdout" : "stderr"}, {"text", std::move(piece.text)}},
           json::object(), {});
 }
 
@@ -134,7 +136,8 @@ void IopubWriter::run() {
       changed_.wait_until(lock, *next, [this] { return stopping_; });
     } else if (waiting_idle_) {
       changed_.wait(lock, [this] {
-        return stopping_ || std::any_of(gathered_.begin(), gathered_.end(), [](const auto& e) { return !e.second.pieces.empty(); });
+        return stopping_ ||
+               std::any_of(gathered_.begin(), gathered_.end(), [](const auto& e) { return !e.second.pieces.empty(); });
       });
       waiting_idle_ = false;
     }

@@ -20,9 +20,10 @@ enum class StreamName { out, err };
 
 /// Publishes messages in the order of the calls and gathers stream text.
 ///
-/// A Jupyter server cuts a kernel off above 1 000 messages or 1 MB a second, so a loop that prints must not make a message a line.
-/// The first text of a request leaves at once; what follows within `kInterval` leaves together, or earlier when `kSize` is
-/// reached or when another message of that request is published. A character split between two writes arrives whole.
+/// A Jupyter server cuts a kernel off above 1 000 messages or 1 MB a second, so a loop that prints must not make a
+/// message a line. The first text of a request leaves at once; what follows within `kInterval` leaves together, or
+/// earlier when `kSize` is reached or when another message of that request is published. A character split between two
+/// writes arrives whole.
 ///
 /// Thread-safety: any thread. The emitter is called under the writer's lock: it must only queue.
 /// Units: kInterval milliseconds, kSize bytes.
@@ -31,8 +32,8 @@ enum class StreamName { out, err };
 class IopubWriter {
 public:
   using Clock = std::chrono::steady_clock;
-  using Emit = std::function<void(const std::string& type, const Request& parent, const json& content, const json& metadata,
-                                  Frames buffers)>;
+  using Emit = std::function<void(const std::string& type, const Request& parent, const json& content,
+                                  const json& metadata, Frames buffers)>;
   static constexpr std::chrono::milliseconds kInterval{50};
   static constexpr std::size_t kSize = 64 * 1024;
 
@@ -48,8 +49,8 @@ public:
   void stop();
 
   void stream(const Request& parent, StreamName name, std::string_view text);
-  void publish(const std::string& type, const Request& parent, const json& content, const json& metadata = json::object(),
-               Frames buffers = {});
+  void publish(const std::string& type, const Request& parent, const json& content,
+               const json& metadata = json::object(), Frames buffers = {});
 
   /// Sends what is gathered for `parent`; bytes of an unfinished character stay.
   void flush(const Request& parent);
@@ -70,7 +71,7 @@ private:
     std::vector<Piece> pieces;  // in order; neighbours differ in name
     std::string unfinished[2];  // by StreamName
     std::size_t size = 0;
-    Clock::time_point last{};   // when text was last sent; the epoch: never
+    Clock::time_point last{};  // when text was last sent; the epoch: never
   };
 
   void send_locked(Gathered& g);

@@ -57,11 +57,13 @@ Kernel::~Kernel() {
   for (const auto& [id, shell] : shells) shell->caller().stopped().wait_done();
   settle();
   session_.stop();  // before the interpreter ends, which is the one thing here that can go wrong
-  language_.call_soon([this] {
-    // A raw thread that a cell left behind runs in code that now goes away. Nothing is lost any more.
-    for (const int fault : {SIGSEGV, SIGBUS, SIGILL}) std::signal(fault, [](int) { ::_exit(0); });
-    interpreter_.reset();
-  }).wait_done();
+  language_
+      .call_soon([this] {
+        // A raw thread that a cell left behind runs in code that now goes away. Nothing is lost any more.
+        for (const int fault : {SIGSEGV, SIGBUS, SIGILL}) std::signal(fault, [](int) { ::_exit(0); });
+        interpreter_.reset();
+      })
+      .wait_done();
   control_.stop(true);
   control_.stopped().wait_done();
   set_error_handler(nullptr);

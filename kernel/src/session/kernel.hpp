@@ -31,8 +31,8 @@ class Shell;
 
 /// A running kernel.
 ///
-/// Threads: the I/O thread decodes and routes; the main thread is the Caller of the main shell; each subshell has a Caller; Control
-/// serves what must never wait for a shell; Language, its child, owns the interpreter.
+/// Threads: the I/O thread decodes and routes; the main thread is the Caller of the main shell; each subshell has a
+/// Caller; Control serves what must never wait for a shell; Language, its child, owns the interpreter.
 ///
 /// Thread-safety: any thread, unless a function says otherwise.
 /// Errors: constructor: KernelError(bind); std::system_error.
@@ -87,7 +87,7 @@ public:
 private:
   using Handler = void (Kernel::*)(RequestScope&);
 
-  void route(Request request);             // I/O thread
+  void route(Request request);  // I/O thread
   void serve(const Caller& where, Request request, Handler handler);
   void route_comm(Request request);
   Interpreter& require_interpreter();

@@ -14,11 +14,11 @@ class Interpreter;
 
 struct KernelOptions {
   std::filesystem::path connection_file;
-  std::vector<std::string> cxxflags;       ///< further flags for the compiler of the cells
-  std::filesystem::path prelude_dir;       ///< empty: beside the program
-  std::string log_level = "warning";       ///< debug, info, warning, error, off
-  std::optional<std::string> history_file; ///< none: in the Jupyter data folder; empty: in memory
-  bool test_comms = false;                 ///< a comm target `echo`, for tests of the protocol
+  std::vector<std::string> cxxflags;        ///< further flags for the compiler of the cells
+  std::filesystem::path prelude_dir;        ///< empty: beside the program
+  std::string log_level = "warning";        ///< debug, info, warning, error, off
+  std::optional<std::string> history_file;  ///< none: in the Jupyter data folder; empty: in memory
+  bool test_comms = false;                  ///< a comm target `echo`, for tests of the protocol
   /// Makes the language of the cells, in the compile thread. Empty: C++ (run_kernel only).
   std::function<std::unique_ptr<Interpreter>()> interpreter;
 };

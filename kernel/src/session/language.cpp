@@ -25,10 +25,14 @@ std::string cxx_only(const std::string& cell) {
 
 const char* to_text(Completeness::Status status) {
   switch (status) {
-    case Completeness::Status::complete: return "complete";
-    case Completeness::Status::incomplete: return "incomplete";
-    case Completeness::Status::invalid: return "invalid";
-    case Completeness::Status::unknown: break;
+    case Completeness::Status::complete:
+      return "complete";
+    case Completeness::Status::incomplete:
+      return "incomplete";
+    case Completeness::Status::invalid:
+      return "invalid";
+    case Completeness::Status::unknown:
+      break;
   }
   return "unknown";
 }
@@ -64,7 +68,8 @@ void Kernel::on_complete(RequestScope& scope) {
   json matches = json::array(), types = json::array();
   for (const auto& item : found.items) {
     matches.push_back(item.text);
-    types.push_back({{"start", start}, {"end", end}, {"text", item.text}, {"type", item.type}, {"signature", item.signature}});
+    types.push_back(
+        {{"start", start}, {"end", end}, {"text", item.text}, {"type", item.type}, {"signature", item.signature}});
   }
   scope.reply({{"status", "ok"},
                {"matches", std::move(matches)},
@@ -77,7 +82,10 @@ void Kernel::on_inspect(RequestScope& scope) {
   const auto code = field<std::string>(scope.content(), "code", "");
   const auto found = require_interpreter().inspect(cxx_only(code), cursor_of(scope.content(), code),
                                                    field<int>(scope.content(), "detail_level", 0));
-  scope.reply({{"status", "ok"}, {"found", !found.empty()}, {"data", found.empty() ? json::object() : json(found)}, {"metadata", json::object()}});
+  scope.reply({{"status", "ok"},
+               {"found", !found.empty()},
+               {"data", found.empty() ? json::object() : json(found)},
+               {"metadata", json::object()}});
 }
 
 void Kernel::on_is_complete(RequestScope& scope) {

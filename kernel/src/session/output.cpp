@@ -34,7 +34,8 @@ private:
   std::function<void(std::string_view)> write_;
 };
 
-// Reads a line at a time for the running work. What was typed and not read waits in the work, so two cells may read at once.
+// Reads a line at a time for the running work. What was typed and not read waits in the work, so two cells may read at
+// once.
 class InputBuffer final : public std::streambuf {
 public:
   explicit InputBuffer(Session& session) : session_(session) {}
@@ -96,8 +97,14 @@ struct Output::State {
         old_mask(std::cin.exceptions()) {
     // What a question throws must end the cell, not just set a flag in the stream.
     std::cin.exceptions(std::ios_base::badbit);
-    c_out = ::fopencookie(this, "w", {nullptr, [](void* c, const char* text, std::size_t n) { return c_write(c, StreamName::out, text, n); }, nullptr, nullptr});
-    c_err = ::fopencookie(this, "w", {nullptr, [](void* c, const char* text, std::size_t n) { return c_write(c, StreamName::err, text, n); }, nullptr, nullptr});
+    c_out = ::fopencookie(
+        this, "w",
+        {nullptr, [](void* c, const char* text, std::size_t n) { return c_write(c, StreamName::out, text, n); },
+         nullptr, nullptr});
+    c_err = ::fopencookie(
+        this, "w",
+        {nullptr, [](void* c, const char* text, std::size_t n) { return c_write(c, StreamName::err, text, n); },
+         nullptr, nullptr});
     c_in = ::fopencookie(this, "r", {&c_read, nullptr, nullptr, nullptr});
     for (FILE* f : {c_out, c_err, c_in})
       if (f) std::setvbuf(f, nullptr, _IONBF, 0);

@@ -7,12 +7,12 @@
 
 namespace caller::kernel {
 
-/// Routes std::cout, std::cerr, std::clog, C's stdout and stderr, descriptors 1 and 2 to iopub, and std::cin and C's stdin to
-/// questions, as long as it lives.
+/// Routes std::cout, std::cerr, std::clog, C's stdout and stderr, descriptors 1 and 2 to iopub, and std::cin and C's
+/// stdin to questions, as long as it lives.
 ///
-/// The C++ and C streams know the running context, so text reaches the cell whose work wrote it, also from its tasks and
-/// threads. What is written to the descriptors themselves (`write`, child processes, other libraries' streams) goes to the newest cell.
-/// Before any cell, text goes to the original streams.
+/// The C++ and C streams know the running context, so text reaches the cell whose work wrote it, also from its tasks
+/// and threads. What is written to the descriptors themselves (`write`, child processes, other libraries' streams) goes
+/// to the newest cell. Before any cell, text goes to the original streams.
 ///
 /// Thread-safety: one object per process; settle: any thread.
 /// Errors: std::system_error from the constructor.

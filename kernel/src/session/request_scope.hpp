@@ -16,8 +16,8 @@ json error_content(const std::string& ename, const std::string& evalue, const st
 /// The same for the exception in flight; called inside a catch block.
 json error_content_of_current();
 
-/// A request being served: publishes busy when made and idle, always last, when destroyed. While it lives, the running code has the
-/// request as its work.
+/// A request being served: publishes busy when made and idle, always last, when destroyed. While it lives, the running
+/// code has the request as its work.
 ///
 /// A request that expects a reply and got none when the scope ends is answered by an error.
 ///

@@ -27,7 +27,8 @@ Session::Session(ConnectionInfo connection, const Options& options, Handlers han
                     Frames buffers) { emit(type, parent, content, metadata, std::move(buffers)); }),
       input_([this](const Request& parent, const json& content) {
         std::string id;
-        io_->send(Channel::input, wire_.encode(parent->idents, "input_request", parent, content, json::object(), {}, &id));
+        io_->send(Channel::input,
+                  wire_.encode(parent->idents, "input_request", parent, content, json::object(), {}, &id));
         return id;
       }),
       history_(options.history_path) {

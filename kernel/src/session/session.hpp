@@ -52,16 +52,19 @@ public:
   void reply(const Request& request, const json& content, const json& metadata = json::object());
 
   /// Publishes under the parent of the running code.
-  void publish(const std::string& type, const json& content, const json& metadata = json::object(), Frames buffers = {});
+  void publish(const std::string& type, const json& content, const json& metadata = json::object(),
+               Frames buffers = {});
 
-  /// Text of the running code; of the newest cell where the running thread belongs to none. False: there was no cell yet.
+  /// Text of the running code; of the newest cell where the running thread belongs to none. False: there was no cell
+  /// yet.
   bool write(StreamName name, std::string_view text);
 
   /// Text of the newest cell, whatever runs.
   bool write_as_newest(StreamName name, std::string_view text);
 
   /// Asks the user; on a Caller's thread other work goes on meanwhile.
-  /// Errors: KernelError(no_request, stdin_not_allowed, input_cancelled); PendingCancelled when the running work is cancelled.
+  /// Errors: KernelError(no_request, stdin_not_allowed, input_cancelled); PendingCancelled when the running work is
+  /// cancelled.
   std::string ask(const std::string& prompt, bool password);
 
   /// The work of the running code, or of the newest cell.

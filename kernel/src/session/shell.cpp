@@ -30,12 +30,18 @@ void publish_error(Session& session, const Request& request, const CellError& er
 
 void Shell::submit(Request request) {
   CellRequest cell = read_cell(request->content, request->metadata);
-  auto job = [self = shared_from_this()](Request r, CellRequest c) { return self->execute(std::move(r), std::move(c)); };
+  auto job = [self = shared_from_this()](Request r, CellRequest c) {
+    return self->execute(std::move(r), std::move(c));
+  };
   try {
     bool taken = true;
     switch (cell.mode) {
-      case RunMode::queue: taken = caller_.queue_call(Lane::cells, job, request, std::move(cell)); break;
-      case RunMode::task: (void)caller_.call_soon(job, request, std::move(cell)); break;
+      case RunMode::queue:
+        taken = caller_.queue_call(Lane::cells, job, request, std::move(cell));
+        break;
+      case RunMode::task:
+        (void)caller_.call_soon(job, request, std::move(cell));
+        break;
       case RunMode::thread:
         if (cell.thread_name.empty() && cell.backend.empty()) {
           (void)caller_.to_thread(job, request, std::move(cell));
@@ -63,7 +69,8 @@ void Shell::refuse(Request request, json content) {
 CellError Shell::stop_error(const Run& run) const {
   if (run.active->stop.load() == ActiveCell::Stop::timeout) {
     char text[80];
-    std::snprintf(text, sizeof text, "the cell was stopped after %g s", std::chrono::duration<double>(*run.cell.timeout).count());
+    std::snprintf(text, sizeof text, "the cell was stopped after %g s",
+                  std::chrono::duration<double>(*run.cell.timeout).count());
     return {"TimedOut", text, {std::string("\x1b[31mTimedOut\x1b[0m: ") + text}};
   }
   return {"Interrupted", "the cell was interrupted", {"\x1b[31mInterrupted\x1b[0m: the cell was interrupted"}};
@@ -74,7 +81,8 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
   RequestScope scope(session, request, [this] { kernel_.settle(); });
   const auto started = utc_now();
   if (request->received.time_since_epoch().count() < abort_before_.load()) {
-    json content = error_content("ExecutionAborted", "an earlier cell failed", {"ExecutionAborted: an earlier cell failed"});
+    json content =
+        error_content("ExecutionAborted", "an earlier cell failed", {"ExecutionAborted: an earlier cell failed"});
     content["execution_count"] = count_.load();
     scope.reply(content);
     co_return;
@@ -108,13 +116,13 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
     }
   } leave{kernel_, run->active, {}};
   if (c.timeout)
-    leave.timer = kernel_.control().call_later(*c.timeout, [this, active = run->active] {
-      kernel_.cells().stop(active, ActiveCell::Stop::timeout);
-    });
+    leave.timer = kernel_.control().call_later(
+        *c.timeout, [this, active = run->active] { kernel_.cells().stop(active, ActiveCell::Stop::timeout); });
 
   try {
     // A Pending of its own, so that a stop ends the cell and not the lane that serves it.
-    auto pending = Caller::current().call_soon([self = shared_from_this()](RunPtr r) { return self->run_cell(std::move(r)); }, run);
+    auto pending = Caller::current().call_soon(
+        [self = shared_from_this()](RunPtr r) { return self->run_cell(std::move(r)); }, run);
     kernel_.cells().set_run(run->active, pending);
     co_await pending.async_wait_done();
     if (pending.cancelled() && !run->error) run->error = std::make_shared<CellError>(stop_error(*run));
@@ -128,7 +136,8 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
     kernel_.settle();
     publish_error(session, request, error);
     content = error_content(error.ename, error.evalue, error.traceback);
-    if (c.stop_on_error && !c.raises_exception) abort_before_ = std::chrono::steady_clock::now().time_since_epoch().count();
+    if (c.stop_on_error && !c.raises_exception)
+      abort_before_ = std::chrono::steady_clock::now().time_since_epoch().count();
   } else {
     content = {{"status", "ok"}};
   }
@@ -139,7 +148,8 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
     content["payload"] = run->work->payload;
   }
   const json status = content["status"];
-  scope.reply(content, {{"started", started}, {"dependencies_met", true}, {"engine", session.id()}, {"status", status}});
+  scope.reply(content,
+              {{"started", started}, {"dependencies_met", true}, {"engine", session.id()}, {"status", status}});
 }
 
 Coro<void> Shell::run_cell(RunPtr run) {
@@ -159,7 +169,8 @@ Coro<void> Shell::run_cell(RunPtr run) {
     if (run->active->stop.load() != ActiveCell::Stop::none)
       run->error = std::make_shared<CellError>(stop_error(*run));
     else
-      run->error = std::make_shared<CellError>(CellError{"UsageError", e.what(), {std::string("\x1b[31mUsageError\x1b[0m: ") + e.what()}});
+      run->error = std::make_shared<CellError>(
+          CellError{"UsageError", e.what(), {std::string("\x1b[31mUsageError\x1b[0m: ") + e.what()}});
   } catch (...) {
     run->error = std::make_shared<CellError>(run->active->stop.load() != ActiveCell::Stop::none
                                                  ? stop_error(*run)
@@ -173,7 +184,8 @@ Coro<void> Shell::run_code(RunPtr run, std::string code, bool show_result, int o
   options.show_result = show_result;
   options.optimisation = optimisation;
   // Shielded: declarations of a cell that is compiled belong to the session, even when the cell is stopped meanwhile.
-  auto pending = kernel_.with_interpreter([code = std::move(code), options](Interpreter& i) { return i.compile(code, options); });
+  auto pending =
+      kernel_.with_interpreter([code = std::move(code), options](Interpreter& i) { return i.compile(code, options); });
   auto compiled = co_await pending.async_wait({.shield = true});
   if (auto* error = std::get_if<CellError>(&compiled)) {
     run->error = std::make_shared<CellError>(std::move(*error));

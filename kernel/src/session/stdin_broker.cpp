@@ -10,7 +10,8 @@ namespace caller::kernel {
 void StdinBroker::ask(const Request& request, const std::string& prompt, bool password, Done done) {
   if (!request) throw KernelError(KernelErrc::no_request, "input was asked for outside any cell");
   if (!field<bool>(request->content, "allow_stdin", false))
-    throw KernelError(KernelErrc::stdin_not_allowed, "input was asked for, but this client does not allow it (allow_stdin)");
+    throw KernelError(KernelErrc::stdin_not_allowed,
+                      "input was asked for, but this client does not allow it (allow_stdin)");
   // The wait stands before the question leaves, so that no answer can be too early.
   const std::lock_guard lock(mutex_);
   waits_.push_back({request, {}, std::move(done)});

@@ -14,12 +14,12 @@ namespace caller::kernel {
 
 /// Pairs input_request and input_reply for any number of waiting requests.
 ///
-/// An answer is matched by its parent header; clients that send none answer their own oldest question. An answer nobody waits
-/// for (the cell was interrupted meanwhile) is dropped.
+/// An answer is matched by its parent header; clients that send none answer their own oldest question. An answer nobody
+/// waits for (the cell was interrupted meanwhile) is dropped.
 ///
 /// Thread-safety: any thread; completions run in the thread that answers or cancels, outside the broker's lock.
-/// Errors: ask: KernelError(no_request) outside any cell, KernelError(stdin_not_allowed) when the request forbids input.
-/// Source: ipykernel `raw_input`, `getpass`; differs: several cells may wait at once.
+/// Errors: ask: KernelError(no_request) outside any cell, KernelError(stdin_not_allowed) when the request forbids
+/// input. Source: ipykernel `raw_input`, `getpass`; differs: several cells may wait at once.
 class StdinBroker {
 public:
   /// Sends an input_request to the client of `parent`; returns the id of the message.

@@ -33,7 +33,9 @@ private:
             {"traceback", json::array()}};
   }
   void configure_impl() override {}
-  json execute_request_impl(int, const std::string&, bool, bool, json, bool) override { return refuse("execute_request"); }
+  json execute_request_impl(int, const std::string&, bool, bool, json, bool) override {
+    return refuse("execute_request");
+  }
   json complete_request_impl(const std::string&, int) override { return refuse("complete_request"); }
   json inspect_request_impl(const std::string&, int, int) override { return refuse("inspect_request"); }
   json is_complete_request_impl(const std::string&) override { return refuse("is_complete_request"); }
@@ -74,8 +76,9 @@ private:
     const auto type = field<std::string>(message.header(), "msg_type", "");
     if (type == "status") return;  // the dispatcher's business
     json content = message.content();
-    if (type == "comm_close") content = {{"comm_id", field<std::string>(content, "comm_id", "")},
-                                         {"data", field<json>(content, "data", json::object())}};
+    if (type == "comm_close")
+      content = {{"comm_id", field<std::string>(content, "comm_id", "")},
+                 {"data", field<json>(content, "data", json::object())}};
     (*publish_)(type, content, message.metadata(), to_frames(message.buffers()));
   }
   void start_impl(xeus::xpub_message) override {}
@@ -114,8 +117,7 @@ struct XeusFace::State {
     if (!field<json>(content, "comm_id", nullptr).is_string()) content["comm_id"] = "";
     if (!field<json>(content, "target_name", nullptr).is_string()) content["target_name"] = "";
     if (!content.contains("data")) content["data"] = json::object();
-    return xeus::xmessage(m.idents, m.header, m.parent_header, m.metadata,
-                          std::move(content), to_buffers(m.buffers));
+    return xeus::xmessage(m.idents, m.header, m.parent_header, m.metadata, std::move(content), to_buffers(m.buffers));
   }
 };
 

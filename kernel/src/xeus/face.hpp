@@ -11,16 +11,17 @@ namespace caller::kernel {
 
 /// Composes the process as a `xeus::xkernel` from an own server and interpreter, and owns its comm manager.
 ///
-/// Nothing xeus sends reaches a socket by itself: what it publishes goes to `publish`, which gives it the parent of the running work
-/// (xeus keeps one parent per channel, wrong as soon as two cells run). The core is not thread-safe, so messages enter it under
-/// a lock; it is recursive, since a handler may send.
+/// Nothing xeus sends reaches a socket by itself: what it publishes goes to `publish`, which gives it the parent of the
+/// running work (xeus keeps one parent per channel, wrong as soon as two cells run). The core is not thread-safe, so
+/// messages enter it under a lock; it is recursive, since a handler may send.
 ///
 /// Thread-safety: any thread. One object per process (xeus registers its interpreter globally).
 /// Errors: what a comm's handler throws leaves comm_open, comm_msg and comm_close.
 /// Source: xeus 2.4 xkernel, xserver, xinterpreter.
 class XeusFace {
 public:
-  using Publish = std::function<void(const std::string& type, const json& content, const json& metadata, Frames buffers)>;
+  using Publish =
+      std::function<void(const std::string& type, const json& content, const json& metadata, Frames buffers)>;
   using KernelInfo = std::function<json()>;
 
   XeusFace(Publish publish, KernelInfo kernel_info);

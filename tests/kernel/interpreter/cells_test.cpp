@@ -20,13 +20,16 @@ TEST_CASE("the last expression is shown unless it ends in a semicolon") {
 
 TEST_CASE("includes, declarations and statements stand in any order") {
   Cells run;
-  CHECK(run("int a = 1;\n#include <list>\na += 1;\nstd::list<int> l{a, 1};\nl.sort();\nint first() { return l.front(); }\nfirst() * 10 + a") == "12");
+  CHECK(run("int a = 1;\n#include <list>\na += 1;\nstd::list<int> l{a, 1};\nl.sort();\nint first() { return l.front(); "
+            "}\nfirst() * 10 + a") == "12");
   CHECK(run("#define TWICE(x) ((x) * 2)\nint t = TWICE(21);\nt") == "42");
   CHECK(run("TWICE(t)") == "84");
   CHECK(run("#if 0\nint no = 1;\n#else\nint yes = 2;\n#endif\nyes") == "2");
-  CHECK(run("int i = 0; for (int k = 0; k < 3; ++k) i += k; if (i > 100) i = 0; else i *= 2; while (i < 10) ++i; i") == "10");
+  CHECK(run("int i = 0; for (int k = 0; k < 3; ++k) i += k; if (i > 100) i = 0; else i *= 2; while (i < 10) ++i; i") ==
+        "10");
   CHECK(run("using namespace std; vector<string> words{\"a\"}; words.size()") == "1");
-  CHECK(run("template <class T> T sq(T x) { return x * x; }\ntemplate <> inline int sq<int>(int) { return -1; }\nsq(3.0) + sq(3)") == "8.0");
+  CHECK(run("template <class T> T sq(T x) { return x * x; }\ntemplate <> inline int sq<int>(int) { return -1; "
+            "}\nsq(3.0) + sq(3)") == "8.0");
   CHECK(run("struct P { int x; void go(); }; void P::go() { ++x; } P p{1}; p.go(); p.x") == "2");
   CHECK(run("extern \"C\" int c_function(int x) { return x + 1; } c_function(3)") == "4");
 }
@@ -38,7 +41,8 @@ TEST_CASE("initialisers and statements of a cell run in their order") {
 
 TEST_CASE("variables of earlier cells keep their value and their place") {
   Cells run;
-  CHECK(run("int n = 5; int* p = &n; static int counter = 0; const std::string c = [] { ++counter; return std::string(\"once\"); }();") == "");
+  CHECK(run("int n = 5; int* p = &n; static int counter = 0; const std::string c = [] { ++counter; return "
+            "std::string(\"once\"); }();") == "");
   CHECK(run("n = 6; *p") == "6");
   CHECK(run("++counter; c") == "\"once\"");
   CHECK(run("counter") == "2");
@@ -54,9 +58,11 @@ TEST_CASE("variables of earlier cells keep their value and their place") {
 
 TEST_CASE("a newer cell's names shadow the older ones") {
   Cells run;
-  CHECK(run("int y = 1; int f() { return 1; } struct C { int v = 1; }; template <class T> T g(T t) { return t + 1; } using A = int; enum F { fa = 4 };") == "");
+  CHECK(run("int y = 1; int f() { return 1; } struct C { int v = 1; }; template <class T> T g(T t) { return t + 1; } "
+            "using A = int; enum F { fa = 4 };") == "");
   CHECK(run("auto old = &y; C keep; f()") == "1");
-  CHECK(run("double y = 2.5; int f() { return 2; } struct C { int v = 2, w = 3; }; template <class T> T g(T t) { return t + 2; } using A = double; enum F { fa = 6 };") == "");
+  CHECK(run("double y = 2.5; int f() { return 2; } struct C { int v = 2, w = 3; }; template <class T> T g(T t) { "
+            "return t + 2; } using A = double; enum F { fa = 6 };") == "");
   CHECK(run("y") == "2.5");
   CHECK(run("*old * 100 + keep.v * 10 + f()") == "112");
   CHECK(run("C{}.v * 10 + C{}.w") == "23");
@@ -68,8 +74,10 @@ TEST_CASE("a newer cell's names shadow the older ones") {
 TEST_CASE("one cell can be run again and again") {
   Cells run;
   for (int i = 0; i < 3; ++i)
-    CHECK(run("#include <list>\n#define K 3\nusing namespace std;\nnamespace fs = std::filesystem;\nint v = K; struct S { int a; }; enum E { e1, e2 }; typedef int T;\n"
-              "template <class X> X id(X x) { return x; }\nint h(S s) { return s.a; }\nstatic int st = 1; const int ct = 2; auto lam = [&] { return v; };\nnamespace ns { int q = 4; }\n"
+    CHECK(run("#include <list>\n#define K 3\nusing namespace std;\nnamespace fs = std::filesystem;\nint v = K; struct "
+              "S { int a; }; enum E { e1, e2 }; typedef int T;\n"
+              "template <class X> X id(X x) { return x; }\nint h(S s) { return s.a; }\nstatic int st = 1; const int ct "
+              "= 2; auto lam = [&] { return v; };\nnamespace ns { int q = 4; }\n"
               "h({id(v)}) + st + ct + lam() + ns::q + e2") == "14");
 }
 
@@ -87,7 +95,8 @@ TEST_CASE("namespaces can be added to and their members redefined") {
   CHECK(run("namespace ns { int a = 1; struct Q { int z = 3; }; namespace deep { int d = 5; } }") == "");
   CHECK(run("namespace ns { int b = 2; } ns::a + ns::b") == "3");
   CHECK(run("namespace ns { int a = 10; } ns::a + ns::b + ns::Q{}.z + ns::deep::d") == "20");
-  CHECK(run("struct Key { int k; bool operator==(const Key&) const = default; }; namespace std { template <> struct hash<Key> { size_t operator()(const Key& k) const { return k.k; } }; }\n"
+  CHECK(run("struct Key { int k; bool operator==(const Key&) const = default; }; namespace std { template <> struct "
+            "hash<Key> { size_t operator()(const Key& k) const { return k.k; } }; }\n"
             "std::unordered_map<Key, int> um{{Key{1}, 5}}; um[Key{1}]") == "5");
 }
 
@@ -97,7 +106,8 @@ TEST_CASE("lambdas may capture what is global here") {
   CHECK(run("auto g = [&](int a) { return a + n; }; auto h = [=] { return n; }; g(1) + h()") == "201");
   CHECK(run("auto k = [&n] { return ++n; }; k(); n") == "101");
   CHECK(run("[&] { return n; }()") == "101");
-  CHECK(run("std::vector<std::function<int()>> q; for (int i = 0; i < 3; ++i) q.push_back([i, n] { return i * n; }); q[2]()") == "202");
+  CHECK(run("std::vector<std::function<int()>> q; for (int i = 0; i < 3; ++i) q.push_back([i, n] { return i * n; }); "
+            "q[2]()") == "202");
 }
 
 TEST_CASE("a product is told from a declaration by what the names are") {
@@ -121,7 +131,8 @@ TEST_CASE("co_await stands at the top level") {
 TEST_CASE("a variable may be initialised with what a cell awaits") {
   Cells run;
   CHECK(run("struct Move { std::unique_ptr<int> p; explicit Move(int i) : p(new int(i)) {} };\n"
-            "template <class T> caller::Coro<T> give(T x) { co_await caller::sleep_for(1ms); co_return std::move(x); }\nint n = 3;\n"
+            "template <class T> caller::Coro<T> give(T x) { co_await caller::sleep_for(1ms); co_return std::move(x); "
+            "}\nint n = 3;\n"
             "caller::Coro<int&> refer() { co_return n; }") == "");
   CHECK(run("auto x = co_await give(5); int y = x + 1; y") == "6");
   CHECK(run("x") == "5");
@@ -130,7 +141,8 @@ TEST_CASE("a variable may be initialised with what a cell awaits") {
   CHECK(run("auto& r = co_await refer(); r = 77; n") == "77");
   CHECK(run("auto [a, b] = co_await give(std::pair<int, std::string>(1, \"q\")); b") == "\"q\"");
   CHECK(run("b + std::to_string(a)") == "\"q1\"");
-  CHECK(run("const auto c = co_await give(2); std::string t(co_await give(3), 'z'); std::vector<int> v{co_await give(4), c}; t + std::to_string(v[0])") == "\"zzz4\"");
+  CHECK(run("const auto c = co_await give(2); std::string t(co_await give(3), 'z'); std::vector<int> v{co_await "
+            "give(4), c}; t + std::to_string(v[0])") == "\"zzz4\"");
   CHECK(run("int sum = co_await give(1) + co_await give(2) * 2; sum") == "5");
   CHECK(run("auto x = std::string(\"other\") + co_await give(std::string(\"!\")); x") == "\"other!\"");
 }
@@ -165,5 +177,6 @@ TEST_CASE("cells use standard threads, and destructors of globals run at the end
 
 TEST_CASE("cells run optimised code") {
   Cells run;
-  CHECK(run("#ifdef __OPTIMIZE__\nbool optimised = true;\n#else\nbool optimised = false;\n#endif\noptimised") == "true");
+  CHECK(run("#ifdef __OPTIMIZE__\nbool optimised = true;\n#else\nbool optimised = false;\n#endif\noptimised") ==
+        "true");
 }

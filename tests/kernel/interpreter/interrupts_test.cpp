@@ -41,9 +41,12 @@ std::string interrupted(Cells& run, const std::string& code) {
 TEST_CASE("loops are interrupted, and destructors on the way run") {
   Cells run;
   run("volatile long sink = 0; int gone = 0; struct D { ~D() { ++gone; } }; std::vector<int> big(1000, 3);");
-  for (const char* code : {"for (;;);", "{ D d; while (true) sink = sink + 1; }", "[] { D d; do { sink = 1; } while (true); }();", "again: sink = sink + 1; goto again;",
-                           "while (true) std::sort(big.begin(), big.end());", "std::for_each(big.begin(), big.end(), [](int) { for (;;) sink = sink + 1; });",
-                           "for (auto x : std::views::iota(0)) sink = x;", "while (true) { std::vector<std::string> q; q.push_back(\"x\"); }"}) {
+  for (const char* code :
+       {"for (;;);", "{ D d; while (true) sink = sink + 1; }", "[] { D d; do { sink = 1; } while (true); }();",
+        "again: sink = sink + 1; goto again;", "while (true) std::sort(big.begin(), big.end());",
+        "std::for_each(big.begin(), big.end(), [](int) { for (;;) sink = sink + 1; });",
+        "for (auto x : std::views::iota(0)) sink = x;",
+        "while (true) { std::vector<std::string> q; q.push_back(\"x\"); }"}) {
     CAPTURE(code);
     CHECK(interrupted(run, code) == "KeyboardInterrupt");
   }
@@ -54,9 +57,12 @@ TEST_CASE("a loop in a template of the cell or of a library is interrupted") {
   Cells run;
   run("volatile long sink = 0; template <class T> void spin(T t) { while (t) sink = sink + 1; }");
   CHECK(interrupted(run, "spin(5);") == "KeyboardInterrupt");
-  CHECK(interrupted(run, "struct It { using value_type = int; using difference_type = long; using pointer = int*; using reference = int; using iterator_category = std::input_iterator_tag; "
-                         "int operator*() const { return 1; } It& operator++() { return *this; } It operator++(int) { return *this; } bool operator==(const It&) const { return false; } }; "
-                         "std::accumulate(It(), It(), 0u);") == "KeyboardInterrupt");
+  CHECK(interrupted(run,
+                    "struct It { using value_type = int; using difference_type = long; using pointer = int*; using "
+                    "reference = int; using iterator_category = std::input_iterator_tag; "
+                    "int operator*() const { return 1; } It& operator++() { return *this; } It operator++(int) { "
+                    "return *this; } bool operator==(const It&) const { return false; } }; "
+                    "std::accumulate(It(), It(), 0u);") == "KeyboardInterrupt");
 }
 
 TEST_CASE("sleeping and blocked reading are interrupted") {
@@ -69,7 +75,8 @@ TEST_CASE("sleeping and blocked reading are interrupted") {
 TEST_CASE("an interrupt inside of a destructor waits for its end") {
   Cells run;
   run("volatile long sink = 0; std::atomic<int> whole{0};\n"
-      "struct Slow { ~Slow() { auto t = std::chrono::steady_clock::now(); while (std::chrono::steady_clock::now() - t < 50ms) sink = 1; ++whole; } };");
+      "struct Slow { ~Slow() { auto t = std::chrono::steady_clock::now(); while (std::chrono::steady_clock::now() - t "
+      "< 50ms) sink = 1; ++whole; } };");
   CHECK(interrupted(run, "while (true) { Slow s; }") == "KeyboardInterrupt");
   CHECK(run("whole.load() > 0") == "true");
 }
@@ -77,11 +84,15 @@ TEST_CASE("an interrupt inside of a destructor waits for its end") {
 TEST_CASE("an interrupt of nothing is dropped, and the next cell is unaffected") {
   Cells run;
   CHECK(interrupt::request_all() == 0);
-  { interrupt::Scope scope; CHECK(interrupt::request_all() == 1); }
+  {
+    interrupt::Scope scope;
+    CHECK(interrupt::request_all() == 1);
+  }
   CHECK(run("long s = 0; for (int i = 0; i < 1000; ++i) s += i; s") == "499500");
 }
 
 TEST_CASE("a constant expression may loop") {
   Cells run;
-  CHECK(run("constexpr int fact(int n) { int r = 1; for (int i = 2; i <= n; ++i) r *= i; return r; } static_assert(fact(5) == 120); fact(6)") == "720");
+  CHECK(run("constexpr int fact(int n) { int r = 1; for (int i = 2; i <= n; ++i) r *= i; return r; } "
+            "static_assert(fact(5) == 120); fact(6)") == "720");
 }

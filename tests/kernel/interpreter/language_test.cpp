@@ -31,7 +31,8 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 
 TEST_CASE("members, names, types and headers are completed in any line of a cell") {
   Cells run;
-  run("std::vector<int> v{1, 2}; struct Shape { double area; void grow(double by); }; Shape shape; int add_two(int a, int b) { return a + b; }");
+  run("std::vector<int> v{1, 2}; struct Shape { double area; void grow(double by); }; Shape shape; int add_two(int a, "
+      "int b) { return a + b; }");
   CHECK(completions(run, "v.pu|") == std::vector<std::string>{"push_back"});
   CHECK(completions(run, "add_t|") == std::vector<std::string>{"add_two"});
   CHECK(offers(run, "int a = 3;\nshape.ar|", "area"));
@@ -59,7 +60,8 @@ TEST_CASE("completion leaves no trace") {
 
 TEST_CASE("inspection shows signature, comment, value and source") {
   Cells run;
-  run("/// Adds two numbers.\nint add_two(int a, int b) { return a + b; }\nstd::vector<int> v{1, 2}; std::string name = \"abc\";");
+  run("/// Adds two numbers.\nint add_two(int a, int b) { return a + b; }\nstd::vector<int> v{1, 2}; std::string name "
+      "= \"abc\";");
   const auto f = inspection(run, "add_|two(1, 2)");
   CHECK(has(f, "int add_two(int a, int b)"));
   CHECK(has(f, "Adds two numbers."));

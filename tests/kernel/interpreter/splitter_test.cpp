@@ -17,10 +17,14 @@ std::string pieces(const std::string& code, std::set<std::string> values = {}) {
   std::string out;
   for (const auto& c : split(list, code, [&](std::string_view n) { return values.count(std::string(n)) > 0; })) {
     char k = 's';
-    if (c.kind == Chunk::Kind::directive) k = '#';
-    else if (c.names_space) k = 'n';
-    else if (c.kind == Chunk::Kind::declaration) k = c.function ? 'f' : 'd';
-    else if (c.expression) k = 'e';
+    if (c.kind == Chunk::Kind::directive)
+      k = '#';
+    else if (c.names_space)
+      k = 'n';
+    else if (c.kind == Chunk::Kind::declaration)
+      k = c.function ? 'f' : 'd';
+    else if (c.expression)
+      k = 'e';
     out += c.awaits ? static_cast<char>(k - 32) : k;
   }
   return out;
@@ -38,7 +42,8 @@ TEST_CASE("a cell is cut into directives, declarations and statements") {
   CHECK(pieces("struct A { int x; } a; class B; enum E { p, q };") == "ddd");
   CHECK(pieces("template <class T> requires requires(T t) { t.x; } T g(T t) { return t; } g(1)") == "fe");
   CHECK(pieces("extern \"C\" { int p(); } extern \"C\" int q();") == "dd");
-  CHECK(pieces("A::A(int x) : a(x), b{x} { } A::~A() { } bool A::operator==(const A& o) const { return true; }") == "fff");
+  CHECK(pieces("A::A(int x) : a(x), b{x} { } A::~A() { } bool A::operator==(const A& o) const { return true; }") ==
+        "fff");
   CHECK(pieces("int g() try { return 1; } catch (...) { return 2; } g()") == "fe");
   CHECK(pieces("{ int x = 1; } ;;") == "s");
 }

@@ -72,7 +72,9 @@ public:
   int number = 0;
 
 private:
-  static void await(Coro<void> work) { call_async_from_sync([w = std::move(work)]() mutable -> Coro<void> { co_await std::move(w); }); }
+  static void await(Coro<void> work) {
+    call_async_from_sync([w = std::move(work)]() mutable -> Coro<void> { co_await std::move(w); });
+  }
 
   void result(const MimeBundle& data) override {
     bundles.push_back(data);

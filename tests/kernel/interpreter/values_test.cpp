@@ -47,14 +47,17 @@ TEST_CASE("types of cells are shown by mime_bundle_repr, by operator<<, or by na
   Cells run;
   CHECK(run("enum class E { a, b }; E::b") == "E(1)");
   CHECK(run("struct N { int a; }; N{}").substr(0, 4) == "N @ ");
-  CHECK(run("struct S { int v = 1; }; std::ostream& operator<<(std::ostream& o, const S& s) { return o << \"S\" << s.v; } std::vector<S>{{1}, {2}}") == "{S1, S2}");
-  CHECK(run("caller::MimeBundle mime_bundle_repr(const N&) { return {{\"text/html\", \"<b>n</b>\"}}; }\nN{}").substr(0, 4) == "N @ ");
+  CHECK(run("struct S { int v = 1; }; std::ostream& operator<<(std::ostream& o, const S& s) { return o << \"S\" << "
+            "s.v; } std::vector<S>{{1}, {2}}") == "{S1, S2}");
+  CHECK(run("caller::MimeBundle mime_bundle_repr(const N&) { return {{\"text/html\", \"<b>n</b>\"}}; }\nN{}")
+            .substr(0, 4) == "N @ ");
   CHECK(run.bundles.back().at("text/html") == "<b>n</b>");
 }
 
 TEST_CASE("display, update_display and clear_output reach the host") {
   Cells run;
-  CHECK(run("caller::display(1); caller::display(caller::html{\"<i>x</i>\"}, \"id\"); caller::update_display(2, \"id\"); caller::clear_output(true);") == "");
+  CHECK(run("caller::display(1); caller::display(caller::html{\"<i>x</i>\"}, \"id\"); caller::update_display(2, "
+            "\"id\"); caller::clear_output(true);") == "");
   CHECK(run.displays == std::vector<std::string>{"display : 1", "display id: <i>x</i>", "update id: 2", "clear later"});
   CHECK(run("caller::png{\"\\x89PNG\"}") == "<PNG image, 4 bytes>");
   CHECK(run.bundles.back().at("image/png") == "iVBORw==");

@@ -42,7 +42,8 @@ struct KernelProcess {
     info.ip = dir.file("k");
     info.key = "a-key";
     int port = 0;
-    for (int* p : {&info.shell_port, &info.control_port, &info.stdin_port, &info.iopub_port, &info.hb_port}) *p = ++port;
+    for (int* p : {&info.shell_port, &info.control_port, &info.stdin_port, &info.iopub_port, &info.hb_port})
+      *p = ++port;
     write_connection_file(info, dir.file("c.json"));
     std::vector<char*> env;
     for (char** e = environ; *e; ++e) env.push_back(*e);
@@ -86,8 +87,12 @@ public:
   std::string send(Channel channel, const std::string& type, const json& content = json::object(),
                    const json& metadata = json::object(), const std::string& subshell = "", const Frames& buffers = {},
                    const json& parent = json::object()) {
-    json header = {{"msg_id", identity_ + std::to_string(++count_)}, {"msg_type", type}, {"session", "s"}, {"username", "u"},
-                   {"date", utc_now()}, {"version", "5.5"}};
+    json header = {{"msg_id", identity_ + std::to_string(++count_)},
+                   {"msg_type", type},
+                   {"session", "s"},
+                   {"username", "u"},
+                   {"date", utc_now()},
+                   {"version", "5.5"}};
     if (!subshell.empty()) header["subshell_id"] = subshell;
     headers_[header["msg_id"]] = header;
     Frames frames = signed_frames(header.dump(), parent.dump(), metadata.dump(), content.dump());
@@ -123,7 +128,8 @@ public:
     }
     std::size_t at = 0;
     while (frames.at(at) != "<IDS|MSG>") ++at;
-    CHECK(signer_.verify(frames.at(at + 1), {frames.at(at + 2), frames.at(at + 3), frames.at(at + 4), frames.at(at + 5)}));
+    CHECK(signer_.verify(frames.at(at + 1),
+                         {frames.at(at + 2), frames.at(at + 3), frames.at(at + 4), frames.at(at + 5)}));
     const auto dict = [&](std::size_t i) { return json::parse(frames.at(at + i)); };
     return {dict(2), dict(3), dict(4), dict(5), Frames(frames.begin() + static_cast<long>(at) + 6, frames.end())};
   }
@@ -172,7 +178,8 @@ public:
   static std::string text(const Messages& messages, const std::string& name = "") {
     std::string out;
     for (const auto& m : messages)
-      if (m.type() == "stream" && (name.empty() || m.content.at("name") == name)) out += m.content.at("text").get<std::string>();
+      if (m.type() == "stream" && (name.empty() || m.content.at("name") == name))
+        out += m.content.at("text").get<std::string>();
     return out;
   }
   static std::string types(const Messages& messages) {

@@ -23,9 +23,9 @@
 
 namespace caller::kernel::fake {
 
-/// Commands: `print T`, `error T`, `printf T`, `write T`, `result T`, `display T`, `throw T`, `await MS`, `awaitspin`, `spin`, `count N`,
-/// `ask PROMPT`, `getline`, `later MS T` (printed by a task after the cell), `thread T` (printed by a raw thread),
-/// `compile MS` (compiling takes that long), `bad T` (does not compile), `warn T`.
+/// Commands: `print T`, `error T`, `printf T`, `write T`, `result T`, `display T`, `throw T`, `await MS`, `awaitspin`,
+/// `spin`, `count N`, `ask PROMPT`, `getline`, `later MS T` (printed by a task after the cell), `thread T` (printed by
+/// a raw thread), `compile MS` (compiling takes that long), `bad T` (does not compile), `warn T`.
 class FakeInterpreter final : public Interpreter {
 public:
   std::variant<CompiledCell, CellError> compile(const std::string& code, const CompileOptions&) override {
@@ -109,7 +109,8 @@ private:
     }
     if (command == "later") {
       const int ms = std::stoi(rest);
-      (void)Caller::current().call_later(std::chrono::milliseconds(ms), [rest] { std::cout << "late " << rest << std::endl; });
+      (void)Caller::current().call_later(std::chrono::milliseconds(ms),
+                                         [rest] { std::cout << "late " << rest << std::endl; });
     }
     if (command == "thread") std::thread([rest] { std::cout << rest << std::endl; }).join();
   }

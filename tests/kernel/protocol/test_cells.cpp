@@ -29,8 +29,8 @@ TEST_CASE("the first line decides the mode only when it is exactly of that form"
   CHECK(cell("// thread\nx").mode == RunMode::thread);
   CHECK(cell("%thread name=a backend=asio").thread_name == "a");
   CHECK(cell("// thread name=a backend=asio").backend == "asio");
-  for (const char* code : {"// task of the day", "// queue name=x", "// thread name=", "// thread fast", "x // task", "// Task",
-                           "\n// task", "%%thread", "int task;"}) {
+  for (const char* code : {"// task of the day", "// queue name=x", "// thread name=", "// thread fast", "x // task",
+                           "// Task", "\n// task", "%%thread", "int task;"}) {
     CAPTURE(code);
     CHECK(cell(code).mode == RunMode::queue);
     CHECK(cell(code).code == code);
@@ -104,7 +104,10 @@ TEST_CASE("a command's output arrives, its exit code and its signal are told") {
 TEST_CASE("a stop request ends a command and its children; background children hold up nothing") {
   const auto ignore = [](int, std::string_view) {};
   std::stop_source stop;
-  std::jthread worker([&] { CHECK(run_command("echo on; sleep 1000 | cat", [&](int, std::string_view) { stop.request_stop(); }, stop.get_token()) != 0); });
+  std::jthread worker([&] {
+    CHECK(run_command(
+              "echo on; sleep 1000 | cat", [&](int, std::string_view) { stop.request_stop(); }, stop.get_token()) != 0);
+  });
   worker.join();
   CHECK(run_command("sleep 1000 & echo $!", ignore, {}) == 0);
 }

@@ -37,12 +37,14 @@ TEST_CASE("a connection file names five tcp endpoints and a key, unknown fields 
 }
 
 TEST_CASE("ipc endpoints append the port to the path") {
-  const ConnectionInfo info = parse_connection(replaced(R"("tcp","ip":"127.0.0.1")", R"("ipc","ip":"/run/k-ipc")"), "c");
+  const ConnectionInfo info =
+      parse_connection(replaced(R"("tcp","ip":"127.0.0.1")", R"("ipc","ip":"/run/k-ipc")"), "c");
   CHECK(info.endpoint(2) == "ipc:///run/k-ipc-2");
 }
 
 TEST_CASE("null and missing optional fields of a connection file take their defaults") {
-  const ConnectionInfo info = parse_connection(replaced(R"("transport":"tcp","ip":"127.0.0.1",)", R"("transport":null,)"), "c");
+  const ConnectionInfo info =
+      parse_connection(replaced(R"("transport":"tcp","ip":"127.0.0.1",)", R"("transport":null,)"), "c");
   CHECK(info.endpoint(7) == "tcp://127.0.0.1:7");
   CHECK(info.endpoint(0) == "tcp://127.0.0.1:*");
 }
@@ -53,8 +55,10 @@ TEST_CASE("a bad connection file is refused by a message that names the file and
   CHECK(message_of(replaced(R"("shell_port":1,)", "")) == "connection file conn.json: field \"shell_port\" is missing");
   CHECK(message_of(replaced(R"("hb_port":5)", R"("hb_port":70000)")) ==
         "connection file conn.json: field \"hb_port\" is out of range: 70000");
-  CHECK(message_of(replaced(R"("hb_port":5)", R"("hb_port":"5")")).find("field \"hb_port\" must be a port") != std::string::npos);
-  CHECK(message_of(replaced("hmac-sha256", "hmac-md5")).find("\"signature_scheme\" must be hmac-sha256") != std::string::npos);
+  CHECK(message_of(replaced(R"("hb_port":5)", R"("hb_port":"5")")).find("field \"hb_port\" must be a port") !=
+        std::string::npos);
+  CHECK(message_of(replaced("hmac-sha256", "hmac-md5")).find("\"signature_scheme\" must be hmac-sha256") !=
+        std::string::npos);
   CHECK(message_of(replaced(R"("tcp")", R"("udp")")).find("\"transport\" must be tcp or ipc") != std::string::npos);
 }
 
@@ -83,5 +87,6 @@ TEST_CASE("a written connection file reads back and is private to its owner") {
   write_connection_file(info, dir.file("c.json"));
   CHECK(read_connection_file(dir.file("c.json")).shell_port == 4242);
   namespace fs = std::filesystem;
-  CHECK((fs::status(dir.file("c.json")).permissions() & (fs::perms::group_all | fs::perms::others_all)) == fs::perms::none);
+  CHECK((fs::status(dir.file("c.json")).permissions() & (fs::perms::group_all | fs::perms::others_all)) ==
+        fs::perms::none);
 }

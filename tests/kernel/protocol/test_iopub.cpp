@@ -19,7 +19,8 @@ struct Recorder {
   std::vector<Sent> sent;
   IopubWriter::Clock::time_point now{1h};
   IopubWriter writer{[this](const std::string& type, const Request& parent, const json& content, const json&, Frames) {
-                       sent.push_back({type, field<std::string>(content, "name", ""), field<std::string>(content, "text", ""), parent});
+                       sent.push_back({type, field<std::string>(content, "name", ""),
+                                       field<std::string>(content, "text", ""), parent});
                      },
                      [this] { return now; }};
   std::string texts() const {

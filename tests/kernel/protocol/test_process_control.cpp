@@ -22,7 +22,8 @@ TEST_CASE_FIXTURE(Session, "control and the heartbeat answer while a cell comput
   client.next(cell, "stream");
   CHECK(client.content(client.send(Channel::control, "kernel_info_request"), Channel::control).at("status") == "ok");
   CHECK(client.content(client.send(Channel::control, "usage_request"), Channel::control).at("pid") == kernel.pid);
-  CHECK(client.content(client.send(Channel::shell, "complete_request", {{"code", "a"}, {"cursor_pos", 1}})).at("status") == "ok");
+  CHECK(client.content(client.send(Channel::shell, "complete_request", {{"code", "a"}, {"cursor_pos", 1}}))
+            .at("status") == "ok");
   client.heartbeat.send(zmq::str_buffer("ping"));
   zmq::message_t pong;
   REQUIRE(client.heartbeat.recv(pong));
@@ -35,8 +36,9 @@ TEST_CASE_FIXTURE(Session, "an unknown type gets busy and idle, and bad frames c
   const Frames good = client.signed_frames(header, "{}", "{}", "{}");
   Frames wrong = good;
   wrong[1][0] ^= 1;
-  for (const Frames& frames : {wrong, Frames{"<IDS|MSG>"}, Frames{"x", "y"}, Frames(good.begin(), good.begin() + 4),
-                               client.signed_frames("{", "{}", "{}", "{}"), client.signed_frames("\xff", "{}", "{}", "{}"), good, good})
+  for (const Frames& frames :
+       {wrong, Frames{"<IDS|MSG>"}, Frames{"x", "y"}, Frames(good.begin(), good.begin() + 4),
+        client.signed_frames("{", "{}", "{}", "{}"), client.signed_frames("\xff", "{}", "{}", "{}"), good, good})
     Client::send_frames(client.shell, frames);
   const auto last = client.send(Channel::shell, "kernel_info_request");
   int answers = 0;
@@ -49,8 +51,8 @@ TEST_CASE_FIXTURE(Session, "an unknown type gets busy and idle, and bad frames c
 }
 
 TEST_CASE_FIXTURE(Session, "an interrupt is answered at once and ends every kind of cell (41, 42, 43, 60)") {
-  for (const char* code : {"spin", "await 100000", "awaitspin", "sleep 100000", "hang", "ask ?", "getline", "!sleep 100",
-                           "// task\nspin", "// thread\nspin", "// thread name=w\nawait 100000"}) {
+  for (const char* code : {"spin", "await 100000", "awaitspin", "sleep 100000", "hang", "ask ?", "getline",
+                           "!sleep 100", "// task\nspin", "// thread\nspin", "// thread name=w\nawait 100000"}) {
     CAPTURE(code);
     // The cell says when it runs: its text is there before the interrupt is sent.
     std::string text = code;
@@ -70,8 +72,9 @@ TEST_CASE_FIXTURE(Session, "an interrupt is answered at once and ends every kind
 
 TEST_CASE_FIXTURE(Session, "one interrupt ends the cells of all shells (43)") {
   const json created = client.content(client.send(Channel::control, "create_subshell_request"), Channel::control);
-  const std::vector<std::string> cells = {client.execute("print on\nspin"),
-                                          client.execute("print on\nspin", json::object(), json::object(), created.at("subshell_id"))};
+  const std::vector<std::string> cells = {
+      client.execute("print on\nspin"),
+      client.execute("print on\nspin", json::object(), json::object(), created.at("subshell_id"))};
   for (const auto& c : cells) client.next(c, "stream");
   client.send(Channel::control, "interrupt_request");
   for (const auto& c : cells) CHECK(client.content(c).at("ename") == "Interrupted");
@@ -104,13 +107,18 @@ TEST_CASE_FIXTURE(Session, "input that the client does not allow is an error at 
   CHECK(Client::text(client.published(id)) == "line typed\n");
 }
 
-TEST_CASE_FIXTURE(Session, "comms open, echo with metadata and buffers, close; unknown ones are refused (28, 33, 34, 35)") {
+TEST_CASE_FIXTURE(Session,
+                  "comms open, echo with metadata and buffers, close; unknown ones are refused (28, 33, 34, 35)") {
   const json id = {{"comm_id", "c1"}};
-  client.published(client.send(Channel::shell, "comm_open", {{"comm_id", "c1"}, {"target_name", "echo"}, {"data", json::object()}}));
-  CHECK(client.content(client.send(Channel::shell, "comm_info_request")).at("comms") == json{{"c1", {{"target_name", "echo"}}}});
-  CHECK(client.content(client.send(Channel::shell, "comm_info_request", {{"target_name", "other"}})).at("comms") == json::object());
+  client.published(
+      client.send(Channel::shell, "comm_open", {{"comm_id", "c1"}, {"target_name", "echo"}, {"data", json::object()}}));
+  CHECK(client.content(client.send(Channel::shell, "comm_info_request")).at("comms") ==
+        json{{"c1", {{"target_name", "echo"}}}});
+  CHECK(client.content(client.send(Channel::shell, "comm_info_request", {{"target_name", "other"}})).at("comms") ==
+        json::object());
   const std::string binary("\0\xff", 2);
-  const auto sent = client.send(Channel::shell, "comm_msg", {{"comm_id", "c1"}, {"data", {{"x", 1}}}}, {{"m", 2}}, "", {binary, ""});
+  const auto sent =
+      client.send(Channel::shell, "comm_msg", {{"comm_id", "c1"}, {"data", {{"x", 1}}}}, {{"m", 2}}, "", {binary, ""});
   const Messages m = client.published(sent);
   REQUIRE(Client::types(m) == "status comm_msg status ");
   CHECK(m[1].content == json{{"comm_id", "c1"}, {"data", {{"x", 1}}}});
@@ -118,32 +126,38 @@ TEST_CASE_FIXTURE(Session, "comms open, echo with metadata and buffers, close; u
   CHECK(m[1].buffers == Frames{binary, ""});
   client.published(client.send(Channel::shell, "comm_close", {{"comm_id", "c1"}}));
   CHECK(client.content(client.send(Channel::shell, "comm_info_request")).at("comms") == json::object());
-  const Messages refused = client.published(client.send(Channel::shell, "comm_open", {{"comm_id", "c2"}, {"target_name", "none"}}));
+  const Messages refused =
+      client.published(client.send(Channel::shell, "comm_open", {{"comm_id", "c2"}, {"target_name", "none"}}));
   REQUIRE(Client::types(refused) == "status comm_close status ");
   CHECK(refused[1].content.at("comm_id") == "c2");
   for (const json& content : {json{{"comm_id", "none"}}, json::object(), json{{"comm_id", std::string(1000, 'x')}}})
     CHECK(Client::types(client.published(client.send(Channel::shell, "comm_msg", content))) == "status status ");
-  CHECK(Client::types(client.published(client.send(Channel::shell, "comm_open", {{"comm_id", std::string(1000, 'x')}, {"target_name", "echo"}}))) ==
+  CHECK(Client::types(client.published(client.send(Channel::shell, "comm_open",
+                                                   {{"comm_id", std::string(1000, 'x')}, {"target_name", "echo"}}))) ==
         "status comm_close status ");
 }
 
 TEST_CASE_FIXTURE(Session, "comms are served while a cell awaits, on a subshell also while one computes (36)") {
   const auto open = [&](const char* id, const std::string& shell) {
-    client.published(client.send(Channel::shell, "comm_open", {{"comm_id", id}, {"target_name", "echo"}}, json::object(), shell));
-    return Client::types(client.published(client.send(Channel::shell, "comm_msg", {{"comm_id", id}, {"data", 1}}, json::object(), shell)));
+    client.published(
+        client.send(Channel::shell, "comm_open", {{"comm_id", id}, {"target_name", "echo"}}, json::object(), shell));
+    return Client::types(client.published(
+        client.send(Channel::shell, "comm_msg", {{"comm_id", id}, {"data", 1}}, json::object(), shell)));
   };
   const auto waiting = client.execute("print on\nawait 100000");
   client.next(waiting, "stream");
   CHECK(open("a", "") == "status comm_msg status ");
   client.send(Channel::control, "interrupt_request");
   client.published(waiting);
-  const std::string shell = client.content(client.send(Channel::control, "create_subshell_request"), Channel::control).at("subshell_id");
+  const std::string shell =
+      client.content(client.send(Channel::control, "create_subshell_request"), Channel::control).at("subshell_id");
   const auto spinning = client.execute("print on\nspin");
   client.next(spinning, "stream");
   CHECK(open("b", shell) == "status comm_msg status ");
 }
 
-TEST_CASE_FIXTURE(Session, "subshells run beside the main shell, with a count and a history of their own (45, 46, 47, 48, 49)") {
+TEST_CASE_FIXTURE(Session,
+                  "subshells run beside the main shell, with a count and a history of their own (45, 46, 47, 48, 49)") {
   const auto control = [&](const char* type, json content = json::object()) {
     const auto id = client.send(Channel::control, type, content);
     client.published(id);
@@ -170,7 +184,8 @@ TEST_CASE_FIXTURE(Session, "subshells run beside the main shell, with a count an
 }
 
 TEST_CASE_FIXTURE(Session, "deleting a subshell ends its cell") {
-  const std::string shell = client.content(client.send(Channel::control, "create_subshell_request"), Channel::control).at("subshell_id");
+  const std::string shell =
+      client.content(client.send(Channel::control, "create_subshell_request"), Channel::control).at("subshell_id");
   const auto id = client.execute("print on\nawait 100000", json::object(), json::object(), shell);
   client.next(id, "stream");
   client.send(Channel::control, "delete_subshell_request", {{"subshell_id", shell}});
@@ -198,7 +213,9 @@ TEST_CASE_FIXTURE(Session, "shutdown works on shell too, and restart keeps the s
 TEST_CASE_FIXTURE(Session, "SIGINT and a client that vanishes do not end the kernel (65, 67)") {
   kill(kernel.pid, SIGINT);
   kill(kernel.pid, SIGPIPE);
-  { Client brief(kernel.info, "brief"); }
+  {
+    Client brief(kernel.info, "brief");
+  }
   CHECK(client.content(client.execute("print on")).at("status") == "ok");
 }
 

@@ -7,7 +7,9 @@ using namespace caller::kernel::test;
 TEST_CASE_FIXTURE(Session, "a cell is busy, shown, run, answered and idle, in that order (12, 13, 16, 17, 55)") {
   const auto id = client.execute("print one\nresult 42\nprint two");
   const json reply = client.content(id);
-  CHECK(reply == json{{"status", "ok"}, {"execution_count", 1}, {"payload", json::array()}, {"user_expressions", json::object()}});
+  CHECK(
+      reply ==
+      json{{"status", "ok"}, {"execution_count", 1}, {"payload", json::array()}, {"user_expressions", json::object()}});
   const Messages m = client.published(id);
   CHECK(Client::text(m) == "one\ntwo\n");
   CHECK(m[1].type() == "execute_input");
@@ -44,8 +46,11 @@ TEST_CASE_FIXTURE(Session, "a silent cell shows no input, no result, counts noth
 }
 
 TEST_CASE_FIXTURE(Session, "null fields of an execute_request stand for their defaults (8, 16)") {
-  const auto id = client.execute("print 1", {{"silent", nullptr}, {"store_history", nullptr}, {"user_expressions", nullptr},
-                                             {"stop_on_error", nullptr}, {"future_field", 1}});
+  const auto id = client.execute("print 1", {{"silent", nullptr},
+                                             {"store_history", nullptr},
+                                             {"user_expressions", nullptr},
+                                             {"stop_on_error", nullptr},
+                                             {"future_field", 1}});
   CHECK(client.content(id).at("execution_count") == 1);
 }
 
@@ -95,7 +100,8 @@ TEST_CASE_FIXTURE(Session, "concurrent cells never cross (14)") {
   std::vector<std::string> ids;
   for (int i = 0; i < 30; ++i) {
     const std::string n = std::to_string(i);
-    ids.push_back(client.execute(std::string(i % 3 ? "// task" : "// thread") + "\nprint a" + n + "\nawait 5\nprintf b" + n + "\nlater 0 c" + n));
+    ids.push_back(client.execute(std::string(i % 3 ? "// task" : "// thread") + "\nprint a" + n +
+                                 "\nawait 5\nprintf b" + n + "\nlater 0 c" + n));
   }
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const std::string n = std::to_string(i), text = Client::text(client.published(ids[i]));
@@ -127,7 +133,8 @@ TEST_CASE_FIXTURE(Session, "100 000 lines arrive complete, in order and in few m
   CHECK(m.size() < 200);
 }
 
-TEST_CASE_FIXTURE(Session, "completion, inspection and completeness answer, with cursors in code points (23, 24, 25, 26)") {
+TEST_CASE_FIXTURE(Session,
+                  "completion, inspection and completeness answer, with cursors in code points (23, 24, 25, 26)") {
   const std::string code = "\xF0\x9F\x98\x80\n\xC3\xA4 abc";
   json c = client.content(client.send(Channel::shell, "complete_request", {{"code", code}, {"cursor_pos", 7}}));
   CHECK(c.at("matches") == json::array({"abc_done"}));
@@ -137,8 +144,12 @@ TEST_CASE_FIXTURE(Session, "completion, inspection and completeness answer, with
   CHECK(c.at("matches") == json::array({"%lsmagic"}));
   c = client.content(client.send(Channel::shell, "complete_request", {{"code", "throw"}, {"cursor_pos", 2}}));
   CHECK(c.at("status") == "error");
-  c = client.content(client.send(Channel::shell, "inspect_request", {{"code", "known"}, {"cursor_pos", 2}, {"detail_level", 1}}));
-  CHECK(c == json{{"status", "ok"}, {"found", true}, {"data", {{"text/plain", "known, with source"}}}, {"metadata", json::object()}});
+  c = client.content(
+      client.send(Channel::shell, "inspect_request", {{"code", "known"}, {"cursor_pos", 2}, {"detail_level", 1}}));
+  CHECK(c == json{{"status", "ok"},
+                  {"found", true},
+                  {"data", {{"text/plain", "known, with source"}}},
+                  {"metadata", json::object()}});
   c = client.content(client.send(Channel::shell, "inspect_request", {{"code", "other"}, {"cursor_pos", 2}}));
   CHECK(c == json{{"status", "ok"}, {"found", false}, {"data", json::object()}, {"metadata", json::object()}});
   c = client.content(client.send(Channel::shell, "is_complete_request", {{"code", "if {"}}));
@@ -149,7 +160,9 @@ TEST_CASE_FIXTURE(Session, "completion, inspection and completeness answer, with
 
 TEST_CASE_FIXTURE(Session, "history gives tail, range and search, with output (27)") {
   for (const char* code : {"result 1", "print 2", "result 3"}) client.published(client.execute(code));
-  const auto ask = [&](json content) { return client.content(client.send(Channel::shell, "history_request", content)).at("history"); };
+  const auto ask = [&](json content) {
+    return client.content(client.send(Channel::shell, "history_request", content)).at("history");
+  };
   CHECK(ask({{"hist_access_type", "tail"}, {"n", 2}}) == json::array({{1, 2, "print 2"}, {1, 3, "result 3"}}));
   CHECK(ask({{"hist_access_type", "range"}, {"session", 0}, {"start", 1}, {"stop", 2}, {"output", true}}) ==
         json::array({json::array({1, 1, json::array({"result 1", "1"})})}));
@@ -178,7 +191,8 @@ TEST_CASE_FIXTURE(Session, "magics run before the code; an unknown one names the
   const auto id = client.execute("// a comment\n%pwd\n!echo from the shell; exit 0\nprint code");
   const std::string text = Client::text(client.published(id));
   CHECK(text.find("from the shell\ncode\n") != std::string::npos);
-  CHECK(client.content(client.execute("%lsmagik")).at("evalue").get<std::string>().find("%lsmagic") != std::string::npos);
+  CHECK(client.content(client.execute("%lsmagik")).at("evalue").get<std::string>().find("%lsmagic") !=
+        std::string::npos);
   CHECK(Client::text(client.published(client.execute("%callers"))).find("← current") != std::string::npos);
   CHECK(client.content(client.execute("!exit 3")).at("evalue") == "the command ended with exit code 3");
 }

@@ -9,7 +9,9 @@ using namespace caller::kernel;
 TEST_CASE("well-formed and ill-formed UTF-8 are told apart") {
   CHECK(is_utf8(""));
   CHECK(is_utf8("a\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80"));
-  for (const char* bad : {"\x80", "\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xF5", "\xC3", "\xC3" "a"})
+  for (const char* bad : {"\x80", "\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xF5", "\xC3",
+                          "\xC3"
+                          "a"})
     CHECK_FALSE(is_utf8(bad));
 }
 
@@ -23,7 +25,10 @@ TEST_CASE("the unfinished character at the end of a chunk is found, whatever the
 }
 
 TEST_CASE("ill-formed bytes are replaced and the rest is kept") {
-  CHECK(to_valid_utf8("a\xFF" "b\xC3") == "a\xEF\xBF\xBD" "b\xEF\xBF\xBD");
+  CHECK(to_valid_utf8("a\xFF"
+                      "b\xC3") ==
+        "a\xEF\xBF\xBD"
+        "b\xEF\xBF\xBD");
   CHECK(to_valid_utf8("\xC3\xA4") == "\xC3\xA4");
 }
 

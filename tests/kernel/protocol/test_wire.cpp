@@ -15,7 +15,8 @@ const std::string kKey = "a-key";
 // Frames as a client sends them, signed with `key`.
 Frames client_frames(const std::string& key, const std::string& header, const std::string& content = "{}",
                      const std::string& parent = "{}", const std::string& metadata = "{}") {
-  return {"peer", "<IDS|MSG>", Signer(key).sign({header, parent, metadata, content}), header, parent, metadata, content};
+  return {"peer",   "<IDS|MSG>", Signer(key).sign({header, parent, metadata, content}), header, parent,
+          metadata, content};
 }
 
 const std::string kHeader = R"({"msg_id":"m1","msg_type":"kernel_info_request","session":"s","extra":1})";
@@ -55,7 +56,8 @@ TEST_CASE("a signature is the lowercase hex HMAC-SHA256 over the four dicts, buf
   CHECK(Signer("Jefe").sign({"what do ya want ", "for nothing?"}) ==
         "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
   Wire wire(kKey, "user");
-  const Frames out = wire.encode({"peer"}, "status", nullptr, {{"execution_state", "idle"}}, json::object(), {"unsigned"});
+  const Frames out =
+      wire.encode({"peer"}, "status", nullptr, {{"execution_state", "idle"}}, json::object(), {"unsigned"});
   REQUIRE(out.size() == 8);
   CHECK(out[2] == Signer(kKey).sign({out[3], out[4], out[5], out[6]}));
 }

@@ -1,10 +1,10 @@
 #include <doctest/doctest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
 #include <future>
 #include <mutex>
 #include <string>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <vector>
 #include <zmq.hpp>
 
@@ -50,9 +50,10 @@ struct Echo {
   ConnectionInfo info;
   std::unique_ptr<ZmqIo> io;
   explicit Echo(ConnectionInfo where = {}) : info(std::move(where)) {
-    io = std::make_unique<ZmqIo>(info, ZmqIo::Handlers{[this](Channel c, Frames f) { io->send(c, std::move(f)); },
-                                                       [](const std::string& topic) { return Frames{topic, "welcome"}; },
-                                                       {}});
+    io =
+        std::make_unique<ZmqIo>(info, ZmqIo::Handlers{[this](Channel c, Frames f) { io->send(c, std::move(f)); },
+                                                      [](const std::string& topic) { return Frames{topic, "welcome"}; },
+                                                      {}});
     io->start();
   }
 };
@@ -137,7 +138,8 @@ TEST_CASE("ipc sockets work (63)") {
   where.transport = "ipc";
   where.ip = dir.file("k");
   int port = 0;
-  for (int* p : {&where.shell_port, &where.control_port, &where.stdin_port, &where.iopub_port, &where.hb_port}) *p = ++port;
+  for (int* p : {&where.shell_port, &where.control_port, &where.stdin_port, &where.iopub_port, &where.hb_port})
+    *p = ++port;
   Echo echo(where);
   Peer peer;
   auto dealer = peer.make(zmq::socket_type::dealer, where.endpoint(1));

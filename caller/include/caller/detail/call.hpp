@@ -50,8 +50,8 @@ struct Bound {
     return std::apply([this](A&... a) -> decltype(auto) { return std::invoke(fn, std::move(a)...); }, args);
   }
   decltype(auto) operator()(std::stop_token token) {
-    return std::apply(
-        [&](A&... a) -> decltype(auto) { return std::invoke(fn, std::move(token), std::move(a)...); }, args);
+    return std::apply([&](A&... a) -> decltype(auto) { return std::invoke(fn, std::move(token), std::move(a)...); },
+                      args);
   }
 };
 
@@ -59,7 +59,8 @@ template <class F, class... A>
 struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
   using Traits = CallTraits<F&, A...>;
   using Result = typename CallTraits<F, A...>::Result;
-  static_assert(alignof(Bound<F, A...>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "over-aligned functions and arguments are not supported");
+  static_assert(alignof(Bound<F, A...>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
+                "over-aligned functions and arguments are not supported");
   union {
     Bound<F, A...> call;
   };
@@ -106,11 +107,13 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
     s->leave(act == OpAct::run, false);
   }
 
-  /// The function has ended, or never began: frees what it held, and its worker; completes; gives up the work's reference.
+  /// The function has ended, or never began: frees what it held, and its worker; completes; gives up the work's
+  /// reference.
   void leave(bool ran_on_thread, bool due) noexcept {
     release_call();
     release(std::exchange(this->context, nullptr));  // it may hold a group that holds us
-    if (ran_on_thread && (this->flags.load(std::memory_order_relaxed) & PendingState::kWorker)) work_of_worker_ended(*this);
+    if (ran_on_thread && (this->flags.load(std::memory_order_relaxed) & PendingState::kWorker))
+      work_of_worker_ended(*this);
     if (due) complete(*this);
     this->unref();
   }
@@ -224,16 +227,18 @@ struct PostOp : Op {
 struct LaneKey {
   const std::type_info* type = nullptr;
   std::string bytes;
-  friend bool operator==(const LaneKey& a, const LaneKey& b) noexcept { return *a.type == *b.type && a.bytes == b.bytes; }
+  friend bool operator==(const LaneKey& a, const LaneKey& b) noexcept {
+    return *a.type == *b.type && a.bytes == b.bytes;
+  }
 };
 
 struct LaneItem {
   LaneItem* next = nullptr;
   ContextNode* context = nullptr;
   virtual ~LaneItem() { release(context); }
-  virtual void run() {}                        // a plain function …
+  virtual void run() {}  // a plain function …
   virtual bool is_coroutine() const noexcept { return false; }
-  virtual Coro<void> start() { co_return; }    // … or a coroutine
+  virtual Coro<void> start() { co_return; }  // … or a coroutine
 };
 
 template <class F, class... A>
@@ -259,7 +264,8 @@ LaneKey make_lane_key(const K& key) {
   using D = std::decay_t<const K&>;
   if constexpr (std::is_convertible_v<const K&, std::string_view>)
     return {&typeid(std::string), std::string(std::string_view(key))};
-  else if constexpr (std::is_integral_v<K> || std::is_enum_v<K> || std::is_pointer_v<D> || std::is_member_pointer_v<D>) {
+  else if constexpr (std::is_integral_v<K> || std::is_enum_v<K> || std::is_pointer_v<D> ||
+                     std::is_member_pointer_v<D>) {
     const D value = key;
     return {&typeid(D), std::string(reinterpret_cast<const char*>(&value), sizeof value)};
   } else {

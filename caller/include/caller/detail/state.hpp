@@ -5,7 +5,8 @@
 //   cancel  sets kCancelled unless claimed; from then on the outcome can only be "cancelled".
 //   start   kStarted and kCancelled are set by read-modify-write on the same word, so that work which was cancelled
 //           first never starts, and work which started first is told.
-//   core    valid until DONE: a Core ends only after all its unfinished work has; so `core` is used under LOCK, not DONE.
+//   core    valid until DONE: a Core ends only after all its unfinished work has; so `core` is used under LOCK, not
+//   DONE.
 #pragma once
 
 #include <any>
@@ -47,11 +48,11 @@ struct PendingState : Op {
     kProtected = 1u << 4,    // cancel() is ignored
     kObserved = 1u << 5,     // somebody looked at the error
     kHasValue = 1u << 6,
-    kWork = 1u << 7,         // made by a call: a function stands behind it
-    kFinished = 1u << 8,     // the coroutine reached its end (loop's thread only)
-    kTimer = 1u << 9,        // waits in the timer heap (loop's thread only)
-    kLinked = 1u << 10,      // is in its Core's list of suspended work (loop's thread only)
-    kWorker = 1u << 11,      // occupies a worker of to_thread
+    kWork = 1u << 7,      // made by a call: a function stands behind it
+    kFinished = 1u << 8,  // the coroutine reached its end (loop's thread only)
+    kTimer = 1u << 9,     // waits in the timer heap (loop's thread only)
+    kLinked = 1u << 10,   // is in its Core's list of suspended work (loop's thread only)
+    kWorker = 1u << 11,   // occupies a worker of to_thread
   };
 
   std::atomic<std::uintptr_t> word{0};
@@ -87,10 +88,11 @@ struct Suspension : Op {
 };
 
 // ---- implemented in the library ----
-CALLER_API bool add_waiter(PendingState& s, Waiter& w) noexcept;     // false: done already
-CALLER_API bool remove_waiter(PendingState& s, Waiter& w) noexcept;  // false: done, or left before; on return nobody uses `w`
-CALLER_API bool claim(PendingState& s) noexcept;                     // false: decided by someone else, or cancelled
-CALLER_API void complete(PendingState& s) noexcept;                  // after a claim
+CALLER_API bool add_waiter(PendingState& s, Waiter& w) noexcept;  // false: done already
+CALLER_API bool remove_waiter(PendingState& s,
+                              Waiter& w) noexcept;   // false: done, or left before; on return nobody uses `w`
+CALLER_API bool claim(PendingState& s) noexcept;     // false: decided by someone else, or cancelled
+CALLER_API void complete(PendingState& s) noexcept;  // after a claim
 CALLER_API bool cancel(PendingState& s, std::string message);
 CALLER_API void finish_state(PendingState& s) noexcept;  // common part of destruction: reports, frees extras
 CALLER_API bool begin_work(PendingState& s) noexcept;    // false: cancelled before it began; it is complete then
@@ -106,16 +108,16 @@ CALLER_API Settle settle(PendingState& s) noexcept;
 CALLER_API bool settle_error(PendingState& s, std::exception_ptr error) noexcept;
 /// Settles as cancelled, and completes.
 CALLER_API void end_work_cancelled(PendingState& s, const char* reason) noexcept;
-CALLER_API void throw_outcome(PendingState& s);         // not done, cancelled, or an error; returns when there is a value
+CALLER_API void throw_outcome(PendingState& s);  // not done, cancelled, or an error; returns when there is a value
 CALLER_API std::string cancel_message(PendingState& s);
 CALLER_API std::stop_token stop_token_of(PendingState& s);
 
 /// Prepares the running coroutine to wait. False: its cancellation is due now (`cancelled` is set); do not suspend.
 CALLER_API bool begin_suspend(Suspension& s, std::coroutine_handle<> h);
-CALLER_API void abort_suspend(Suspension& s) noexcept;   // it was not necessary after all
-CALLER_API void resume_later(Suspension& s) noexcept;    // any thread; queues it on its home
-CALLER_API void throw_if_cancelled(Suspension& s);  // in await_resume
-CALLER_API bool cancellation_due() noexcept;             // for await_ready
+CALLER_API void abort_suspend(Suspension& s) noexcept;  // it was not necessary after all
+CALLER_API void resume_later(Suspension& s) noexcept;   // any thread; queues it on its home
+CALLER_API void throw_if_cancelled(Suspension& s);      // in await_resume
+CALLER_API bool cancellation_due() noexcept;            // for await_ready
 
 /// A coroutine waiting for one Pending.
 struct PendingWait : Suspension, Waiter {

@@ -48,7 +48,8 @@ struct Show {
         if (!data.count("text/plain")) print_other(data["text/plain"], x);
         publish_result(data);
         return;
-      } else if constexpr (!std::is_base_of_v<std::ios_base, U> && std::is_class_v<U> && requires(std::ostream& o) { o << x; }) {
+      } else if constexpr (!std::is_base_of_v<std::ios_base, U> && std::is_class_v<U> &&
+                           requires(std::ostream& o) { o << x; }) {
         if constexpr (!Streams<U>) {
           std::conditional_t<true, std::ostringstream, T> stream;
           stream << x;

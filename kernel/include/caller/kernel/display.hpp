@@ -17,15 +17,33 @@ namespace caller {
 /// Thread-safety: distinct objects: safe; shared objects: unsafe to assign, safe to read.
 /// Errors: none.
 /// Source: IPython.display; differs: plain structs.
-struct html { std::string text; };
-struct markdown { std::string text; };
-struct latex { std::string text; };
-struct svg { std::string text; };
-struct png { std::string bytes; };    ///< the file's bytes; base64 happens on the way out
-struct jpeg { std::string bytes; };
-struct json { std::string text; };    ///< a JSON document
-struct vegalite { std::string text; };  ///< a Vega-Lite specification, JSON
-struct mermaid { std::string text; };   ///< a Mermaid diagram's source
+struct html {
+  std::string text;
+};
+struct markdown {
+  std::string text;
+};
+struct latex {
+  std::string text;
+};
+struct svg {
+  std::string text;
+};
+struct png {
+  std::string bytes;
+};  ///< the file's bytes; base64 happens on the way out
+struct jpeg {
+  std::string bytes;
+};
+struct json {
+  std::string text;
+};  ///< a JSON document
+struct vegalite {
+  std::string text;
+};  ///< a Vega-Lite specification, JSON
+struct mermaid {
+  std::string text;
+};  ///< a Mermaid diagram's source
 
 CALLER_API MimeBundle mime_bundle_repr(const html& x);
 CALLER_API MimeBundle mime_bundle_repr(const markdown& x);

@@ -52,8 +52,8 @@
 #include <string_view>
 #include <thread>
 #include <tuple>
-#include <typeinfo>
 #include <type_traits>
+#include <typeinfo>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -74,9 +74,11 @@ template <class... T>
 inline void show_each(const T&... x) {
   (show_value(x), ...);
 }
-inline void compiled_in_advance(bool b, char c, int i, long l, unsigned u, unsigned long ul, long long ll, unsigned long long ull, float f, double d, const char* s,
-                                const std::string& t, std::string_view v, const std::vector<int>& vi, const std::vector<double>& vd,
-                                const std::vector<std::string>& vs, const std::map<std::string, int>& msi, const std::optional<int>& o, const std::pair<int, int>& p) {
+inline void compiled_in_advance(bool b, char c, int i, long l, unsigned u, unsigned long ul, long long ll,
+                                unsigned long long ull, float f, double d, const char* s, const std::string& t,
+                                std::string_view v, const std::vector<int>& vi, const std::vector<double>& vd,
+                                const std::vector<std::string>& vs, const std::map<std::string, int>& msi,
+                                const std::optional<int>& o, const std::pair<int, int>& p) {
   show_each(b, c, i, l, u, ul, ll, ull, f, d, s, t, v, vi, vd, vs, msi, o, p);
 }
 }  // namespace caller::kernel::detail

@@ -178,8 +178,8 @@ void print(std::string& out, const T& x) {
   using U = std::remove_cv_t<T>;
   if constexpr (std::is_same_v<U, bool>) {
     put(out, x);
-  } else if constexpr (std::is_same_v<U, char> || std::is_same_v<U, wchar_t> || std::is_same_v<U, char8_t> || std::is_same_v<U, char16_t> ||
-                       std::is_same_v<U, char32_t>) {
+  } else if constexpr (std::is_same_v<U, char> || std::is_same_v<U, wchar_t> || std::is_same_v<U, char8_t> ||
+                       std::is_same_v<U, char16_t> || std::is_same_v<U, char32_t>) {
     put_char(out, static_cast<unsigned long>(static_cast<std::make_unsigned_t<U>>(x)));
   } else if constexpr (std::is_integral_v<U>) {
     if constexpr (std::is_signed_v<U>)
@@ -258,7 +258,8 @@ void print(std::string& out, const T& x) {
   } else if constexpr (SmartPointer<U>) {
     if (!x) {
       out += "nullptr";
-    } else if constexpr (!std::is_void_v<typename U::element_type> && !std::is_array_v<typename U::element_type> && requires { *x; }) {
+    } else if constexpr (!std::is_void_v<typename U::element_type> && !std::is_array_v<typename U::element_type> &&
+                         requires { *x; }) {
       out += "→ ";
       print(out, *x);
     } else {
