@@ -31,7 +31,7 @@ struct Scope::State {
   pthread_t thread = pthread_self();
   std::atomic<bool> requested{false};
   State* outer = nullptr;
-  const void* stack = nullptr;  // the scope's own address: frames below it are the cell's
+  const void* stack = nullptr;  // the scope's own address: frames below it are the cell's. Null: it is not on the stack
   std::chrono::steady_clock::time_point looked{};
 };
 
@@ -105,7 +105,7 @@ bool take(State* s) noexcept {
 Scope::Scope() noexcept : state_(new State) {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
-  state_->stack = this;
+  state_->stack = on_this_stack(this) ? this : nullptr;
   state_->outer = innermost;
   innermost = state_;
   r.scopes.push_back(state_);
@@ -147,7 +147,10 @@ void check() {
   const auto now = std::chrono::steady_clock::now();
   if (now - s->looked < std::chrono::milliseconds(1)) return;
   s->looked = now;
-  if (may_throw_up_to(s->stack) && take(s)) throw Interrupted();
+  const Throwing fate = would_throw(s->stack);
+  if (fate == Throwing::swallowed)
+    throw Interrupted();  // ends a blocked call; the request stands until it gets through
+  if (fate == Throwing::safe && take(s)) throw Interrupted();
 }
 
 }  // namespace interrupt

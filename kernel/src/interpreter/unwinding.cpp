@@ -4,8 +4,11 @@
 #include "unwinding.hpp"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <unwind.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -65,7 +68,25 @@ std::uintptr_t read_encoded(const unsigned char*& p, unsigned char encoding) {
   }
 }
 
-enum class Passage { free, blocked };
+/// `catch (...)` has an empty entry in the table of types.
+bool catches_all(const unsigned char* types, unsigned char encoding, std::int64_t filter) {
+  if (!types) return false;
+  std::size_t size = sizeof(void*);
+  switch (encoding & 0x07u) {
+    case 0x02:
+      size = 2;
+      break;
+    case 0x03:
+      size = 4;
+      break;
+    default:
+      break;
+  }
+  const unsigned char* entry = types - static_cast<std::size_t>(filter) * size;
+  return std::all_of(entry, entry + size, [](unsigned char c) { return c == 0; });
+}
+
+enum class Passage { free, caught, blocked };
 
 Passage passage(_Unwind_Context* context) {
   const auto* p = static_cast<const unsigned char*>(_Unwind_GetLanguageSpecificData(context));
@@ -77,7 +98,11 @@ Passage passage(_Unwind_Context* context) {
   const unsigned char landing_encoding = *p++;
   if (landing_encoding != 0xff) read_encoded(p, landing_encoding);
   const unsigned char type_encoding = *p++;
-  if (type_encoding != 0xff) read_uleb(p);
+  const unsigned char* types = nullptr;  // the entry of filter f stands f entries before this
+  if (type_encoding != 0xff) {
+    const std::uint64_t offset = read_uleb(p);
+    types = p + offset;
+  }
   const unsigned char site_encoding = *p++;
   const std::uint64_t length = read_uleb(p);
   const unsigned char* actions = p + length;
@@ -95,7 +120,7 @@ Passage passage(_Unwind_Context* context) {
       const unsigned char* here = a;
       const std::int64_t next = read_sleb(a);
       if (filter < 0) return Passage::blocked;
-      if (filter > 0) return Passage::free;  // a handler, of some type
+      if (filter > 0 && catches_all(types, type_encoding, filter)) return Passage::caught;
       if (next == 0) return Passage::free;
       a = here + next;
     }
@@ -105,31 +130,65 @@ Passage passage(_Unwind_Context* context) {
 
 struct Walk {
   std::uintptr_t end;
-  bool blocked = false;
+  Throwing result = Throwing::safe;
+  bool stopped = false;  // at a frame that ends the search
 };
 
 _Unwind_Reason_Code step(_Unwind_Context* context, void* data) {
   auto& walk = *static_cast<Walk*>(data);
-  if (_Unwind_GetCFA(context) > walk.end) return _URC_END_OF_STACK;
+  walk.stopped = _Unwind_GetCFA(context) > walk.end;
+  if (walk.stopped) return _URC_END_OF_STACK;
   Dl_info info{};
   const auto ip = reinterpret_cast<void*>(_Unwind_GetIP(context));
   const bool known = dladdr(ip, &info) != 0 && info.dli_fname;
-  const bool own = known && std::strstr(info.dli_fname, "caller_display");
+  const auto in = [&](const char* library) { return known && std::strstr(info.dli_fname, library) != nullptr; };
+  const bool prelude = in("caller_prelude");
   // Code compiled in advance has unmarked terminate handlers; of what it holds only destructors call back into cells.
-  if (known && info.dli_sname && std::strstr(info.dli_fname, "caller_prelude") &&
+  if (prelude && info.dli_sname &&
       (std::strstr(info.dli_sname, "D0Ev") || std::strstr(info.dli_sname, "D1Ev") ||
-       std::strstr(info.dli_sname, "D2Ev")))
-    walk.blocked = true;
-  if (!own && passage(context) == Passage::blocked) walk.blocked = true;
-  return walk.blocked ? _URC_END_OF_STACK : _URC_NO_REASON;
+       std::strstr(info.dli_sname, "D2Ev"))) {
+    walk.result = Throwing::deadly;
+    return _URC_END_OF_STACK;
+  }
+  if (in("caller_display")) return _URC_NO_REASON;
+  const Passage p = passage(context);
+  if (p == Passage::blocked) {
+    walk.result = Throwing::deadly;
+    return _URC_END_OF_STACK;
+  }
+  if (p == Passage::caught && in("libstdc++")) walk.result = Throwing::swallowed;
+  walk.stopped = p == Passage::caught && !prelude;
+  return walk.stopped ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 
 }  // namespace
 
-bool may_throw_up_to(const void* end) noexcept {
-  Walk walk{reinterpret_cast<std::uintptr_t>(end)};
+Throwing would_throw(const void* end) noexcept {
+  Walk walk{end ? reinterpret_cast<std::uintptr_t>(end) : UINTPTR_MAX};
   _Unwind_Backtrace(&step, &walk);
-  return !walk.blocked;
+  // The end of the stack without a handler is the end of the process.
+  return walk.stopped ? walk.result : Throwing::deadly;
+}
+
+bool on_this_stack(const void* address) noexcept {
+  struct Bounds {
+    const char* low = nullptr;
+    const char* high = nullptr;
+    Bounds() noexcept {
+      pthread_attr_t attributes;
+      if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
+      void* base = nullptr;
+      std::size_t size = 0;
+      if (pthread_attr_getstack(&attributes, &base, &size) == 0) {
+        low = static_cast<const char*>(base);
+        high = low + size;
+      }
+      pthread_attr_destroy(&attributes);
+    }
+  };
+  thread_local const Bounds bounds;
+  const auto* a = static_cast<const char*>(address);
+  return a >= bounds.low && a < bounds.high;
 }
 
 }  // namespace caller::kernel::interrupt

@@ -3,8 +3,19 @@
 
 namespace caller::kernel::interrupt {
 
-/// Looks at the frames from the caller's up to the one that holds `end` (an address on the calling thread's stack).
-/// Thread-safety: any thread. Errors: none. Units: takes some microseconds.
-bool may_throw_up_to(const void* end) noexcept;
+/// What would become of an exception thrown here.
+enum class Throwing {
+  safe,       ///< it reaches a handler, or the end of the part looked at
+  swallowed,  ///< a function of the standard library catches everything (a stream turns it into badbit)
+  deadly,     ///< it would meet a function that must not throw
+};
+
+/// Looks at the frames from the caller's up to one that catches everything, or the one that holds `end` (an address on
+/// the calling thread's stack; null: no such limit). Thread-safety: any thread. Errors: none. Units: takes some
+/// microseconds. Source: –
+Throwing would_throw(const void* end) noexcept;
+
+/// Is this an address on the calling thread's stack? Thread-safety: any thread. Errors: none. Source: –
+bool on_this_stack(const void* address) noexcept;
 
 }  // namespace caller::kernel::interrupt

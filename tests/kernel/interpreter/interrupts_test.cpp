@@ -1,5 +1,9 @@
 // Interrupting synchronous code: at once, with destructors, once.
+#include <array>
 #include <chrono>
+#include <memory>
+#include <new>
+#include <thread>
 
 #include "kernel/interpreter/support.hpp"
 
@@ -95,4 +99,48 @@ TEST_CASE("a constant expression may loop") {
   Cells run;
   CHECK(run("constexpr int fact(int n) { int r = 1; for (int i = 2; i <= n; ++i) r *= i; return r; } "
             "static_assert(fact(5) == 120); fact(6)") == "720");
+}
+
+namespace {
+
+/// The process would end here if an exception came by.
+template <class F>
+[[gnu::noinline]] void must_not_throw(F fn) noexcept {
+  fn();
+}
+
+void check_for(std::chrono::milliseconds time) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (std::chrono::steady_clock::now() < end) interrupt::check();
+}
+
+/// Makes a scope in `place`, as in the frame of a coroutine, asks it, and tells where the request was met.
+std::string where_met(void* place) {
+  auto* scope = ::new (place) interrupt::Scope;
+  scope->request();
+  std::string where = "nowhere";
+  must_not_throw([&] {  // like the loop that resumes the coroutine
+    try {
+      must_not_throw([] { check_for(std::chrono::milliseconds(20)); });
+      where = "late";
+      check_for(std::chrono::seconds(10));
+      where = "nowhere";
+    } catch (...) {
+      where += " but met";
+    }
+  });
+  scope->~Scope();
+  return where;
+}
+
+}  // namespace
+
+TEST_CASE("a scope that is not on its thread's stack is interrupted where an exception may leave, and only there") {
+  // Above the thread's stack, and below the main thread's: an address tells nothing about frames then.
+  alignas(interrupt::Scope) unsigned char above[sizeof(interrupt::Scope)];
+  std::string met;
+  std::thread([&] { met = where_met(above); }).join();
+  CHECK(met == "late but met");
+  const auto below = std::make_unique<std::array<unsigned char, 64>>();
+  CHECK(where_met(below->data()) == "late but met");
 }
