@@ -33,6 +33,7 @@ struct Scope::State {
   State* outer = nullptr;
   const void* stack = nullptr;  // the scope's own address: frames below it are the cell's. Null: it is not on the stack
   std::chrono::steady_clock::time_point looked{};
+  std::uintptr_t deadly_frame = 0;  // below this it was not allowed when looked at last
 };
 
 struct Access {
@@ -143,11 +144,12 @@ void check() {
   State* s = innermost;
   if (!s || !s->requested.load(std::memory_order_relaxed)) return;
   // Inside a destructor, or another function that must not throw, the request waits: throwing would end the process.
-  // Looking takes a while, so not at every turn of a loop.
+  // Looking takes a while, so not at every turn of a loop in there.
   const auto now = std::chrono::steady_clock::now();
-  if (now - s->looked < std::chrono::milliseconds(1)) return;
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  if (here < s->deadly_frame && now - s->looked < std::chrono::milliseconds(1)) return;
   s->looked = now;
-  const Throwing fate = would_throw(s->stack);
+  const Throwing fate = would_throw(s->stack, s->deadly_frame);
   if (fate == Throwing::swallowed)
     throw Interrupted();  // ends a blocked call; the request stands until it gets through
   if (fate == Throwing::safe && take(s)) throw Interrupted();

@@ -5,12 +5,14 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sys/auxv.h>
 #include <unwind.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace caller::kernel::interrupt {
 namespace {
@@ -129,22 +131,34 @@ Passage passage(_Unwind_Context* context) {
 }
 
 struct Walk {
-  std::uintptr_t end;
+  std::uintptr_t end = UINTPTR_MAX;
+  std::uintptr_t frame = 0;  // looked at last
   Throwing result = Throwing::safe;
   bool stopped = false;  // at a frame that ends the search
+  bool caught = false;   // the frame before catches everything
 };
+
+/// Where the program itself is loaded. Its `catch (...)` are the ends of what cells do; elsewhere (containers) they
+/// often clean up and throw on.
+const void* program() {
+  static const void* const base = [] {
+    Dl_info info{};
+    return dladdr(reinterpret_cast<void*>(getauxval(AT_ENTRY)), &info) != 0 ? info.dli_fbase : nullptr;
+  }();
+  return base;
+}
 
 _Unwind_Reason_Code step(_Unwind_Context* context, void* data) {
   auto& walk = *static_cast<Walk*>(data);
-  walk.stopped = _Unwind_GetCFA(context) > walk.end;
+  walk.frame = _Unwind_GetCFA(context);
+  walk.stopped = walk.frame > walk.end;
   if (walk.stopped) return _URC_END_OF_STACK;
   Dl_info info{};
   const auto ip = reinterpret_cast<void*>(_Unwind_GetIP(context));
   const bool known = dladdr(ip, &info) != 0 && info.dli_fname;
   const auto in = [&](const char* library) { return known && std::strstr(info.dli_fname, library) != nullptr; };
-  const bool prelude = in("caller_prelude");
   // Code compiled in advance has unmarked terminate handlers; of what it holds only destructors call back into cells.
-  if (prelude && info.dli_sname &&
+  if (in("caller_prelude") && info.dli_sname &&
       (std::strstr(info.dli_sname, "D0Ev") || std::strstr(info.dli_sname, "D1Ev") ||
        std::strstr(info.dli_sname, "D2Ev"))) {
     walk.result = Throwing::deadly;
@@ -152,20 +166,25 @@ _Unwind_Reason_Code step(_Unwind_Context* context, void* data) {
   }
   if (in("caller_display")) return _URC_NO_REASON;
   const Passage p = passage(context);
+  const bool caught_below = std::exchange(walk.caught, p == Passage::caught);
   if (p == Passage::blocked) {
-    walk.result = Throwing::deadly;
+    // The runtime resumes coroutines, and the body of a coroutine keeps what it throws.
+    walk.stopped = caught_below && in("caller_runtime");
+    if (!walk.stopped) walk.result = Throwing::deadly;
     return _URC_END_OF_STACK;
   }
   if (p == Passage::caught && in("libstdc++")) walk.result = Throwing::swallowed;
-  walk.stopped = p == Passage::caught && !prelude;
+  walk.stopped = p == Passage::caught && known && info.dli_fbase == program();
   return walk.stopped ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 
 }  // namespace
 
-Throwing would_throw(const void* end) noexcept {
-  Walk walk{end ? reinterpret_cast<std::uintptr_t>(end) : UINTPTR_MAX};
+Throwing would_throw(const void* end, std::uintptr_t& deadly_frame) noexcept {
+  Walk walk;
+  walk.end = end ? reinterpret_cast<std::uintptr_t>(end) : UINTPTR_MAX;
   _Unwind_Backtrace(&step, &walk);
+  deadly_frame = walk.frame;
   // The end of the stack without a handler is the end of the process.
   return walk.stopped ? walk.result : Throwing::deadly;
 }

@@ -1,6 +1,8 @@
 // Whether an exception thrown here would reach a handler, or end the process at a function that must not throw.
 #pragma once
 
+#include <cstdint>
+
 namespace caller::kernel::interrupt {
 
 /// What would become of an exception thrown here.
@@ -13,7 +15,8 @@ enum class Throwing {
 /// Looks at the frames from the caller's up to one that catches everything, or the one that holds `end` (an address on
 /// the calling thread's stack; null: no such limit). Thread-safety: any thread. Errors: none. Units: takes some
 /// microseconds. Source: –
-Throwing would_throw(const void* end) noexcept;
+/// `deadly_frame`: where the function that must not throw begins on the stack, if it is `deadly`.
+Throwing would_throw(const void* end, std::uintptr_t& deadly_frame) noexcept;
 
 /// Is this an address on the calling thread's stack? Thread-safety: any thread. Errors: none. Source: –
 bool on_this_stack(const void* address) noexcept;

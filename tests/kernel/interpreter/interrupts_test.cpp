@@ -85,6 +85,16 @@ TEST_CASE("an interrupt inside of a destructor waits for its end") {
   CHECK(run("whole.load() > 0") == "true");
 }
 
+TEST_CASE("a handler that cleans up and throws on does not hide a destructor above it") {
+  Cells run;
+  run("volatile long sink = 0; std::atomic<int> whole{0};\n"
+      "struct Slow { Slow() { auto t = std::chrono::steady_clock::now(); while (std::chrono::steady_clock::now() - t "
+      "< 5ms) sink = 1; } Slow(const Slow&) {} ~Slow() {} };\n"
+      "struct Outer { ~Outer() { std::vector<Slow> v(10); ++whole; } };");
+  CHECK(interrupted(run, "while (true) { Outer o; }") == "KeyboardInterrupt");
+  CHECK(run("whole.load() > 0") == "true");
+}
+
 TEST_CASE("an interrupt of nothing is dropped, and the next cell is unaffected") {
   Cells run;
   CHECK(interrupt::request_all() == 0);
