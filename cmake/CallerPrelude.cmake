@@ -6,7 +6,7 @@
 # caller_prelude(<name> <header> <libraries…>): target <name>, and its files in lib/caller/prelude of build and install tree.
 function(caller_prelude name header)
   set(_out ${CMAKE_BINARY_DIR}/lib/caller/prelude)
-  set(_flags -std=c++20 -O2 -fPIE -fno-semantic-interposition -Wno-return-type-c-linkage -Wno-unused-value -Wno-extern-initializer)
+  set(_flags -std=c++20 -O2 -DCALLER_IN_CELL -fPIE -fno-semantic-interposition -Wno-return-type-c-linkage -Wno-unused-value -Wno-extern-initializer)
   set(_dirs "")
   set(_defs "")
   foreach(_lib ${ARGN} caller_runtime)

@@ -39,9 +39,19 @@ struct CompletionQueue;
 CALLER_API void retain_core(Core& core, bool owner) noexcept;
 CALLER_API void release_core(Core& core, bool owner) noexcept;
 CALLER_API Core& find_core(Modifier which, const CallerOptions& options);
-/// Gives the state a place on `core` and queues it; a stopped core cancels it. Always leaves one reference for a
-/// handle.
-CALLER_API void launch(Core& core, PendingState& s, const ScheduleOptions* options) noexcept;
+/// Gives the state its context and groups, and queues it; a stopped core cancels it.
+CALLER_API void launch_slow(Core& core, PendingState& s, const ScheduleOptions* options) noexcept;
+inline void launch(Core& core, PendingState& s) noexcept {
+  const ThreadState& ts = this_thread();
+  if (ts.core == &core && !(ts.context && ts.context->group) && !ts.queue->diverted &&
+      ts.queue->accepting.load(std::memory_order_acquire)) [[likely]] {
+    s.context = retain(ts.context);
+    ts.queue->push_local(&s);
+  } else {
+    launch_slow(core, s, nullptr);
+  }
+}
+CALLER_API void launch_later(Core& core, PendingState& s, DelayNode& node, Duration delay) noexcept;
 CALLER_API void launch_on_worker(Core& core, PendingState& s) noexcept;
 CALLER_API bool accepts_calls(Core& core) noexcept;
 CALLER_API bool queue_item(Core& core, LaneKey key, LaneItem* item);
@@ -170,7 +180,7 @@ public:
   template <class F, class... A>
   Pending<detail::result_of_call<F, A...>> call_soon(F&& fn, A&&... args) const {
     auto* s = make_state(std::forward<F>(fn), std::forward<A>(args)...);
-    detail::launch(*core_, *s, nullptr);
+    detail::launch(*core_, *s);
     return {PendingBase::Adopt{}, s};
   }
 
@@ -178,16 +188,17 @@ public:
   /// Cancel-safety: cancelled while waiting, the timer is removed and `fn` never runs.
   template <class F, class... A>
   Pending<detail::result_of_call<F, A...>> call_later(Duration delay, F&& fn, A&&... args) const {
-    ScheduleOptions options;
-    options.delay = delay;
-    return schedule_call(options, std::forward<F>(fn), std::forward<A>(args)...);
+    using State = detail::LaterState<std::decay_t<F>, std::decay_t<A>...>;
+    auto* s = detail::make_pooled<State>(*core_, std::forward<F>(fn), std::forward<A>(args)...);
+    detail::launch_later(*core_, *s, s->node, delay);
+    return {PendingBase::Adopt{}, s};
   }
 
   /// The base of call_soon and call_later, with everything settable. Source: async-kernel Caller.schedule_call.
   template <class F, class... A>
   Pending<detail::result_of_call<F, A...>> schedule_call(const ScheduleOptions& options, F&& fn, A&&... args) const {
     auto* s = make_state(std::forward<F>(fn), std::forward<A>(args)...);
-    detail::launch(*core_, *s, &options);
+    detail::launch_slow(*core_, *s, &options);
     return {PendingBase::Adopt{}, s};
   }
 
@@ -199,10 +210,9 @@ public:
     using Raw = std::invoke_result_t<std::decay_t<F>&, std::decay_t<A>...>;
     static_assert(!detail::is_coro_v<Raw>, "call_direct cannot run a coroutine function: use call_soon or queue_call");
     using Op = detail::DirectOp<std::decay_t<F>, std::decay_t<A>...>;
-    if (!detail::accepts_calls(*core_)) return false;
-    auto* op = ::new (detail::allocate(sizeof(Op)))
-        Op(*core_, detail::retain(detail::current_context()), std::forward<F>(fn), std::forward<A>(args)...);
-    return queue_or_drop(op);
+    auto* op = detail::make_pooled<Op>(*core_, std::forward<F>(fn), std::forward<A>(args)...);
+    op->context = detail::retain(detail::this_thread().context);
+    return detail::submit_or_drop(*core_, op);
   }
 
   /// The fast path: no Pending, no context. Returns false when nothing was queued.
@@ -210,8 +220,7 @@ public:
   bool post(F&& fn) const {
     using Op = detail::PostOp<std::decay_t<F>>;
     static_assert(!detail::is_coro_v<std::invoke_result_t<std::decay_t<F>&>>, "post cannot run a coroutine function");
-    if (!detail::accepts_calls(*core_)) return false;
-    return queue_or_drop(::new (detail::allocate(sizeof(Op))) Op(*core_, std::forward<F>(fn)));
+    return detail::submit_or_drop(*core_, detail::make_pooled<Op>(*core_, std::forward<F>(fn)));
   }
 
   /// `queue_call(fn, args…)` or `queue_call(key, fn, args…)`: one first-in-first-out lane per function or per key,
@@ -311,14 +320,9 @@ public:
 
 private:
   template <class F, class... A>
-  static auto* make_state(F&& fn, A&&... args) {
+  auto* make_state(F&& fn, A&&... args) const {
     using State = detail::CallState<std::decay_t<F>, std::decay_t<A>...>;
-    return ::new (detail::allocate(sizeof(State))) State(std::forward<F>(fn), std::forward<A>(args)...);
-  }
-  bool queue_or_drop(detail::Op* op) const {
-    if (detail::submit(*core_, op)) return true;
-    op->act(op, detail::OpAct::drop);
-    return false;
+    return detail::make_pooled<State>(*core_, std::forward<F>(fn), std::forward<A>(args)...);
   }
   template <class F, class... A>
   bool queue_keyed(detail::LaneKey key, F&& fn, A&&... args) const {

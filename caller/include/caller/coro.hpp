@@ -36,7 +36,7 @@ struct CoroPromiseBase {
     std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) const noexcept {
       CoroPromiseBase& p = h.promise();
       if (p.continuation) return p.continuation;
-      if (p.root) p.root->flags.fetch_or(PendingState::kFinished, std::memory_order_relaxed);
+      if (p.root) p.root->finished = true;
       return std::noop_coroutine();  // whoever resumed the root takes the value and frees the frame
     }
     void await_resume() const noexcept {}
@@ -77,12 +77,18 @@ struct CoroPromise : CoroPromiseBase {
     else
       return std::move(value);
   }
-  bool settle_into(ValueState<T>& s) noexcept {
-    if (error) return settle_error(s, std::move(error));
-    if constexpr (std::is_reference_v<T>)
-      return settle_value(s, static_cast<T>(*value));
-    else
-      return settle_value(s, std::move(value));
+  /// The outcome of work that has ended; the error, if that is what it is.
+  std::exception_ptr move_into(ValueState<T>& s) noexcept {
+    if (error) return std::move(error);
+    try {
+      if constexpr (std::is_reference_v<T>)
+        s.emplace(static_cast<T>(*value));
+      else
+        s.emplace(std::move(value));
+    } catch (...) {
+      return std::current_exception();
+    }
+    return nullptr;
   }
 };
 
@@ -93,10 +99,7 @@ struct CoroPromise<void> : CoroPromiseBase {
   void take() {
     if (error) std::rethrow_exception(std::move(error));
   }
-  bool settle_into(ValueState<void>& s) noexcept {
-    if (error) return settle_error(s, std::move(error));
-    return settle_value(s);
-  }
+  std::exception_ptr move_into(ValueState<void>&) noexcept { return std::move(error); }
 };
 
 }  // namespace detail

@@ -103,7 +103,7 @@ public:
   std::map<std::string, std::any>& metadata() const;
 
   /// From now on cancel() is ignored, as are time-outs of waiters.
-  void protect() const noexcept { state_->flags.fetch_or(detail::PendingState::kProtected); }
+  void protect() const noexcept { detail::protect(*state_); }
   bool is_protected() const noexcept { return state_->is(detail::PendingState::kProtected); }
 
   /// For the runtime: the state, borrowed; and a handle that takes over a reference.
@@ -139,14 +139,14 @@ struct PendingAwaiter : PendingWait {
   decltype(auto) await_resume() {
     handle = {};
     throw_if_cancelled(*this);
-    throw_outcome(*state);
     auto& s = static_cast<ValueState<T>&>(*state);
     if constexpr (Own && !std::is_void_v<T> && !std::is_reference_v<T>) {
-      if constexpr (std::is_copy_constructible_v<T>) {
+      T& value = s.outcome();
+      if constexpr (std::is_copy_constructible_v<T> && !std::is_trivially_copyable_v<T>) {
         // Somebody else may still read the value: only the last holder takes it.
-        if (s.refs.load(std::memory_order_acquire) != 1) return T(s.stored());
+        if (!s.alone()) return T(value);
       }
-      return T(std::move(s.stored()));
+      return T(std::move(value));
     } else {
       return s.get();
     }
@@ -179,10 +179,7 @@ public:
   }
 
   /// The value. Errors: PendingNotDone, PendingCancelled, or the stored error. Thread-safety: any thread.
-  decltype(auto) result() const {
-    detail::throw_outcome(*state_);
-    return static_cast<detail::ValueState<T>*>(state_)->get();
-  }
+  decltype(auto) result() const { return static_cast<detail::ValueState<T>*>(state_)->get(); }
 
   /// Blocks the thread until done and returns the value (a copy; moved when T cannot be copied).
   ///
@@ -190,14 +187,11 @@ public:
   /// Thread-safety: any thread. Units: timeout in any std::chrono duration. Errors: TimedOut; as result().
   T wait(WaitOptions options = {}) const {
     if (!wait_done(options)) throw TimedOut("Pending::wait");
-    detail::throw_outcome(*state_);
     auto& s = *static_cast<detail::ValueState<T>*>(state_);
-    if constexpr (std::is_void_v<T> || std::is_reference_v<T>)
+    if constexpr (std::is_void_v<T> || std::is_reference_v<T> || std::is_copy_constructible_v<T>)
       return s.get();
-    else if constexpr (std::is_copy_constructible_v<T>)
-      return s.stored();
     else
-      return std::move(s.stored());
+      return std::move(s.get());
   }
 
   /// `co_await p.async_wait({.timeout = 1s})`: as `co_await p`, with options.
@@ -205,16 +199,13 @@ public:
   Coro<T> async_wait(WaitOptions options = {}) const {
     Pending self = *this;
     if (!co_await self.async_wait_done(options)) throw TimedOut("Pending::async_wait");
-    detail::throw_outcome(*self.state_);
     auto& s = *static_cast<detail::ValueState<T>*>(self.state_);
     if constexpr (std::is_void_v<T>)
-      co_return;
-    else if constexpr (std::is_reference_v<T>)
+      s.get();
+    else if constexpr (std::is_reference_v<T> || std::is_copy_constructible_v<T>)
       co_return s.get();
-    else if constexpr (std::is_copy_constructible_v<T>)
-      co_return s.stored();
     else
-      co_return std::move(s.stored());
+      co_return std::move(s.get());
   }
 
   /// Completes it with a value. False: it was decided before. Thread-safety: any thread; the first wins.
@@ -224,9 +215,12 @@ public:
     auto& s = *static_cast<detail::ValueState<T>*>(state_);
     if (!detail::claim(s)) return false;
     try {
-      s.emplace(std::forward<U>(value)...);
+      if (s.is(detail::PendingState::kWork))
+        s.emplace_boxed(std::forward<U>(value)...);
+      else
+        s.emplace(std::forward<U>(value)...);
     } catch (...) {
-      s.error = std::current_exception();
+      detail::set_error(s, std::current_exception());
     }
     detail::complete(s);
     return true;
@@ -235,7 +229,7 @@ public:
   /// Completes it with an error. False: it was decided before. Thread-safety: any thread; the first wins.
   bool set_exception(std::exception_ptr error) const {
     if (!detail::claim(*state_)) return false;
-    state_->error = std::move(error);
+    detail::set_error(*state_, std::move(error));
     detail::complete(*state_);
     return true;
   }

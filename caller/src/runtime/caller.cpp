@@ -110,23 +110,30 @@ Core& find_core(Modifier which, const CallerOptions& options) {
 bool accepts_calls(Core& core) noexcept { return core.accepts_calls(); }
 
 void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept {
-  s.refs.store(2, std::memory_order_relaxed);  // the work's and the handle's
   s.context = options && options->context ? options->context->share() : retain(current_context());
   if (options && !options->metadata.empty()) extras_of(s).metadata = options->metadata;
   if (s.context && s.context->group && !(options && options->opt_out_of_groups)) group_add(*s.context->group, s);
 }
 
-void enqueue_launch(Core& core, PendingState& s, Duration delay) noexcept {
+void enqueue_launch(Core& core, PendingState& s) noexcept {
   s.core = &core;
-  if (!core.accepts_calls()) return s.act(&s, OpAct::drop);
-  if (delay > Duration::zero()) return arm_delay(core, s, delay);
-  if (!core.submit(&s)) s.act(&s, OpAct::drop);
+  if (!core.accepts_calls() || !core.submit(&s)) s.act(&s, OpAct::drop);
 }
 
-void launch(Core& core, PendingState& s, const ScheduleOptions* options) noexcept {
-  s.core = &core;  // before a group or a callback may cancel it
+void launch_slow(Core& core, PendingState& s, const ScheduleOptions* options) noexcept {
   prepare_launch(s, options);
-  enqueue_launch(core, s, options ? options->delay : Duration::zero());
+  if (options && options->delay > Duration::zero() && core.accepts_calls())
+    arm_delay(core, s, nullptr, options->delay);
+  else
+    enqueue_launch(core, s);
+}
+
+void launch_later(Core& core, PendingState& s, DelayNode& node, Duration delay) noexcept {
+  prepare_launch(s, nullptr);
+  if (delay > Duration::zero() && core.accepts_calls())
+    arm_delay(core, s, &node, delay);
+  else
+    enqueue_launch(core, s);
 }
 
 namespace {

@@ -9,7 +9,7 @@ namespace caller::detail {
 
 namespace {
 
-bool failed(const PendingBase& p) noexcept { return p.cancelled() || p.state()->error; }
+bool failed(const PendingBase& p) noexcept { return p.cancelled() || p.state()->is(PendingState::kFailed); }
 
 }  // namespace
 

@@ -40,16 +40,16 @@ Core::~Core() {
 
 // ---- queue ----
 
-bool submit(Core& core, Op* op) noexcept { return core.submit(op); }
+bool submit_slow(Core& core, Op* op) noexcept { return core.submit(op); }
+bool submit_or_drop_slow(Core& core, Op* op) noexcept {
+  if (core.accepts_calls() && core.submit(op)) return true;
+  op->act(op, OpAct::drop);
+  return false;
+}
+LoopQueue& queue_of(Core& core) noexcept { return core; }
 
 std::size_t step(Core& core) noexcept { return core.loop_once(1); }
 std::int64_t next_timer(Core& core) noexcept { return core.timers.empty() ? -1 : core.timers.next(); }
-
-void Core::push_local(Op* op) noexcept {
-  op->next = nullptr;
-  *tail_ = op;
-  tail_ = &op->next;
-}
 
 bool Core::submit(Op* op) noexcept {
   if (on_thread()) {
@@ -57,12 +57,12 @@ bool Core::submit(Op* op) noexcept {
     push_local(op);
     return true;
   }
-  Op* head = inbox_.load(std::memory_order_relaxed);
+  Op* list = inbox.load(std::memory_order_relaxed);
   do {
-    if (head == closed()) return false;
-    op->next = head == asleep() ? nullptr : head;
-  } while (!inbox_.compare_exchange_weak(head, op, std::memory_order_acq_rel, std::memory_order_relaxed));
-  if (head == asleep()) {
+    if (list == closed()) return false;
+    op->next = list == asleep() ? nullptr : list;
+  } while (!inbox.compare_exchange_weak(list, op, std::memory_order_acq_rel, std::memory_order_relaxed));
+  if (list == asleep()) {
     // We took the mark, so the loop waits for this wake-up before it ends: it is alive until the count rises.
     driver_->wake();
     kicks_done_.fetch_add(1, std::memory_order_release);
@@ -71,9 +71,9 @@ bool Core::submit(Op* op) noexcept {
 }
 
 bool Core::grab() noexcept {
-  Op* list = inbox_.load(std::memory_order_relaxed);
+  Op* list = inbox.load(std::memory_order_relaxed);
   if (!list || list == asleep() || list == closed()) return false;
-  list = inbox_.exchange(nullptr, std::memory_order_acquire);
+  list = inbox.exchange(nullptr, std::memory_order_acquire);
   Op* first = nullptr;
   Op* const last = list;
   while (list) {  // newest first → oldest first
@@ -82,26 +82,27 @@ bool Core::grab() noexcept {
     first = list;
     list = next;
   }
-  *tail_ = first;
-  tail_ = &last->next;
+  *tail = first;
+  tail = &last->next;
   return true;
 }
 
 std::size_t Core::drain(std::size_t budget) noexcept {
   if (!timers.empty()) fire_timers();
+  const std::size_t outer = std::exchange(budget_, budget);
   std::size_t n = 0;
-  while (n < budget) {
-    if (!head_ && !grab()) break;
-    Op* op = head_;
-    head_ = op->next;
-    if (!head_) tail_ = &head_;
-    ++n;
-    op->act(op, OpAct::run);
-    if (break_drain.load(std::memory_order_relaxed)) [[unlikely]] {
-      break_drain.store(false, std::memory_order_relaxed);
+  for (;;) {
+    Op* const op = head;
+    if (!op) {
+      if (grab()) continue;
       break;
     }
+    if (!(head = op->next)) tail = &head;
+    ++n;
+    op->act(op, OpAct::run);
+    if (n >= budget_) break;
   }
+  budget_ = outer;
   return n;
 }
 
@@ -109,19 +110,19 @@ std::size_t Core::queued() noexcept {
   while (grab()) {
   }
   std::size_t n = 0;
-  for (Op* op = head_; op; op = op->next) ++n;
+  for (Op* op = head; op; op = op->next) ++n;
   return n;
 }
 
 void Core::sleep() noexcept {
   Op* expected = nullptr;
-  if (!inbox_.compare_exchange_strong(expected, asleep(), std::memory_order_acq_rel)) return;
+  if (!inbox.compare_exchange_strong(expected, asleep(), std::memory_order_acq_rel)) return;
   std::optional<std::int64_t> timeout;
   // Time of a manual clock does not pass while waiting.
   if (!timers.empty() && !options.clock) timeout = std::max<std::int64_t>(0, timers.next() - now());
   driver_->wait(timeout);
   expected = asleep();
-  if (!inbox_.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) ++kicks_owed_;
+  if (!inbox.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) ++kicks_owed_;
 }
 
 // ---- time ----
@@ -144,7 +145,7 @@ void Core::fire_timers() noexcept {
 // ---- suspended work ----
 
 void Core::link_task(PendingState& s) noexcept {
-  if (s.flags.fetch_or(PendingState::kLinked, std::memory_order_relaxed) & PendingState::kLinked) return;
+  s.linked = true;
   s.prev_task = nullptr;
   s.next_task = tasks_;
   if (tasks_) tasks_->prev_task = &s;
@@ -152,7 +153,8 @@ void Core::link_task(PendingState& s) noexcept {
 }
 
 void Core::unlink_task(PendingState& s) noexcept {
-  if (!(s.flags.fetch_and(~PendingState::kLinked, std::memory_order_relaxed) & PendingState::kLinked)) return;
+  if (!s.linked) return;
+  s.linked = false;
   if (s.prev_task)
     s.prev_task->next_task = s.next_task;
   else
@@ -172,14 +174,14 @@ void Core::bind_to_this_thread() {
   pthread_getname_np(pthread_self(), buffer, sizeof buffer);
   thread_name = thread_id == main_thread_id() ? "MainThread" : buffer;
   registry_add(*this, thread_id);
-  this_thread().core = this;
+  enter_thread();
   retain();  // the thread's own
   bound_ = true;
 }
 
 void Core::unbind() noexcept {
   registry_remove(*this);
-  if (this_thread().core == this) this_thread().core = nullptr;
+  if (on_thread()) leave_thread();
   if (std::exchange(bound_, false)) release();  // who ends a Core holds a reference
 }
 
@@ -203,9 +205,9 @@ void Core::thread_main() {
     const std::lock_guard started_up(mutex);
   }  // start_thread is through with us: we may end at once
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
-  this_thread().core = this;
+  enter_thread();
   run();
-  this_thread().core = nullptr;
+  leave_thread();
   release();
 }
 
@@ -235,6 +237,7 @@ CallerState Core::request_stop(bool force) noexcept {
   while (s < CallerState::stopping && !state_.compare_exchange_weak(s, CallerState::stopping)) {
   }
   if (s < CallerState::stopping) {
+    accepting.store(false, std::memory_order_release);
     stopping.set_result();
     auto* op = new StopOp(this);
     if (!submit(op)) delete op;
@@ -270,7 +273,7 @@ void Core::begin_stop() noexcept {
 }
 
 bool Core::stop_ready() const noexcept {
-  if (!stop_begun_ || tasks_ || head_) return false;
+  if (!stop_begun_ || tasks_ || head) return false;
   auto& self = const_cast<Core&>(*this);
   std::lock_guard lock(self.mutex);
   return children.empty();
@@ -293,8 +296,8 @@ struct Core::ChildGone : Op {
 };
 
 void Core::close_and_drop() noexcept {
-  closed_ = true;
-  Op* list = inbox_.exchange(closed(), std::memory_order_acq_rel);
+  closed_ = diverted = true;
+  Op* list = inbox.exchange(closed(), std::memory_order_acq_rel);
   if (list && list != asleep() && list != closed()) {
     Op* first = nullptr;
     while (list) {
@@ -303,13 +306,13 @@ void Core::close_and_drop() noexcept {
       first = list;
       list = next;
     }
-    *tail_ = first;
+    *tail = first;
   }
-  while (Op* op = head_) {
-    head_ = op->next;
+  while (Op* op = head) {
+    head = op->next;
     op->act(op, OpAct::drop);
   }
-  tail_ = &head_;
+  tail = &head;
   while (!timers.empty()) drop_timer(*timers.pop());
 }
 
@@ -337,6 +340,7 @@ void Core::abandon() noexcept {
   if (state() == CallerState::stopped) return;
   for (CallerState s = state(); s < CallerState::stopping && !state_.compare_exchange_weak(s, CallerState::stopping);) {
   }
+  accepting.store(false, std::memory_order_release);
   stopping.set_result();
   close_and_drop();
   // First the children: their calls may use what the coroutines below own.
@@ -361,7 +365,7 @@ void Core::abandon() noexcept {
     frame.destroy();
     detail::release(std::exchange(ts.context, context));
     end_work_cancelled(s, "the caller was abandoned");
-    s.finish(&s);
+    s.act(&s, OpAct::finish);
   }
   close_all_lanes(*this);
   finalize();
@@ -424,6 +428,7 @@ std::size_t Core::loop_once(std::size_t budget) noexcept {
   const Pump pump(*this);
   enter_running();
   driver_->poll();
+  const Bare bare;
   ++depth_;
   const std::size_t n = drain(budget);
   --depth_;

@@ -24,25 +24,19 @@ namespace caller::detail {
 /// Keys below are the runtime's own.
 inline constexpr std::uint64_t kGroupKey = 1, kFirstUserKey = 16;
 
-/// What the running code of a thread is.
-struct ThreadState {
-  Core* core = nullptr;
-  PendingState* task = nullptr;
-  ContextNode* context = nullptr;  // owned
-};
-ThreadState& this_thread() noexcept;
-
 /// Rarely used parts of a Pending, made on first use.
 struct Extras {
   std::string message;  // of cancel(), accumulated
+  std::exception_ptr error;
+  std::atomic<bool> observed{false};  // somebody looked at the error
   std::map<std::string, std::any> metadata;
   std::optional<std::stop_source> stop;
-  ErrorHandler handler;               // of the core, for an error that is still unobserved when the core is gone
-  struct DelayNode* delay = nullptr;  // loop's thread only
+  ErrorHandler handler;  // of the core, for an error that is still unobserved when the core is gone
+  std::unique_ptr<void, void (*)(void*) noexcept> box{nullptr, [](void*) noexcept {}};  // somebody else's value
 };
-Extras& extras_of(PendingState& s);                  // locks
-std::uintptr_t lock_word(PendingState& s) noexcept;  // the list; kDone in it when done (then not locked)
-void unlock_word(PendingState& s, std::uintptr_t list) noexcept;
+Extras& extras_of(PendingState& s);                      // locks
+PendingState::Word lock_word(PendingState& s) noexcept;  // without kLock; with kDone when done (then not locked)
+void unlock_word(PendingState& s, PendingState::Word word) noexcept;
 
 struct Pool;
 struct Lane;
@@ -52,7 +46,7 @@ struct LaneKeyHash {
   }
 };
 
-class Core {
+class Core final : public LoopQueue {
 public:
   Core(const CallerOptions& options, Core* parent, bool owns_thread);
   Core(const Core&) = delete;
@@ -66,12 +60,19 @@ public:
 
   // -- queue --
   bool submit(Op* op) noexcept;  // any thread
-  void push_local(Op* op) noexcept;
   bool on_thread() const noexcept { return this_thread().core == this; }
+  void enter_thread() noexcept {
+    this_thread().core = this;
+    this_thread().queue = this;
+  }
+  static void leave_thread() noexcept {
+    this_thread().core = nullptr;
+    this_thread().queue = nullptr;
+  }
 
   // -- life --
   CallerState state() const noexcept { return state_.load(std::memory_order_acquire); }
-  bool accepts_calls() const noexcept { return state_.load(std::memory_order_acquire) < CallerState::stopping; }
+  bool accepts_calls() const noexcept { return accepting.load(std::memory_order_acquire); }
   CallerState request_stop(bool force) noexcept;  // any thread
   void bind_to_this_thread();                     // registers; Error(caller_exists)
   void start_thread();
@@ -105,6 +106,8 @@ public:
     Core& core_;
   };
 
+  class Bare;
+
   // -- suspended work, own thread only --
   void link_task(PendingState& s) noexcept;
   void unlink_task(PendingState& s) noexcept;
@@ -136,8 +139,9 @@ public:
 
   std::atomic<std::uint32_t> owners{0};
   std::atomic<bool> is_protected{false};
-  bool orphaned = false;                 // the last handle went inside the loop (own thread)
-  std::atomic<bool> break_drain{false};  // a nested wait got what it waited for (own thread)
+  bool orphaned = false;  // the last handle went inside the loop (own thread)
+  /// A nested wait got what it waited for (own thread): the loop looks up after this entry.
+  void break_drain() noexcept { budget_ = 0; }
 
   void report(const std::string& where, const std::exception_ptr& error) noexcept;
   Core* child(const CallerOptions& options);  // Caller::get; retained for the caller
@@ -169,12 +173,11 @@ private:
   Core* adopt_child(Core* core);
 
   // own thread
-  Op* head_ = nullptr;
-  Op** tail_ = &head_;
   bool closed_ = false;
   bool stop_begun_ = false;
   bool bound_ = false;  // to a thread that is not ours
   int depth_ = 0;
+  std::size_t budget_ = 0;  // entries the drain that goes on may still run
   PendingState* tasks_ = nullptr;
   std::uint64_t kicks_owed_ = 0;  // sleeps that ended because a producer took our mark
   std::unique_ptr<Driver> driver_;
@@ -185,7 +188,6 @@ private:
   std::thread thread_;
   std::atomic<std::uint32_t> child_names_{0}, worker_names_{0};
 
-  alignas(64) std::atomic<Op*> inbox_{nullptr};
   std::atomic<std::uint64_t> kicks_done_{0};  // wake-ups whose producer is through with us
 };
 
@@ -198,13 +200,14 @@ std::thread::id main_thread_id() noexcept;
 std::string describe_this_thread();
 
 // ---- pending.cpp, suspend.cpp ----
-void deliver_cancel(PendingState& s) noexcept;  // loop's thread
-void arm_delay(Core& core, PendingState& s, Duration delay) noexcept;
+void deliver_cancel(PendingState& s) noexcept;                                          // loop's thread
+void arm_delay(Core& core, PendingState& s, DelayNode* node, Duration delay) noexcept;  // no node: makes one
 void cancel_delays(Core& core) noexcept;
 void drop_timer(TimerNode& node) noexcept;
 void drop_delay(PendingState& s) noexcept;
 void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept;
-void enqueue_launch(Core& core, PendingState& s, Duration delay) noexcept;
+void enqueue_launch(Core& core, PendingState& s) noexcept;
+void fail_unbegun(PendingState& s, std::exception_ptr error) noexcept;  // it will never begin, for this reason
 
 // ---- group.cpp, lane.cpp, workers.cpp ----
 void group_add(GroupState& group, PendingState& s) noexcept;
@@ -212,11 +215,27 @@ void close_all_lanes(Core& core) noexcept;
 void worker_gone(Core& worker) noexcept;
 void drop_waiting_calls(Core& core) noexcept;  // the Core stops: its calls that wait for a worker end
 
+/// What the loop runs begins with no work and no context of its own (enter_work relies on it).
+class Core::Bare {
+public:
+  Bare() noexcept
+      : task_(std::exchange(this_thread().task, nullptr)), context_(std::exchange(this_thread().context, nullptr)) {}
+  ~Bare() {
+    ThreadState& ts = this_thread();
+    ts.task = task_;
+    detail::release(std::exchange(ts.context, context_));
+  }
+  Bare(const Bare&) = delete;
+  Bare& operator=(const Bare&) = delete;
+
+private:
+  PendingState* task_;
+  ContextNode* context_;
+};
+
 template <class Pred>
 std::size_t Core::loop_until(Pred&& pred) {
-  ThreadState& ts = this_thread();
-  PendingState* const task = std::exchange(ts.task, nullptr);
-  ContextNode* const context = std::exchange(ts.context, nullptr);
+  const Bare bare;
   constexpr std::size_t kBudget = 1024;
   std::size_t total = 0, since_poll = 0;
   ++depth_;
@@ -231,9 +250,6 @@ std::size_t Core::loop_until(Pred&& pred) {
     if (n == 0 && !pred()) sleep();
   }
   --depth_;
-  ts.task = task;
-  ContextNode* const left = std::exchange(ts.context, context);
-  detail::release(left);
   return total;
 }
 

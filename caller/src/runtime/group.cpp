@@ -107,7 +107,7 @@ void group_set_body(GroupState& group, PendingBase body) {
       std::lock_guard lock(self->mutex);
       self->body_left = !self->cancelled;
     }
-    if (!failed) failed = p.state()->error != nullptr;  // not looked at: with_pending_group hands it on
+    if (!failed) failed = p.state()->is(PendingState::kFailed);  // not looked at: with_pending_group hands it on
     if (failed) cancel_members(*self, "the body of the group failed or was cancelled", false);
     std::lock_guard lock(self->mutex);
     if (self->idle()) wake(self->joiner);
@@ -153,7 +153,8 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
   }
   if (timer) timer.cancel();
   // Errors before cancellations: nobody else will tell of them.
-  if (body && !body.cancelled() && body.state()->error) co_return;  // the body's own error leaves unchanged
+  if (body && !body.cancelled() && body.state()->is(PendingState::kFailed))
+    co_return;  // the body's own error leaves unchanged
   std::lock_guard lock(group->mutex);
   if (!group->errors.empty()) throw PendingGroupError(group->errors);
   if (from_outside) std::rethrow_exception(from_outside);

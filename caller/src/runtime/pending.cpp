@@ -8,6 +8,8 @@
 namespace caller::detail {
 namespace {
 
+using P = PendingState;
+
 struct Callback : Waiter {
   std::function<void(PendingBase)> fn;
   CallbackId id = 0;
@@ -26,17 +28,17 @@ void run_callback(Callback& c, PendingState& s) noexcept {
   replace_current_context(saved);
 }
 
-Waiter* head_of(std::uintptr_t word) noexcept { return reinterpret_cast<Waiter*>(word & ~PendingState::kMask); }
+Waiter* head_of(P::Word word) noexcept { return reinterpret_cast<Waiter*>(word & P::kList); }
 
 void pause(unsigned& spins) noexcept {
   if (++spins > 64) std::this_thread::yield();
 }
 
-void unlink(std::uintptr_t& list, Waiter& w) noexcept {
+void unlink(P::Word& word, Waiter& w) noexcept {
   if (w.prev)
     w.prev->next = w.next;
   else
-    list = reinterpret_cast<std::uintptr_t>(w.next);
+    word = (word & P::kFlags) | reinterpret_cast<P::Word>(w.next);
   if (w.next) w.next->prev = w.prev;
   w.prev = &w;  // in no list: taken out once, it may be asked to leave again
   w.next = nullptr;
@@ -48,15 +50,6 @@ std::string message_of(const PendingCancelled& e) {
   const std::string suffix = ": " + e.code().message();
   if (text.ends_with(suffix)) text.resize(text.size() - suffix.size());
   return text;
-}
-
-/// The core is gone when the last handle goes, and its error handler must be told then.
-void remember_handler(PendingState& s) noexcept {
-  if (!s.core || !s.core->options.error_handler) return;
-  try {
-    extras_of(s).handler = s.core->options.error_handler;
-  } catch (...) {  // no memory: the handler of the last holder's thread is told
-  }
 }
 
 /// Tells the loop of `s` to look at its cancellation.
@@ -80,103 +73,42 @@ std::uintptr_t lock_word(PendingState& s) noexcept {
   unsigned spins = 0;
   std::uintptr_t w = s.word.load(std::memory_order_acquire);
   for (;;) {
-    if (w & PendingState::kLock) {
+    if (w & P::kLock) {
       pause(spins);
       w = s.word.load(std::memory_order_acquire);
-    } else if (w & PendingState::kDone) {
+    } else if (w & P::kDone) {
       return w;
-    } else if (s.word.compare_exchange_weak(w, w | PendingState::kLock, std::memory_order_acquire,
-                                            std::memory_order_acquire)) {
+    } else if (s.word.compare_exchange_weak(w, w | P::kLock, std::memory_order_acquire, std::memory_order_acquire)) {
       return w;
     }
   }
 }
 
-void unlock_word(PendingState& s, std::uintptr_t list) noexcept { s.word.store(list, std::memory_order_release); }
+void unlock_word(PendingState& s, std::uintptr_t word) noexcept { s.word.store(word, std::memory_order_release); }
 
-bool add_waiter(PendingState& s, Waiter& w) noexcept {
-  const std::uintptr_t list = lock_word(s);
-  if (list & PendingState::kDone) return false;
-  Waiter* head = head_of(list);
-  w.prev = nullptr;
-  w.next = head;
-  if (head) head->prev = &w;
-  unlock_word(s, reinterpret_cast<std::uintptr_t>(&w));
-  return true;
-}
+namespace {
 
-bool remove_waiter(PendingState& s, Waiter& w) noexcept {
-  std::uintptr_t list = lock_word(s);
-  if (list & PendingState::kDone) return false;
-  const bool listed = w.prev != &w;
-  if (listed) unlink(list, w);
-  unlock_word(s, list);
-  return listed;
-}
-
-Extras& extras_of(PendingState& s) {
-  const std::uintptr_t list = lock_word(s);
-  if (!s.extras) s.extras = new Extras;
-  Extras& e = *s.extras;
-  if (!(list & PendingState::kDone)) unlock_word(s, list);
-  return e;
-}
-
-bool claim(PendingState& s) noexcept {
-  std::uint32_t f = s.flags.load(std::memory_order_acquire);
-  do {
-    if (f & (PendingState::kClaimed | PendingState::kCancelled)) return false;
-  } while (!s.flags.compare_exchange_weak(f, f | PendingState::kClaimed, std::memory_order_acq_rel,
-                                          std::memory_order_acquire));
-  return true;
-}
-
-Settle settle(PendingState& s) noexcept {
-  const std::uint32_t f = s.flags.fetch_or(PendingState::kClaimed, std::memory_order_acq_rel);
-  if (f & PendingState::kClaimed) return Settle::lost;
-  return f & PendingState::kCancelled ? Settle::cancelled : Settle::store;
-}
-
-bool settle_error(PendingState& s, std::exception_ptr error) noexcept {
-  const Settle how = settle(s);
-  if (how == Settle::store) {
-    try {
-      std::rethrow_exception(error);
-    } catch (const PendingCancelled& e) {
-      s.flags.fetch_or(PendingState::kCancelled, std::memory_order_release);
-      try {
-        extras_of(s).message = message_of(e);
-      } catch (...) {  // no memory for the message: it is cancelled all the same
-      }
-    } catch (...) {
-      s.error = std::move(error);
-      remember_handler(s);
+/// Changes the word by `change` (of the old word; the same word: leave it), never while somebody holds the lock.
+/// Returns the word as it was.
+template <class F>
+P::Word update(PendingState& s, F&& change) noexcept {
+  unsigned spins = 0;
+  P::Word w = s.word.load(std::memory_order_acquire);
+  for (;;) {
+    if (w & P::kLock) [[unlikely]] {
+      pause(spins);
+      w = s.word.load(std::memory_order_acquire);
+      continue;
     }
+    const P::Word to = change(w);
+    if (to == w || s.word.compare_exchange_weak(w, to, std::memory_order_acq_rel, std::memory_order_acquire)) return w;
   }
-  return how != Settle::lost;
 }
 
-void end_work_cancelled(PendingState& s, const char* reason) noexcept {
-  std::uint32_t f = s.flags.load(std::memory_order_acquire);
-  do {
-    if (f & PendingState::kClaimed) return;
-  } while (!s.flags.compare_exchange_weak(f, f | PendingState::kClaimed | PendingState::kCancelled,
-                                          std::memory_order_acq_rel, std::memory_order_acquire));
-  try {
-    Extras& e = extras_of(s);
-    if (!e.message.empty()) e.message += "; ";
-    e.message += reason;
-  } catch (...) {  // as above
-  }
-  complete(s);
-}
-
-void complete(PendingState& s) noexcept {
-  std::uintptr_t empty = 0;
-  if (s.word.compare_exchange_strong(empty, PendingState::kDone, std::memory_order_acq_rel)) return;
-  Waiter* w = head_of(lock_word(s));
-  s.word.store(PendingState::kDone | PendingState::kLock, std::memory_order_release);
-  while (w && w->next) w = w->next;  // oldest first
+/// With the list taken out of the word, which says DONE|LOCK now: tells them, oldest first.
+void tell(PendingState& s, P::Word was) noexcept {
+  Waiter* w = head_of(was);
+  while (w->next) w = w->next;
   Waiter *first = nullptr, *last = nullptr;
   while (w) {
     Waiter* newer = w->prev;
@@ -189,7 +121,7 @@ void complete(PendingState& s) noexcept {
     }
     w = newer;
   }
-  s.word.store(PendingState::kDone, std::memory_order_release);
+  s.word.store((was & P::kFlags) | P::kDone, std::memory_order_release);
   while (first) {
     std::unique_ptr<Callback> c(static_cast<Callback*>(first));
     first = c->next;
@@ -197,9 +129,185 @@ void complete(PendingState& s) noexcept {
   }
 }
 
-bool begin_work(PendingState& s) noexcept {
-  const std::uint32_t f = s.flags.fetch_or(PendingState::kStarted, std::memory_order_acq_rel);
-  if (f & (PendingState::kCancelled | PendingState::kClaimed)) return false;
+/// With the lock held, the outcome decided, and `w` what the word shall say: the end.
+void complete_locked(PendingState& s, P::Word w) noexcept {
+  if (w & P::kList) {
+    s.word.store((w & P::kFlags) | P::kDone | P::kLock, std::memory_order_release);
+    tell(s, w);
+  } else {
+    s.word.store((w & P::kFlags) | P::kDone, std::memory_order_release);
+  }
+}
+
+}  // namespace
+
+bool add_waiter(PendingState& s, Waiter& w) noexcept {
+  P::Word was = s.word.load(std::memory_order_acquire);
+  if (!(was & (P::kList | P::kLock | P::kDone))) [[likely]] {  // the first one
+    w.prev = w.next = nullptr;
+    if (s.word.compare_exchange_strong(was, was | reinterpret_cast<P::Word>(&w), std::memory_order_acq_rel,
+                                       std::memory_order_acquire))
+      return true;
+  }
+  was = lock_word(s);
+  if (was & P::kDone) return false;
+  Waiter* head = head_of(was);
+  w.prev = nullptr;
+  w.next = head;
+  if (head) head->prev = &w;
+  unlock_word(s, (was & P::kFlags) | reinterpret_cast<P::Word>(&w));
+  return true;
+}
+
+bool remove_waiter(PendingState& s, Waiter& w) noexcept {
+  std::uintptr_t word = lock_word(s);
+  if (word & P::kDone) return false;
+  const bool listed = w.prev != &w;
+  if (listed) unlink(word, w);
+  unlock_word(s, word);
+  return listed;
+}
+
+Extras& extras_of(PendingState& s) {
+  const std::uintptr_t w = lock_word(s);
+  if (!s.extras) {
+    try {
+      s.extras = new Extras;
+    } catch (...) {
+      if (!(w & P::kDone)) unlock_word(s, w);
+      throw;
+    }
+  }
+  Extras& e = *s.extras;
+  if (!(w & P::kDone)) unlock_word(s, w);
+  return e;
+}
+
+void protect(PendingState& s) noexcept {
+  update(s, [](P::Word w) { return w | P::kProtected; });
+}
+
+bool claim(PendingState& s) noexcept {
+  constexpr auto decided = P::kClaimed | P::kCancelled | P::kDone;
+  return !(update(s, [](P::Word w) { return w & decided ? w : w | P::kClaimed; }) & decided);
+}
+
+void complete(PendingState& s) noexcept {
+  const P::Word w = update(s, [](P::Word was) {
+    if (was & P::kDone) return was;
+    return (was & P::kFlags) | P::kDone | (was & P::kList ? P::Word{P::kLock} : P::Word{0});
+  });
+  if (!(w & P::kDone) && (w & P::kList)) tell(s, w);
+}
+
+// ---- the end of work ----
+
+namespace {
+
+/// The work has ended, or never began, on a worker: gives it back, once.
+void free_worker(PendingState& s) noexcept {
+  if (update(s, [](P::Word w) { return w & ~P::Word{P::kWorker}; }) & P::kWorker) work_of_worker_ended(s);
+}
+
+bool publish_slow(PendingState& s) noexcept {
+  constexpr auto unwanted = P::kClaimed | P::kCancelled;
+  free_worker(s);
+  const P::Word w = update(s, [](P::Word was) {
+    if (was & unwanted) return was;
+    return (was & P::kFlags) | P::kDone | P::kClaimed | (was & P::kList ? P::Word{P::kLock} : P::Word{0});
+  });
+  if (w & unwanted) return false;
+  if (w & P::kList) tell(s, w | P::kClaimed);
+  s.unref();
+  return true;
+}
+
+}  // namespace
+
+bool publish(PendingState& s) noexcept {
+  P::Word w = s.word.load(std::memory_order_acquire);
+  if (w & ~(P::kList | P::kWork | P::kStarted)) [[unlikely]]
+    return publish_slow(s);
+  const P::Word done = (w & P::kFlags) | P::kDone | P::kClaimed;
+  const bool waited_for = w & P::kList;
+  if (!s.word.compare_exchange_strong(w, waited_for ? done | P::kLock : done, std::memory_order_acq_rel)) [[unlikely]]
+    return publish_slow(s);
+  if (waited_for) {
+    Waiter* const one = head_of(w);
+    if (one->fire == &fire_pending && !one->next) [[likely]] {
+      auto& wait = static_cast<PendingWait&>(*one);
+      detail::submit(*wait.home, &wait);
+      s.word.store(done, std::memory_order_release);
+    } else {
+      tell(s, done | (w & P::kList));
+    }
+  }
+  s.unref();
+  return true;
+}
+
+void end_unwanted(PendingState& s) noexcept {
+  free_worker(s);
+  // Cancelled, and nobody has claimed it: so it is ours to end. Claimed: who claimed it ends it.
+  const P::Word w = update(s, [](P::Word was) { return was | P::kClaimed; });
+  if (!(w & P::kClaimed)) complete(s);
+  s.unref();
+}
+
+namespace {
+
+/// Decides and completes.
+void fail(PendingState& s, std::exception_ptr error) noexcept {
+  const P::Word w = update(s, [](P::Word was) { return was | P::kClaimed; });
+  if (!(w & (P::kClaimed | P::kCancelled))) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const PendingCancelled& e) {
+      try {
+        extras_of(s).message = message_of(e);
+      } catch (...) {  // no memory for the message: it is cancelled all the same
+      }
+      update(s, [](P::Word was) { return was | P::kCancelled; });
+    } catch (...) {
+      set_error(s, std::move(error));
+    }
+  }
+  if (!(w & P::kClaimed)) complete(s);
+}
+
+}  // namespace
+
+void end_work_failed(PendingState& s, std::exception_ptr error) noexcept {
+  free_worker(s);
+  fail(s, std::move(error));
+  s.unref();
+}
+
+void fail_unbegun(PendingState& s, std::exception_ptr error) noexcept {
+  fail(s, std::move(error));
+  s.act(&s, OpAct::drop);
+}
+
+void end_work_cancelled(PendingState& s, const char* reason) noexcept {
+  const P::Word w = update(s, [](P::Word was) { return was & P::kClaimed ? was : was | P::kClaimed | P::kCancelled; });
+  if (w & P::kClaimed) return;
+  try {
+    Extras& e = extras_of(s);
+    if (!e.message.empty()) e.message += "; ";
+    e.message += reason;
+  } catch (...) {  // no memory for the message
+  }
+  complete(s);
+}
+
+void drop_work(PendingState& s) noexcept {
+  update(s, [](P::Word w) { return w & ~P::Word{P::kWorker}; });  // it has none, or one that ends
+  end_work_cancelled(s, "the caller stopped before the call began");
+}
+
+bool begin_work_slow(PendingState& s) noexcept {
+  constexpr auto decided = P::kClaimed | P::kCancelled;
+  if (update(s, [](P::Word w) { return w & decided ? w : w | P::kStarted; }) & decided) return false;
   if (!s.core->accepts_calls()) [[unlikely]] {
     end_work_cancelled(s, "the caller was stopped before the call began");
     return false;
@@ -208,81 +316,102 @@ bool begin_work(PendingState& s) noexcept {
 }
 
 bool cancel(PendingState& s, std::string message) {
-  const std::uintptr_t list = lock_word(s);
-  if (list & PendingState::kDone) return false;
-  using P = PendingState;
-  std::uint32_t f = s.flags.load(std::memory_order_acquire);
-  bool running;
-  do {
-    if (f & (P::kClaimed | P::kProtected)) {
-      unlock_word(s, list);
-      return false;
-    }
-    running = (f & P::kWork) && (f & P::kStarted);
-  } while (!s.flags.compare_exchange_weak(f, f | P::kCancelled | P::kUndelivered | (running ? 0u : +P::kClaimed),
-                                          std::memory_order_acq_rel, std::memory_order_acquire));
-  if (!s.extras) s.extras = new Extras;
-  std::string& text = s.extras->message;
-  if (!text.empty() && !message.empty()) text += "; ";
-  text += message;
-
-  if (running || f & P::kTimer) {
-    // The core cannot end before this work is done, and the work cannot be done while we hold the lock.
-    std::optional<std::stop_source> stop = running ? s.extras->stop : std::nullopt;
-    const bool here = s.core->on_thread();
-    if (!here) {
-      auto* op = ::new (allocate(sizeof(CancelOp))) CancelOp(s);
-      if (!s.core->submit(op)) op->act(op, OpAct::drop);
-    }
-    unlock_word(s, list);
-    if (here) deliver_cancel(s);
-    if (stop) stop->request_stop();
-  } else {
-    unlock_word(s, list);
+  const P::Word w = lock_word(s);
+  if (w & P::kDone) return false;
+  if (w & (P::kClaimed | P::kProtected)) {
+    unlock_word(s, w);
+    return false;
   }
+  const bool running = (w & P::kWork) && (w & P::kStarted);
+  const P::Word now = w | P::kCancelled | P::kUndelivered | (running ? P::Word{0} : P::Word{P::kClaimed});
+  std::optional<std::stop_source> stop;
+  try {
+    if (!message.empty()) {
+      if (!s.extras) s.extras = new Extras;
+      std::string& text = s.extras->message;
+      if (!text.empty()) text += "; ";
+      text += message;
+    }
+    if (running && s.extras) stop = s.extras->stop;
+  } catch (...) {  // no memory for the message: it is cancelled all the same
+  }
+  if (!running && !(w & P::kTimer)) {
+    complete_locked(s, now);
+    return true;
+  }
+  // The core cannot end before this work is done, and the work cannot be done while we hold the lock.
+  const bool here = s.core->on_thread();
+  if (!here) {
+    s.word.store(now | P::kLock, std::memory_order_release);  // before the loop can hear of it
+    auto* op = ::new (allocate(sizeof(CancelOp))) CancelOp(s);
+    if (!s.core->submit(op)) op->act(op, OpAct::drop);
+  }
+  unlock_word(s, now);
+  if (here) deliver_cancel(s);
+  if (stop) stop->request_stop();
   if (!running) complete(s);
   return true;
 }
 
+void set_error(PendingState& s, std::exception_ptr error) noexcept {
+  try {
+    Extras& e = extras_of(s);
+    e.error = std::move(error);
+    // The core may be gone when the last handle goes, and its error handler must be told then.
+    if (s.core) e.handler = s.core->options.error_handler;
+    update(s, [](P::Word w) { return w | P::kFailed; });
+  } catch (...) {  // no memory to keep an error in: what remains to say is that there is no result
+    update(s, [](P::Word w) { return w | P::kCancelled; });
+  }
+}
+
+void set_box(PendingState& s, void* value, void (*destroy)(void*) noexcept) {
+  Extras& e = extras_of(s);
+  e.box = {value, destroy};
+  update(s, [](P::Word w) { return w | P::kBoxed; });
+}
+void* boxed(PendingState& s) noexcept { return s.extras->box.get(); }
+
 std::stop_token stop_token_of(PendingState& s) {
   Extras& e = extras_of(s);
-  const std::uintptr_t list = lock_word(s);
-  if (!e.stop) e.stop.emplace();
-  std::stop_source source = *e.stop;
-  if (!(list & PendingState::kDone)) unlock_word(s, list);
+  std::stop_source source;
+  const std::uintptr_t w = lock_word(s);
+  if (!e.stop) e.stop.emplace(source);
+  source = *e.stop;
+  if (!(w & PendingState::kDone)) unlock_word(s, w);
   if (s.is(PendingState::kCancelled)) source.request_stop();  // cancel() came before there was a source
   return source.get_token();
 }
 
 std::string cancel_message(PendingState& s) {
-  const std::uintptr_t list = lock_word(s);
+  const std::uintptr_t w = lock_word(s);
   std::string text = s.extras ? s.extras->message : std::string();
-  if (!(list & PendingState::kDone)) unlock_word(s, list);
+  if (!(w & PendingState::kDone)) unlock_word(s, w);
   return text.empty() ? "the Pending was cancelled" : text;
 }
 
-void throw_outcome(PendingState& s) {
+bool throw_outcome_slow(PendingState& s) {
   if (!s.done()) throw PendingNotDone("Pending::result");
   if (s.is(PendingState::kCancelled)) throw PendingCancelled(cancel_message(s));
-  if (s.error) {
-    s.flags.fetch_or(PendingState::kObserved, std::memory_order_relaxed);
-    std::rethrow_exception(s.error);
+  if (s.is(P::kFailed)) {
+    s.extras->observed.store(true, std::memory_order_relaxed);
+    std::rethrow_exception(s.extras->error);
   }
+  return s.is(P::kBoxed);
 }
 
 void finish_state(PendingState& s) noexcept {
-  if (s.error && !s.is(PendingState::kObserved)) {
+  if (s.is(P::kFailed) && !s.extras->observed.load(std::memory_order_relaxed)) {
     const char* const where = "a Pending nobody looked at";
-    if (s.extras && s.extras->handler) {
+    if (s.extras->handler) {
       try {
-        s.extras->handler(where, s.error);
+        s.extras->handler(where, s.extras->error);
       } catch (...) {  // a handler that throws has no one left to tell
       }
     } else {
-      report_error(nullptr, where, s.error);
+      report_error(nullptr, where, s.extras->error);
     }
   }
-  release(std::exchange(s.context, nullptr));
   // Callbacks of a Pending that is dropped before it was decided: nobody will ever call them.
   Waiter* w = head_of(s.word.load(std::memory_order_acquire));
   while (w) {
@@ -299,12 +428,14 @@ void finish_state(PendingState& s) noexcept {
 namespace caller {
 
 using detail::PendingState;
+using P = PendingState;
 
 std::exception_ptr PendingBase::exception() const {
   if (!done()) throw PendingNotDone("Pending::exception");
   if (cancelled()) throw PendingCancelled(detail::cancel_message(*state_));
-  state_->flags.fetch_or(PendingState::kObserved, std::memory_order_relaxed);
-  return state_->error;
+  if (!state_->is(P::kFailed)) return nullptr;
+  state_->extras->observed.store(true, std::memory_order_relaxed);
+  return state_->extras->error;
 }
 
 CallbackId PendingBase::add_done_callback(std::function<void(PendingBase)> fn) const {
@@ -322,18 +453,18 @@ CallbackId PendingBase::add_done_callback(std::function<void(PendingBase)> fn) c
 }
 
 bool PendingBase::remove_done_callback(CallbackId id) const {
-  std::uintptr_t list = detail::lock_word(*state_);
-  if (list & PendingState::kDone) return false;
+  std::uintptr_t word = detail::lock_word(*state_);
+  if (word & PendingState::kDone) return false;
   std::unique_ptr<detail::Callback> found;
-  for (auto* w = detail::head_of(list); w; w = w->next) {
+  for (auto* w = detail::head_of(word); w; w = w->next) {
     if (w->fire) continue;
     auto* c = static_cast<detail::Callback*>(w);
     if (c->id != id) continue;
-    detail::unlink(list, *c);
+    detail::unlink(word, *c);
     found.reset(c);
     break;
   }
-  detail::unlock_word(*state_, list);
+  detail::unlock_word(*state_, word);
   return found != nullptr;  // its function is destroyed here, outside the lock
 }
 
@@ -343,10 +474,10 @@ PendingBase current_pending() noexcept { return PendingBase::share(detail::curre
 
 std::ostream& operator<<(std::ostream& out, const PendingBase& p) {
   if (!p) return out << "<Pending empty>";
-  const char* what = !p.done()          ? (p.cancelled() ? "cancelling" : "pending")
-                     : p.cancelled()    ? "cancelled"
-                     : p.state()->error ? "error"
-                                        : "done";
+  const char* what = !p.done()                   ? (p.cancelled() ? "cancelling" : "pending")
+                     : p.cancelled()             ? "cancelled"
+                     : p.state()->is(P::kFailed) ? "error"
+                                                 : "done";
   return out << "<Pending " << what << ' ' << static_cast<const void*>(p.state()) << '>';
 }
 

@@ -22,11 +22,10 @@ Registry& registry() {
 // The thread that loads the library runs main() in every ordinary process.
 const std::thread::id loading_thread = std::this_thread::get_id();
 
-thread_local constinit ThreadState thread_state __attribute__((tls_model("initial-exec"))){};
-
 }  // namespace
 
-ThreadState& this_thread() noexcept { return thread_state; }
+thread_local constinit ThreadState thread_state{};
+ThreadState& thread_state_of_library() noexcept { return thread_state; }
 std::thread::id main_thread_id() noexcept { return loading_thread; }
 
 void registry_add_unbound(Core& core) {

@@ -7,61 +7,64 @@
 
 namespace caller::detail {
 
-PendingState* current_task() noexcept { return this_thread().task; }
-Core* current_core() noexcept { return this_thread().core; }
-
 Core& require_core(const char* operation) {
   if (Core* c = this_thread().core) return *c;
   throw NoRunningCaller(std::string(operation) + " in " + describe_this_thread());
 }
 
-bool cancellation_due() noexcept {
-  PendingState* t = this_thread().task;
-  return t && (t->flags.load(std::memory_order_relaxed) & PendingState::kUndelivered);
-}
-
 // ---- the running work ----
 
-TaskScope::TaskScope(PendingState& s) noexcept : task_(s) {
-  ThreadState& ts = this_thread();
-  saved_task_ = std::exchange(ts.task, &s);
-  saved_context_ = std::exchange(ts.context, std::exchange(s.context, nullptr));
+namespace {
+
+/// The running work has seen its cancellation.
+void clear_undelivered(PendingState& s) noexcept {
+  const PendingState::Word w = lock_word(s);
+  if (!(w & PendingState::kDone)) unlock_word(s, w & ~PendingState::Word{PendingState::kUndelivered});
 }
 
-TaskScope::~TaskScope() {
+bool undelivered(const PendingState& s) noexcept {
+  return s.word.load(std::memory_order_relaxed) & PendingState::kUndelivered;
+}
+
+}  // namespace
+
+void coroutine_returned(PendingState& s) noexcept {
   ThreadState& ts = this_thread();
-  ts.task = saved_task_;
-  ContextNode* const left = std::exchange(ts.context, saved_context_);
-  if (task_.frame && !(task_.flags.load(std::memory_order_relaxed) & PendingState::kFinished)) {
-    task_.context = left;
-    task_.core->link_task(task_);
-    // Cancelled while it ran: this suspension is the first chance to tell it.
-    if (task_.flags.load(std::memory_order_relaxed) & PendingState::kUndelivered) deliver_cancel(task_);
-    return;
+  ts.task = nullptr;
+  ContextNode* const left = std::exchange(ts.context, nullptr);
+  if (s.finished) {
+    release(left);
+    if (s.linked) s.core->unlink_task(s);
+    return s.act(&s, OpAct::finish);
   }
-  release(left);
-  if (task_.frame) {
-    task_.core->unlink_task(task_);
-    task_.finish(&task_);
-  }
+  s.context = left;
+  if (!s.linked) s.core->link_task(s);
+  // Cancelled while it ran: this suspension is the first chance to tell it.
+  if (undelivered(s)) [[unlikely]]
+    deliver_cancel(s);
 }
 
 namespace {
 
 void resume_now(Suspension& s) noexcept {
   const std::coroutine_handle<> h = s.handle;
-  if (PendingState* task = s.task) {
+  if (PendingState* const task = s.task) [[likely]] {
     task->suspended = nullptr;
-    TaskScope scope(*task);
+    enter_work(*task);
     h.resume();
+    coroutine_returned(*task);
   } else {
     h.resume();
   }
 }
 
+}  // namespace
+
 void resume_op(Op* op, OpAct why) {
   if (why == OpAct::run) resume_now(*static_cast<Suspension*>(op));
 }
+
+namespace {
 
 void resume_timed_op(Op* op, OpAct why) {
   auto& w = *static_cast<TimedWait*>(static_cast<Suspension*>(op));
@@ -72,22 +75,32 @@ void resume_timed_op(Op* op, OpAct why) {
 
 }  // namespace
 
-bool begin_suspend(Suspension& s, std::coroutine_handle<> h) {
-  ThreadState& ts = this_thread();
-  if (!ts.core) require_core("co_await");
-  if (ts.task && (ts.task->flags.load(std::memory_order_relaxed) & PendingState::kUndelivered)) {
-    ts.task->flags.fetch_and(~PendingState::kUndelivered, std::memory_order_relaxed);
-    s.cancelled = true;
-    s.handle = {};
-    return false;
+namespace {
+
+inline bool prepare_suspend(Suspension& s, std::coroutine_handle<> h) {
+  const ThreadState& ts = this_thread();
+  if (!ts.core) [[unlikely]]
+    require_core("co_await");
+  if (ts.task) [[likely]] {
+    if (undelivered(*ts.task)) [[unlikely]] {
+      clear_undelivered(*ts.task);
+      s.cancelled = true;
+      s.handle = {};
+      return false;
+    }
+    ts.task->suspended = &s;
   }
   s.home = ts.core;
   s.task = ts.task;
   s.handle = h;
   s.act = &resume_op;
-  if (ts.task) ts.task->suspended = &s;
+  s.detach = nullptr;
   return true;
 }
+
+}  // namespace
+
+bool begin_suspend(Suspension& s, std::coroutine_handle<> h) { return prepare_suspend(s, h); }
 
 void abort_suspend(Suspension& s) noexcept {
   if (s.task) s.task->suspended = nullptr;
@@ -96,22 +109,21 @@ void abort_suspend(Suspension& s) noexcept {
 
 void resume_later(Suspension& s) noexcept { s.home->submit(&s); }
 
-void throw_if_cancelled(Suspension& s) {
-  if (!s.cancelled) return;
+void throw_cancelled(Suspension& s) {
   s.cancelled = false;
   PendingState* t = this_thread().task;
   throw PendingCancelled(t ? cancel_message(*t) : "the wait was cancelled");
 }
 
 void deliver_cancel(PendingState& s) noexcept {
-  const std::uint32_t f = s.flags.load(std::memory_order_acquire);
+  const PendingState::Word f = s.word.load(std::memory_order_acquire);
   if (f & PendingState::kTimer) return drop_delay(s);  // cancelled before it began: its timer must not keep it
-  if (s.done()) return;
+  if (f & PendingState::kDone) return;
   if (!(f & PendingState::kUndelivered)) return;  // the coroutine met it by itself before this word of it arrived
   Suspension* const w = s.suspended;
   if (!w || !w->detach) return;  // it runs, or is about to: the next await tells it
   if (!w->detach(w)) return;
-  s.flags.fetch_and(~PendingState::kUndelivered, std::memory_order_relaxed);
+  clear_undelivered(s);
   s.suspended = nullptr;
   w->cancelled = true;
   w->home->submit(w);
@@ -122,6 +134,8 @@ void deliver_cancel(PendingState& s) noexcept {
 namespace {
 
 const char kCancelledWaiter[] = "its waiter was cancelled";
+
+}  // namespace
 
 bool detach_pending(Suspension* s) noexcept {
   auto& w = *static_cast<PendingWait*>(s);
@@ -138,21 +152,25 @@ bool detach_pending(Suspension* s) noexcept {
 
 void fire_pending(Waiter* x) noexcept {
   auto& w = *static_cast<PendingWait*>(x);
-  w.home->submit(static_cast<Suspension*>(&w));
+  submit(*w.home, static_cast<Suspension*>(&w));
 }
 
+namespace {
+
 void check_self(const PendingState& s) {
-  if (&s == this_thread().task) throw Error(Errc::deadlock, "co_await: work cannot wait for its own Pending");
+  if (&s == this_thread().task) [[unlikely]]
+    throw Error(Errc::deadlock, "co_await: work cannot wait for its own Pending");
 }
 
 }  // namespace
 
-bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
+bool suspend_on_slow(PendingWait& w, std::coroutine_handle<> h) {
   check_self(*w.state);
-  if (!begin_suspend(w, h)) return false;
+  if (!prepare_suspend(w, h)) return false;
   w.fire = &fire_pending;
   w.detach = &detach_pending;
-  if (add_waiter(*w.state, w)) return true;
+  if (add_waiter(*w.state, w)) [[likely]]
+    return true;
   abort_suspend(w);
   return false;
 }
@@ -218,71 +236,72 @@ void forget_timed(TimedWait& w) noexcept {
 
 // ---- call_later ----
 
-/// Stands in the timer heap for a call that is to be made later; holds the work's reference.
-struct DelayNode : TimerNode {
-  Core* core = nullptr;
-  PendingState* state = nullptr;
-  bool armed = false;
+namespace {
 
-  void arm() noexcept {
-    armed = true;
-    extras_of(*state).delay = this;
-    const auto f = state->flags.fetch_or(PendingState::kTimer, std::memory_order_acq_rel);
-    if (f & PendingState::kCancelled) return pass(OpAct::drop);
-    if (!core->accepts_calls()) return pass(OpAct::drop);
-    core->timers.add(*this);
-  }
-  void pass(OpAct why) noexcept {
-    PendingState* const s = state;
-    Core* const c = core;
-    // Under the lock: whoever cancels a call with a timer uses its core under the lock.
-    const std::uintptr_t list = lock_word(*s);
-    s->flags.fetch_and(~PendingState::kTimer, std::memory_order_acq_rel);
-    if (s->extras) s->extras->delay = nullptr;
-    if (!(list & PendingState::kDone)) unlock_word(*s, list);
-    this->~DelayNode();
-    deallocate(this, sizeof(DelayNode));
-    if (why == OpAct::run)
-      c->push_local(s);
-    else
-      s->act(s, OpAct::drop);
-  }
-  static void on_act(Op* op, OpAct why) {
-    auto* n = static_cast<DelayNode*>(op);
-    if (why == OpAct::drop) return n->pass(OpAct::drop);
-    if (n->armed) return n->pass(OpAct::run);
-    n->arm();
-  }
-};
+/// Its time has come, or never will: the work goes on without its node.
+void pass_delay(DelayNode& n, OpAct why) noexcept {
+  PendingState& s = *n.state;
+  Core& core = *n.core;
+  // Under the lock: whoever cancels a call with a timer uses its core under the lock.
+  const PendingState::Word w = lock_word(s);
+  s.suspended = nullptr;
+  if (!(w & PendingState::kDone)) unlock_word(s, w & ~PendingState::Word{PendingState::kTimer});
+  if (n.separate) deallocate(&n, sizeof n);
+  if (why == OpAct::run)
+    core.push_local(&s);
+  else
+    s.act(&s, OpAct::drop);
+}
 
-void arm_delay(Core& core, PendingState& s, Duration delay) noexcept {
-  auto* n = ::new (allocate(sizeof(DelayNode))) DelayNode;
-  n->core = &core;
-  n->state = &s;
-  n->act = &DelayNode::on_act;
+void arm(DelayNode& n) noexcept {
+  PendingState& s = *n.state;
+  n.armed = true;
+  const PendingState::Word w = lock_word(s);
+  if (w & PendingState::kDone) return pass_delay(n, OpAct::drop);
+  s.delay = &n;
+  unlock_word(s, w | PendingState::kTimer);
+  if (w & PendingState::kCancelled || !n.core->accepts_calls()) return pass_delay(n, OpAct::drop);
+  n.core->timers.add(n);
+}
+
+void delay_act(Op* op, OpAct why) {
+  auto& n = *static_cast<DelayNode*>(op);
+  if (why == OpAct::run && !n.armed) return arm(n);  // it came from another thread
+  pass_delay(n, why);
+}
+
+}  // namespace
+
+void arm_delay(Core& core, PendingState& s, DelayNode* node, Duration delay) noexcept {
+  if (!node) {
+    node = ::new (allocate(sizeof(DelayNode))) DelayNode;
+    node->separate = true;
+  }
+  node->core = &core;
+  node->state = &s;
+  node->act = &delay_act;
   const std::int64_t now = core.now();
   const std::int64_t left = std::numeric_limits<std::int64_t>::max() - now;
-  n->when = now + std::min<std::int64_t>(delay.count(), left);
+  node->when = now + std::min<std::int64_t>(delay.count(), left);
   if (core.on_thread())
-    n->arm();
-  else if (!core.submit(n))
-    n->pass(OpAct::drop);
+    arm(*node);
+  else if (!core.submit(node))
+    pass_delay(*node, OpAct::drop);
 }
 
 void drop_timer(TimerNode& node) noexcept {
-  if (node.act == &DelayNode::on_act) {
-    auto& n = static_cast<DelayNode&>(node);
-    n.core->timers.remove(n);
-    n.pass(OpAct::drop);
-  }
+  if (node.act != &delay_act) return;
+  auto& n = static_cast<DelayNode&>(node);
+  n.core->timers.remove(n);
+  pass_delay(n, OpAct::drop);
 }
 
-void drop_delay(PendingState& s) noexcept { drop_timer(*s.extras->delay); }
+void drop_delay(PendingState& s) noexcept { drop_timer(*s.delay); }
 
 void cancel_delays(Core& core) noexcept {
   std::vector<TimerNode*> list;
   core.timers.for_each([&](TimerNode& n) {
-    if (n.act == &DelayNode::on_act) list.push_back(&n);
+    if (n.act == &delay_act) list.push_back(&n);
   });
   for (TimerNode* n : list) drop_timer(*n);
 }
@@ -343,7 +362,7 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   if (&s == ts.task) throw Error(Errc::deadlock, "Pending::wait: work cannot wait for its own Pending");
   PendingState* task = ts.task;
   if (!shield && cancellation_due()) {
-    task->flags.fetch_and(~PendingState::kUndelivered, std::memory_order_relaxed);
+    clear_undelivered(*task);
     throw PendingCancelled(cancel_message(*task));
   }
 
@@ -354,7 +373,7 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   w.act = [](Op* op, OpAct) {
     auto& self = *static_cast<NestedWait*>(static_cast<Suspension*>(op));
     self.woken = true;
-    self.home->break_drain.store(true, std::memory_order_relaxed);
+    self.home->break_drain();
   };
   w.fire = [](Waiter* x) noexcept {
     auto& self = *static_cast<NestedWait*>(x);
@@ -382,7 +401,7 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   const Core::Pump pump(*core);
   const bool outermost = core->outermost();
   // A stop cancels the work it finds in the Core's list: this work waits, so it belongs there.
-  const bool linked = task && !(task->flags.load(std::memory_order_relaxed) & PendingState::kLinked);
+  const bool linked = task && !task->linked;
   if (linked) core->link_task(*task);
   core->loop_until([&] { return w.woken || (outermost && core->stop_ready()); });
   if (linked) core->unlink_task(*task);

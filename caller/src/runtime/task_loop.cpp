@@ -10,7 +10,7 @@ using detail::Core;
 class TaskLoop::Entered {
 public:
   explicit Entered(Core& core) noexcept : saved_(detail::this_thread()) {
-    detail::this_thread() = {&core, nullptr, nullptr};
+    detail::this_thread() = {&core, &core, nullptr, nullptr};
   }
   ~Entered() {
     detail::ThreadState& ts = detail::this_thread();
@@ -77,7 +77,7 @@ void TaskLoop::drive(const PendingBase& p) {
 void TaskLoop::stop() {
   caller().post([this] {
     stopped_ = true;
-    core_->break_drain.store(true, std::memory_order_relaxed);
+    core_->break_drain();
   });
 }
 

@@ -66,7 +66,7 @@ void worker_free(Core& worker) noexcept {
       pool.idle.push_back(&worker);
     }
   }
-  if (next) return enqueue_launch(worker, *next, Duration::zero());
+  if (next) return enqueue_launch(worker, *next);
   if (surplus) {
     worker.request_stop(true);
     return;
@@ -92,11 +92,10 @@ void launch_on_new_worker(Core& core, Pool& pool, PendingState& s) noexcept {
       std::lock_guard lock(pool.mutex);
       --pool.count;
     }
-    if (core.accepts_calls() && settle_error(s, std::current_exception())) complete(s);
-    s.act(&s, OpAct::drop);
+    fail_unbegun(s, std::current_exception());
     return;
   }
-  enqueue_launch(*worker, s, Duration::zero());
+  enqueue_launch(*worker, s);
   worker->release();
 }
 
@@ -105,8 +104,7 @@ void launch_on_new_worker(Core& core, Pool& pool, PendingState& s) noexcept {
 void work_of_worker_ended(PendingState& s) noexcept { worker_free(*s.core); }
 
 void launch_on_worker(Core& core, PendingState& s) noexcept {
-  s.flags.fetch_or(PendingState::kWorker, std::memory_order_relaxed);
-  s.core = &core;
+  s.word.store(PendingState::kWork | PendingState::kWorker, std::memory_order_relaxed);  // nobody else knows it yet
   prepare_launch(s, nullptr);
   Pool& pool = pool_of(core);
   Core* worker = nullptr;
@@ -131,7 +129,7 @@ void launch_on_worker(Core& core, PendingState& s) noexcept {
     }
   }
   if (worker) {
-    enqueue_launch(*worker, s, Duration::zero());
+    enqueue_launch(*worker, s);
     worker->release();
   } else if (closed) {
     s.act(&s, OpAct::drop);

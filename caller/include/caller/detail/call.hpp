@@ -55,36 +55,24 @@ struct Bound {
   }
 };
 
+/// A call: its Pending's state, its function and its arguments, in one block.
 template <class F, class... A>
 struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
   using Traits = CallTraits<F&, A...>;
   using Result = typename CallTraits<F, A...>::Result;
-  static_assert(alignof(Bound<F, A...>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
+  using Base = ValueState<Result>;
+  using Call = Bound<F, A...>;
+  static_assert(alignof(Call) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
                 "over-aligned functions and arguments are not supported");
   union {
-    Bound<F, A...> call;
+    Call call;
   };
-  bool call_alive = true;
 
+  /// With two references: the work's and its first handle's.
   template <class G, class... B>
-  explicit CallState(G&& g, B&&... b) : call{std::forward<G>(g), std::tuple<A...>(std::forward<B>(b)...)} {
-    this->act = &on_act;
-    this->destroy = &on_destroy;
-    this->flags.store(PendingState::kWork, std::memory_order_relaxed);
-  }
-  ~CallState() { release_call(); }
-
-  void release_call() noexcept {
-    if (std::exchange(call_alive, false)) std::destroy_at(std::addressof(call));
-  }
-
-  static void on_destroy(PendingState* p) noexcept {
-    auto* s = static_cast<CallState*>(p);
-    finish_state(*s);
-    s->destroy_value();
-    s->~CallState();
-    deallocate(s, sizeof(CallState));
-  }
+  explicit CallState(Core& on, G&& g, B&&... b)
+      : Base(&on_act, &on, PendingState::kWork, 2), call{std::forward<G>(g), std::tuple<A...>(std::forward<B>(b)...)} {}
+  ~CallState() {}  // the call ends with the work
 
   decltype(auto) invoke() {
     if constexpr (Traits::takes_stop_token)
@@ -95,79 +83,124 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
 
   static void on_act(Op* op, OpAct act) {
     auto* s = static_cast<CallState*>(op);
-    if (act == OpAct::drop) {
-      end_work_cancelled(*s, "the caller stopped before the call began");
-    } else if (begin_work(*s)) {
-      if constexpr (Traits::is_coroutine)
+    if (act == OpAct::run) {
+      if (begin_work(*s)) [[likely]]
         s->begin();
       else
-        s->call_plain();
+        s->not_begun();
+    } else if (act == OpAct::destroy) {
+      s->free(sizeof(CallState));
+    } else if (act == OpAct::finish) {
+      s->finish_coroutine();
+    } else {
+      drop_work(*s);
+      s->not_begun();
+    }
+  }
+
+  void free(std::size_t size) noexcept {
+    if (this->extras) [[unlikely]]
+      finish_state(*this);
+    this->destroy_value();
+    deallocate(this, size);
+  }
+
+  void not_begun() noexcept {
+    std::destroy_at(std::addressof(call));
+    release(std::exchange(this->context, nullptr));
+    end_unwanted(*this);
+  }
+
+  /// The function has ended and what it held is freed: now the result may be seen.
+  void leave() noexcept {
+    using P = PendingState;
+    if (!(this->word.load(std::memory_order_acquire) & ~(P::kWork | P::kStarted)) && this->alone())
+      return this->act == &on_act ? free(sizeof(CallState)) : this->act(this, OpAct::destroy);  // nobody will look
+    if (publish(*this)) [[likely]]
       return;
-    }
-    s->leave(act == OpAct::run, false);
+    this->destroy_value();
+    end_unwanted(*this);
   }
 
-  /// The function has ended, or never began: frees what it held, and its worker; completes; gives up the work's
-  /// reference.
-  void leave(bool ran_on_thread, bool due) noexcept {
-    release_call();
-    release(std::exchange(this->context, nullptr));  // it may hold a group that holds us
-    if (ran_on_thread && (this->flags.load(std::memory_order_relaxed) & PendingState::kWorker))
-      work_of_worker_ended(*this);
-    if (due) complete(*this);
-    this->unref();
-  }
-
-  void call_plain() {
-    bool due = false;
-    {
-      TaskScope scope(*this);
-      try {
-        if constexpr (std::is_void_v<Result>) {
-          invoke();
-          due = settle_value(*this);
-        } else {
-          due = settle_value(*this, invoke());
-        }
-      } catch (...) {
-        due = settle_error(*this, std::current_exception());
-      }
-      release_call();
-    }
-    leave(true, due);
-  }
-
-  void begin() {
-    std::exception_ptr failure;
-    {
-      TaskScope scope(*this);  // on leaving it finishes, or keeps, the coroutine
-      try {
-        auto coro = invoke();
-        auto h = coro.release();
+  void begin() noexcept {
+    enter_work(*this);
+    try {
+      if constexpr (Traits::is_coroutine) {
+        auto h = invoke().release();
         h.promise().root = this;
         this->frame = h;
-        this->finish = &on_finish;
-        h.resume();
-        return;
-      } catch (...) {
-        failure = std::current_exception();
+      } else if constexpr (std::is_void_v<Result>) {
+        invoke();
+      } else {
+        this->emplace(invoke());
       }
+    } catch (...) {
+      return failed();
     }
-    leave(true, settle_error(*this, std::move(failure)));
+    if constexpr (Traits::is_coroutine) {
+      this->frame.resume();
+      coroutine_returned(*this);
+    } else {
+      std::destroy_at(std::addressof(call));
+      leave_work();
+      leave();
+    }
   }
 
-  static void on_finish(PendingState* p) noexcept {
-    auto* s = static_cast<CallState*>(p);
-    bool due = false;  // an abandoned frame is gone already, and its outcome decided
-    if (s->frame) {
-      auto h = std::coroutine_handle<CoroPromise<Result>>::from_address(s->frame.address());
-      due = h.promise().settle_into(*s);
-      s->frame = {};
-      h.destroy();
+  [[gnu::cold]] void failed() noexcept {
+    auto error = std::current_exception();
+    std::destroy_at(std::addressof(call));
+    leave_work();
+    end_work_failed(*this, std::move(error));
+  }
+
+  void finish_coroutine() noexcept {
+    if constexpr (Traits::is_coroutine) {
+      std::exception_ptr error;
+      if (this->frame) [[likely]] {  // else it was abandoned, and its outcome decided
+        auto h = std::coroutine_handle<CoroPromise<Result>>::from_address(this->frame.address());
+        error = h.promise().move_into(*this);
+        h.destroy();
+      }
+      std::destroy_at(std::addressof(call));
+      if (error) [[unlikely]]
+        end_work_failed(*this, std::move(error));
+      else
+        leave();
     }
-    s->leave(true, due);
   }
 };
+
+/// A call that waits for its time first: the place in the timer heap is in the same block.
+template <class F, class... A>
+struct LaterState : CallState<F, A...> {
+  DelayNode node;
+  template <class... B>
+  explicit LaterState(B&&... b) : CallState<F, A...>(std::forward<B>(b)...) {
+    this->act = [](Op* op, OpAct why) {
+      if (why == OpAct::destroy)
+        static_cast<LaterState*>(op)->free(sizeof(LaterState));
+      else
+        CallState<F, A...>::on_act(op, why);
+    };
+  }
+};
+
+/// Makes a State in a pooled block.
+template <class State, class... A>
+State* make_pooled(A&&... args) {
+  void* const block = allocate(sizeof(State));
+  if constexpr (std::is_nothrow_constructible_v<State, A...>) {
+    return ::new (block) State(std::forward<A>(args)...);
+  } else {
+    try {
+      return ::new (block) State(std::forward<A>(args)...);
+    } catch (...) {  // copying the function or an argument failed
+      deallocate(block, sizeof(State));
+      throw;
+    }
+  }
+}
 
 /// Fire and forget, with the context of the call.
 template <class F, class... A>
@@ -177,25 +210,26 @@ struct DirectOp : Op {
   Bound<F, A...> call;
 
   template <class G, class... B>
-  DirectOp(Core& c, ContextNode* ctx, G&& g, B&&... b)
-      : context(ctx), core(&c), call{std::forward<G>(g), std::tuple<A...>(std::forward<B>(b)...)} {
+  explicit DirectOp(Core& c, G&& g, B&&... b)
+      : context(nullptr), core(&c), call{std::forward<G>(g), std::tuple<A...>(std::forward<B>(b)...)} {
     act = [](Op* op, OpAct why) {
       auto* self = static_cast<DirectOp*>(op);
-      if (why == OpAct::run) self->run();
-      release(self->context);
+      if (why == OpAct::run)
+        self->run();
+      else
+        release(self->context);
       self->~DirectOp();
       deallocate(self, sizeof(DirectOp));
     };
   }
-  void run() {
-    ContextNode* saved = retain(current_context());
-    replace_current_context(std::exchange(context, nullptr));
+  void run() noexcept {
+    this_thread().context = context;
     try {
       static_cast<void>(call());
     } catch (...) {
       report_error(core, "call_direct", std::current_exception());
     }
-    replace_current_context(saved);
+    leave_work();
   }
 };
 
@@ -205,19 +239,20 @@ struct PostOp : Op {
   Core* core;
   F fn;
   template <class G>
-  PostOp(Core& c, G&& g) : core(&c), fn(std::forward<G>(g)) {
+  explicit PostOp(Core& c, G&& g) : core(&c), fn(std::forward<G>(g)) {
     act = [](Op* op, OpAct why) {
       auto* self = static_cast<PostOp*>(op);
-      if (why == OpAct::run) {
-        try {
-          self->fn();
-        } catch (...) {
-          report_error(self->core, "post", std::current_exception());
-        }
-      }
+      if (why == OpAct::run) self->run();
       self->~PostOp();
       deallocate(self, sizeof(PostOp));
     };
+  }
+  void run() noexcept {
+    try {
+      fn();
+    } catch (...) {
+      report_error(core, "post", std::current_exception());
+    }
   }
 };
 

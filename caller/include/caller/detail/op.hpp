@@ -1,40 +1,96 @@
-// What a loop queues, and where its blocks of memory come from.
+// What a loop queues, and the part of a loop that inlined calls touch.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 
+#include <caller/detail/memory.hpp>
 #include <caller/export.hpp>
 
 namespace caller::detail {
 
 class Core;
+struct ContextNode;
+struct PendingState;
 
-/// Why an Op is taken out of its queue.
+/// What an Op is asked to do.
 enum class OpAct : unsigned char {
-  run,   ///< on the loop's thread, in its turn
-  drop,  ///< the loop ends: release everything, run no user code but destructors
+  run,      ///< on the loop's thread, in its turn
+  drop,     ///< the loop ends: release everything, run no user code but destructors
+  finish,   ///< PendingState only: the root coroutine has ended (or its frame is gone): take its value, free its frame
+  destroy,  ///< PendingState only: nobody holds it any more
 };
 
 /// One entry of a loop's queue, embedded in what it runs. An Op is in at most one queue.
 struct Op {
-  Op* next = nullptr;
+  Op* next;  // while queued
   void (*act)(Op*, OpAct) = nullptr;
 };
 
+/// The queue of a Core. `head`, `tail` and `diverted` belong to the loop's thread.
+struct LoopQueue {
+  Op* head = nullptr;
+  Op** tail = &head;
+  bool diverted = false;              ///< a push on the own thread needs more than a place in the list
+  std::atomic<bool> accepting{true};  ///< false from the moment of stop()
+  alignas(64) std::atomic<Op*> inbox{nullptr};
+
+  LoopQueue() = default;
+  LoopQueue(const LoopQueue&) = delete;
+  LoopQueue& operator=(const LoopQueue&) = delete;
+  void push_local(Op* op) noexcept {
+    op->next = nullptr;
+    *tail = op;
+    tail = &op->next;
+  }
+};
+CALLER_API LoopQueue& queue_of(Core& core) noexcept;
+
+/// What the running code of a thread is.
+struct ThreadState {
+  Core* core = nullptr;
+  LoopQueue* queue = nullptr;  ///< of `core`
+  PendingState* task = nullptr;
+  ContextNode* context = nullptr;  ///< owned
+};
+
+CALLER_API ThreadState& thread_state_of_library() noexcept;
+#if defined(CALLER_IN_CELL)
+// A thread-local variable of the library does not link into a cell.
+inline ThreadState& this_thread() noexcept { return thread_state_of_library(); }
+#else
+extern CALLER_API thread_local constinit ThreadState thread_state __attribute__((tls_model("initial-exec")));
+inline ThreadState& this_thread() noexcept { return thread_state; }
+#endif
+
 /// Queues `op` on `core`. Returns false when the loop has ended; the op is then still the caller's.
 /// Thread-safety: any thread; the core must be alive (a handle, or an unfinished Pending of it).
-CALLER_API bool submit(Core& core, Op* op) noexcept;
+CALLER_API bool submit_slow(Core& core, Op* op) noexcept;
+inline bool submit(Core& core, Op* op) noexcept {
+  const ThreadState& ts = this_thread();
+  if (ts.core == &core && !ts.queue->diverted) [[likely]] {
+    ts.queue->push_local(op);
+    return true;
+  }
+  return submit_slow(core, op);
+}
+
+/// The same, unless the Caller was stopped; what is not queued is dropped.
+CALLER_API bool submit_or_drop_slow(Core& core, Op* op) noexcept;
+inline bool submit_or_drop(Core& core, Op* op) noexcept {
+  const ThreadState& ts = this_thread();
+  if (ts.core == &core && !ts.queue->diverted && ts.queue->accepting.load(std::memory_order_acquire)) [[likely]] {
+    ts.queue->push_local(op);
+    return true;
+  }
+  return submit_or_drop_slow(core, op);
+}
 
 /// For tests: one entry of the queue, and the time of the next timer on the loop's clock (-1: none). Own thread only.
 CALLER_API std::size_t step(Core& core) noexcept;
 CALLER_API std::int64_t next_timer(Core& core) noexcept;
-
-/// Blocks from per-thread magazines; a block may be freed on another thread than the one that allocated it.
-/// Thread-safety: any thread. Errors: std::bad_alloc.
-[[nodiscard]] CALLER_API void* allocate(std::size_t size);
-CALLER_API void deallocate(void* block, std::size_t size) noexcept;
 
 /// Tells the error handler of `core` (null: the thread's, else the process's) of an error nobody can observe.
 CALLER_API void report_error(Core* core, const char* where, const std::exception_ptr& error) noexcept;

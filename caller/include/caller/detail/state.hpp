@@ -1,12 +1,16 @@
 // The shared state behind a Pending. docs/ARCHITECTURE.md, "Pending", states the protocol; in short:
 //
-//   word    0, a list of Waiters, LOCK (someone edits the list), DONE, DONE|LOCK (waiters are being resumed).
-//   claim   whoever first sets kClaimed in `flags` decides the outcome and is the only one to write value and error.
-//   cancel  sets kCancelled unless claimed; from then on the outcome can only be "cancelled".
-//   start   kStarted and kCancelled are set by read-modify-write on the same word, so that work which was cancelled
-//           first never starts, and work which started first is told.
-//   core    valid until DONE: a Core ends only after all its unfinished work has; so `core` is used under LOCK, not
-//   DONE.
+//   word     a list of Waiters, two low bits (DONE, LOCK) and the flags in its upper 16 bits. Who changes it either
+//            compare-and-swaps a word without LOCK, or holds LOCK and stores. Under DONE|LOCK waiters are being
+//            resumed.
+//   claim    whoever first sets kClaimed decides the outcome. Work that runs to its value needs no claim: it writes the
+//            value to its own storage and publishes it by the one step that sets DONE, which fails if somebody claimed
+//            or cancelled. So everybody else's value for a state with work goes into a box of its own.
+//   cancel   sets kCancelled unless claimed; from then on the outcome can only be "cancelled".
+//   start    kStarted and kCancelled meet in the same word, so that work which was cancelled first never starts, and
+//            work which started first is told.
+//   core     valid until DONE: a Core ends only after all its unfinished work has; `core` is used under LOCK, not DONE.
+//   alone    who finds `refs` to be 1 and holds that reference has the state to itself: no handle, nobody to race with.
 #pragma once
 
 #include <any>
@@ -30,101 +34,177 @@ namespace caller::detail {
 
 /// Someone to tell of completion. Those with `fire` are told under LOCK and must only queue or signal.
 struct Waiter {
-  Waiter* prev = nullptr;
-  Waiter* next = nullptr;
+  Waiter *prev, *next;  // while in a list
   void (*fire)(Waiter*) noexcept = nullptr;
 };
 
 struct Suspension;
 struct Extras;
+struct DelayNode;
 
 struct PendingState : Op {
-  static constexpr std::uintptr_t kDone = 1, kLock = 2, kMask = 3;
-  enum Flag : std::uint32_t {
-    kStarted = 1u << 0,      // the work began
-    kCancelled = 1u << 1,    // cancel() was accepted
-    kUndelivered = 1u << 2,  // the running coroutine has yet to see it
-    kClaimed = 1u << 3,      // the outcome is decided
-    kProtected = 1u << 4,    // cancel() is ignored
-    kObserved = 1u << 5,     // somebody looked at the error
-    kHasValue = 1u << 6,
-    kWork = 1u << 7,      // made by a call: a function stands behind it
-    kFinished = 1u << 8,  // the coroutine reached its end (loop's thread only)
-    kTimer = 1u << 9,     // waits in the timer heap (loop's thread only)
-    kLinked = 1u << 10,   // is in its Core's list of suspended work (loop's thread only)
-    kWorker = 1u << 11,   // occupies a worker of to_thread
+  static_assert(sizeof(void*) == 8, "the flags live in the upper bits of a 64-bit pointer");
+  using Word = std::uintptr_t;
+  static constexpr int kFlagShift = 48;
+  enum Flag : Word {
+    kDone = 1,
+    kLock = 2,
+    kStarted = Word{1} << kFlagShift,  // the work began
+    kCancelled = kStarted << 1,        // cancel() was accepted
+    kUndelivered = kStarted << 2,      // the running coroutine has yet to see it
+    kClaimed = kStarted << 3,          // the outcome is decided
+    kProtected = kStarted << 4,        // cancel() is ignored
+    kWork = kStarted << 5,             // made by a call: a function stands behind it
+    kTimer = kStarted << 6,            // waits in the timer heap: `delay`
+    kBoxed = kStarted << 7,            // the value is in the box of `extras`
+    kFailed = kStarted << 8,           // the error is in `extras`
+    kWorker = kStarted << 9,           // occupies a worker of to_thread
   };
+  static constexpr Word kFlags = ~((Word{1} << kFlagShift) - 1);
+  static constexpr Word kList = ~kFlags & ~Word{7};
 
-  std::atomic<std::uintptr_t> word{0};
-  std::atomic<std::uint32_t> refs{1};
-  std::atomic<std::uint32_t> flags{0};
-  void (*destroy)(PendingState*) noexcept = nullptr;
-  void (*finish)(PendingState*) noexcept = nullptr;  // the root coroutine ended: take its value, free its frame
-  Core* core = nullptr;
-  ContextNode* context = nullptr;   // of the work, until it ends
-  Suspension* suspended = nullptr;  // where the coroutine waits (loop's thread only)
-  Extras* extras = nullptr;         // created under LOCK
-  PendingState* prev_task = nullptr;
-  PendingState* next_task = nullptr;
-  std::coroutine_handle<> frame{};  // root coroutine, to destroy when the loop is abandoned
-  std::exception_ptr error;
+  std::atomic<Word> word;
+  std::atomic<std::uint32_t> refs;
+  // Written by whoever makes or runs the work, read after DONE or on the loop's thread.
+  bool has_value = false;
+  bool finished = false;           // the coroutine reached its end
+  bool linked = false;             // is in its Core's list of suspended work
+  ContextNode* context = nullptr;  // of the work, until it ends
+  union {
+    Suspension* suspended = nullptr;  // where the work waits (loop's thread only)
+    DelayNode* delay;                 // before it begins: its place in the timer heap, under LOCK
+  };
+  Extras* extras = nullptr;  // created under LOCK
+  Core* core;
+  std::coroutine_handle<> frame;        // root coroutine, once there is one
+  PendingState *prev_task, *next_task;  // while `linked`
+
+  PendingState(void (*with)(Op*, OpAct), Core* on, Word w, std::uint32_t holders) noexcept
+      : word(w), refs(holders), core(on) {
+    act = with;
+  }
+  PendingState(const PendingState&) = delete;
+  PendingState& operator=(const PendingState&) = delete;
 
   bool done() const noexcept { return word.load(std::memory_order_acquire) & kDone; }
-  bool is(Flag f) const noexcept { return flags.load(std::memory_order_acquire) & f; }
+  bool is(Flag f) const noexcept { return word.load(std::memory_order_acquire) & f; }
+  bool alone() const noexcept { return refs.load(std::memory_order_acquire) == 1; }
   void ref() noexcept { refs.fetch_add(1, std::memory_order_relaxed); }
   void unref() noexcept {
-    if (refs.load(std::memory_order_acquire) == 1 || refs.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy(this);
+    if (alone() || refs.fetch_sub(1, std::memory_order_acq_rel) == 1) act(this, OpAct::destroy);
   }
 };
 
 /// A coroutine suspended by one of our awaiters: how to resume it, and how to take it back when it is cancelled.
 struct Suspension : Op {
-  std::coroutine_handle<> handle;
-  Core* home = nullptr;
-  PendingState* task = nullptr;
+  std::coroutine_handle<> handle;  // null: does not wait
   bool cancelled = false;
+  // From begin_suspend() on:
+  Core* home;
+  PendingState* task;
   /// On the home thread: stop waiting. True when the wait was undone and nothing else will resume the coroutine.
-  bool (*detach)(Suspension*) noexcept = nullptr;
+  bool (*detach)(Suspension*) noexcept;
 };
 
 // ---- implemented in the library ----
 CALLER_API bool add_waiter(PendingState& s, Waiter& w) noexcept;  // false: done already
-CALLER_API bool remove_waiter(PendingState& s,
-                              Waiter& w) noexcept;   // false: done, or left before; on return nobody uses `w`
+/// False: done, or left before; on return nobody uses `w`.
+CALLER_API bool remove_waiter(PendingState& s, Waiter& w) noexcept;
 CALLER_API bool claim(PendingState& s) noexcept;     // false: decided by someone else, or cancelled
 CALLER_API void complete(PendingState& s) noexcept;  // after a claim
 CALLER_API bool cancel(PendingState& s, std::string message);
-CALLER_API void finish_state(PendingState& s) noexcept;  // common part of destruction: reports, frees extras
-CALLER_API bool begin_work(PendingState& s) noexcept;    // false: cancelled before it began; it is complete then
-
-/// What became of an outcome that work wants to leave.
-enum class Settle : unsigned char {
-  store,      // store value or error, then complete()
-  cancelled,  // cancel() came first: store nothing, then complete()
-  lost,       // decided and completed by someone else
-};
-CALLER_API Settle settle(PendingState& s) noexcept;
-/// Settles with an error; a PendingCancelled makes it cancelled. True: complete() is due.
-CALLER_API bool settle_error(PendingState& s, std::exception_ptr error) noexcept;
-/// Settles as cancelled, and completes.
+CALLER_API void protect(PendingState& s) noexcept;
+CALLER_API void finish_state(PendingState& s) noexcept;  // rare part of destruction: reports, frees what is left
+CALLER_API bool begin_work_slow(PendingState& s) noexcept;
+/// The work has left its value (or nothing, for void) in its storage. True: it is done, and the work's reference is
+/// given up. False: nobody wants the value any more: destroy it, then end_unwanted().
+CALLER_API bool publish(PendingState& s) noexcept;
+CALLER_API void end_unwanted(PendingState& s) noexcept;
+/// Ends work with an error (a PendingCancelled makes it cancelled), and gives up the work's reference.
+CALLER_API void end_work_failed(PendingState& s, std::exception_ptr error) noexcept;
+CALLER_API void set_error(PendingState& s, std::exception_ptr error) noexcept;  // after a claim
+/// Decides that the work ends cancelled, and completes; the work's reference stays.
 CALLER_API void end_work_cancelled(PendingState& s, const char* reason) noexcept;
-CALLER_API void throw_outcome(PendingState& s);  // not done, cancelled, or an error; returns when there is a value
+/// The loop ends before the work began.
+CALLER_API void drop_work(PendingState& s) noexcept;
+CALLER_API bool throw_outcome_slow(PendingState& s);
 CALLER_API std::string cancel_message(PendingState& s);
 CALLER_API std::stop_token stop_token_of(PendingState& s);
+CALLER_API void set_box(PendingState& s, void* value, void (*destroy)(void*) noexcept);  // after a claim
+CALLER_API void* boxed(PendingState& s) noexcept;
+
+/// Not done, cancelled, or an error: throws. There is a value: true when it is in the box.
+inline bool throw_outcome(PendingState& s) {
+  using P = PendingState;
+  constexpr auto unusual = P::kCancelled | P::kFailed | P::kBoxed;
+  if ((s.word.load(std::memory_order_acquire) & (P::kDone | unusual)) == P::kDone) [[likely]]
+    return false;
+  return throw_outcome_slow(s);
+}
+
+/// On the loop's thread, before work runs. False: it was cancelled (or the Caller stopped) first, and is complete.
+inline bool begin_work(PendingState& s) noexcept {
+  using P = PendingState;
+  P::Word w = s.word.load(std::memory_order_relaxed);
+  if (!(w & ~(P::kList | P::kWork | P::kProtected | P::kWorker)) &&
+      this_thread().queue->accepting.load(std::memory_order_acquire)) [[likely]] {
+    if (s.alone()) {
+      s.word.store(w | P::kStarted, std::memory_order_relaxed);
+      return true;
+    }
+    if (s.word.compare_exchange_strong(w, w | P::kStarted, std::memory_order_acq_rel)) [[likely]]
+      return true;
+  }
+  return begin_work_slow(s);
+}
 
 /// Prepares the running coroutine to wait. False: its cancellation is due now (`cancelled` is set); do not suspend.
 CALLER_API bool begin_suspend(Suspension& s, std::coroutine_handle<> h);
 CALLER_API void abort_suspend(Suspension& s) noexcept;  // it was not necessary after all
 CALLER_API void resume_later(Suspension& s) noexcept;   // any thread; queues it on its home
-CALLER_API void throw_if_cancelled(Suspension& s);      // in await_resume
-CALLER_API bool cancellation_due() noexcept;            // for await_ready
+CALLER_API void throw_cancelled(Suspension& s);
+/// In await_resume.
+inline void throw_if_cancelled(Suspension& s) {
+  if (s.cancelled) [[unlikely]]
+    throw_cancelled(s);
+}
+/// For await_ready.
+inline bool cancellation_due() noexcept {
+  const PendingState* t = this_thread().task;
+  return t && (t->word.load(std::memory_order_relaxed) & PendingState::kUndelivered);
+}
 
 /// A coroutine waiting for one Pending.
 struct PendingWait : Suspension, Waiter {
   PendingState* state = nullptr;
   bool keep = false;  // being cancelled does not cancel what is awaited
 };
-CALLER_API bool suspend_on(PendingWait& w, std::coroutine_handle<> h);
+CALLER_API void resume_op(Op* op, OpAct why);
+CALLER_API bool detach_pending(Suspension* s) noexcept;
+CALLER_API void fire_pending(Waiter* w) noexcept;
+CALLER_API bool suspend_on_slow(PendingWait& w, std::coroutine_handle<> h);
+/// Waits for `w.state`. False: it is done, or the wait is cancelled; do not suspend.
+inline bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
+  using P = PendingState;
+  const ThreadState& ts = this_thread();
+  PendingState* const task = ts.task;
+  P::Word was = w.state->word.load(std::memory_order_acquire);
+  if (!task || task == w.state || (task->word.load(std::memory_order_relaxed) & P::kUndelivered) ||
+      (was & (P::kList | P::kLock | P::kDone))) [[unlikely]]
+    return suspend_on_slow(w, h);
+  w.handle = h;
+  w.home = ts.core;
+  w.task = task;
+  w.act = &resume_op;
+  w.detach = &detach_pending;
+  w.fire = &fire_pending;
+  w.prev = w.Waiter::next = nullptr;
+  task->suspended = &w;
+  if (w.state->word.compare_exchange_strong(was, was | reinterpret_cast<P::Word>(static_cast<Waiter*>(&w)),
+                                            std::memory_order_acq_rel, std::memory_order_acquire)) [[likely]]
+    return true;
+  return suspend_on_slow(w, h);
+}
 /// For a frame that is destroyed while it waits.
 CALLER_API void forget_wait(PendingWait& w) noexcept;
 
@@ -137,6 +217,14 @@ struct TimerNode : Op {
 CALLER_API std::int64_t core_now(Core& core) noexcept;
 CALLER_API void add_timer(Core& core, TimerNode& node) noexcept;
 CALLER_API void remove_timer(Core& core, TimerNode& node) noexcept;
+
+/// Stands in the timer heap for a call that is to be made later; holds the work's reference.
+struct DelayNode : TimerNode {
+  Core* core = nullptr;
+  PendingState* state = nullptr;
+  bool armed = false;
+  bool separate = false;  // has a block of its own
+};
 
 /// A coroutine waiting for one Pending (or none), for a time (or for ever).
 struct TimedWait : PendingWait {
@@ -155,84 +243,100 @@ CALLER_API bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns
 CALLER_API void work_of_worker_ended(PendingState& s) noexcept;
 
 /// The running work's own state and Core, null outside.
-CALLER_API PendingState* current_task() noexcept;
-CALLER_API Core* current_core() noexcept;
+inline PendingState* current_task() noexcept { return this_thread().task; }
+inline Core* current_core() noexcept { return this_thread().core; }
 CALLER_API Core& require_core(const char* operation);
 
-/// Makes `s` the running work of this thread, with its context, for the life of the scope.
-/// On leaving, a root coroutine that has ended is finished, one that has not is remembered by its Core.
-class CALLER_API TaskScope {
-public:
-  explicit TaskScope(PendingState& s) noexcept;
-  ~TaskScope();
-  TaskScope(const TaskScope&) = delete;
-  TaskScope& operator=(const TaskScope&) = delete;
-
-private:
-  PendingState& task_;
-  PendingState* saved_task_;
-  ContextNode* saved_context_;
-};
+/// Makes `s` the running work of this thread, with its context. Only for what the loop runs: it has no work of its own.
+inline void enter_work(PendingState& s) noexcept {
+  ThreadState& ts = this_thread();
+  ts.task = &s;
+  ts.context = std::exchange(s.context, nullptr);
+}
+/// The end of a plain function.
+inline void leave_work() noexcept {
+  ThreadState& ts = this_thread();
+  ts.task = nullptr;
+  if (ts.context) [[unlikely]]
+    release(std::exchange(ts.context, nullptr));
+}
+/// The coroutine of `s` ran and came back: if it has ended it is finished, if not it is remembered by its Core.
+CALLER_API void coroutine_returned(PendingState& s) noexcept;
 
 template <class T>
 struct ValueState : PendingState {
+  using PendingState::PendingState;
   using Stored = std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>, T>;
   static_assert(alignof(Stored) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "over-aligned results are not supported");
   alignas(Stored) unsigned char storage[sizeof(Stored)];
 
-  Stored& stored() noexcept { return *std::launder(reinterpret_cast<Stored*>(storage)); }
-  decltype(auto) get() noexcept {
+  /// The value. Errors: those of throw_outcome.
+  Stored& outcome() {
+    if (throw_outcome(*this)) [[unlikely]]
+      return *static_cast<Stored*>(boxed(*this));
+    return *own();
+  }
+  decltype(auto) get() {
     if constexpr (std::is_reference_v<T>)
-      return static_cast<T>(*stored());
+      return static_cast<T>(*outcome());
     else
-      return static_cast<T&>(stored());
+      return static_cast<T&>(outcome());
   }
   template <class U>
-  void emplace(U&& v) {
+  static void construct(void* where, U&& v) {
     if constexpr (std::is_reference_v<T>)
-      ::new (static_cast<void*>(storage)) Stored(std::addressof(v));
+      ::new (where) Stored(std::addressof(v));
     else
-      ::new (static_cast<void*>(storage)) Stored(std::forward<U>(v));
-    flags.fetch_or(kHasValue, std::memory_order_relaxed);
+      ::new (where) Stored(std::forward<U>(v));
+  }
+  /// By the work, or by who claimed a state without work.
+  template <class U>
+  void emplace(U&& v) {
+    construct(storage, std::forward<U>(v));
+    if constexpr (!std::is_trivially_destructible_v<Stored>) has_value = true;
+  }
+  /// By who claimed a state with work.
+  template <class U>
+  void emplace_boxed(U&& v) {
+    struct Box {
+      alignas(Stored) unsigned char bytes[sizeof(Stored)];
+    };
+    auto box = std::make_unique<Box>();
+    construct(box->bytes, std::forward<U>(v));
+    set_box(*this, box.release(), [](void* p) noexcept {
+      static_cast<Stored*>(p)->~Stored();
+      delete static_cast<Box*>(p);
+    });
   }
   void destroy_value() noexcept {
-    if (is(kHasValue)) stored().~Stored();
+    if constexpr (!std::is_trivially_destructible_v<Stored>)
+      if (std::exchange(has_value, false)) own()->~Stored();
   }
+
+private:
+  Stored* own() noexcept { return std::launder(reinterpret_cast<Stored*>(storage)); }
 };
 
 template <>
 struct ValueState<void> : PendingState {
-  void emplace() noexcept { flags.fetch_or(kHasValue, std::memory_order_relaxed); }
-  void get() noexcept {}
+  using PendingState::PendingState;
+  void emplace() noexcept {}
+  void emplace_boxed() noexcept {}
+  void get() { throw_outcome(*this); }
   void destroy_value() noexcept {}
 };
-
-/// Settles work with a value. True: complete() is due.
-template <class T, class... U>
-bool settle_value(ValueState<T>& s, U&&... value) noexcept {
-  const Settle how = settle(s);
-  if (how == Settle::store) {
-    try {
-      s.emplace(std::forward<U>(value)...);
-    } catch (...) {
-      s.error = std::current_exception();
-    }
-  }
-  return how != Settle::lost;
-}
 
 /// A Pending with no call behind it.
 template <class T>
 ValueState<T>* make_plain_state() {
-  auto* s = ::new (allocate(sizeof(ValueState<T>))) ValueState<T>();
-  s->destroy = [](PendingState* p) noexcept {
-    auto* v = static_cast<ValueState<T>*>(p);
-    finish_state(*v);
-    v->destroy_value();
-    v->~ValueState<T>();
-    deallocate(v, sizeof(ValueState<T>));
+  constexpr auto act = [](Op* op, OpAct) {
+    auto* s = static_cast<ValueState<T>*>(op);
+    finish_state(*s);
+    s->destroy_value();
+    std::destroy_at(s);
+    deallocate(s, sizeof(ValueState<T>));
   };
-  return s;
+  return ::new (allocate(sizeof(ValueState<T>))) ValueState<T>(act, nullptr, 0, 1);
 }
 
 }  // namespace caller::detail

@@ -1,0 +1,91 @@
+// Where the blocks of the runtime come from: per-thread magazines with a shared depot behind them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include <caller/export.hpp>
+
+// What touches thread-local data of the library is inlined, except where that cannot link (cells of the interpreter) or
+// would hide the life of a block from a sanitizer.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(CALLER_SANITIZED)
+#define CALLER_POOLED_INLINE 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define CALLER_POOLED_INLINE 0
+#endif
+#endif
+#if defined(CALLER_IN_CELL)
+#undef CALLER_POOLED_INLINE
+#define CALLER_POOLED_INLINE 0
+#elif !defined(CALLER_POOLED_INLINE)
+#define CALLER_POOLED_INLINE 1
+#endif
+
+namespace caller::detail {
+
+struct FreeBlock {
+  FreeBlock* next;
+};
+/// A stack of free blocks of one size. `room` is how many more it takes; a magazine nobody has touched has none.
+struct Magazine {
+  FreeBlock* head = nullptr;
+  std::uint32_t room = 0;
+};
+
+inline constexpr std::array<std::size_t, 7> kBlockSizes{64, 128, 192, 256, 384, 512, 1024};
+inline constexpr std::uint32_t kMagazine = 64;
+constexpr int block_class(std::size_t size) noexcept {
+  if (size <= 256) return size == 0 ? 0 : static_cast<int>((size - 1) / 64);
+  if (size <= 384) return 4;
+  if (size <= 512) return 5;
+  return size <= 1024 ? 6 : -1;
+}
+
+struct BlockCache {
+  std::array<Magazine, kBlockSizes.size()> current{};
+};
+
+[[nodiscard]] CALLER_API void* allocate_slow(std::size_t size);
+CALLER_API void deallocate_slow(void* block, std::size_t size) noexcept;
+
+#if CALLER_POOLED_INLINE
+extern CALLER_API thread_local constinit BlockCache block_cache __attribute__((tls_model("initial-exec")));
+#endif
+
+/// A block of at least `size` bytes; it may be freed on another thread than the one that allocated it.
+/// Thread-safety: any thread. Errors: std::bad_alloc.
+[[nodiscard]] inline void* allocate(std::size_t size) {
+#if CALLER_POOLED_INLINE
+  const int c = block_class(size);
+  if (c >= 0) [[likely]] {
+    Magazine& m = block_cache.current[static_cast<std::size_t>(c)];
+    if (FreeBlock* b = m.head) [[likely]] {
+      m.head = b->next;
+      ++m.room;
+      return b;
+    }
+  }
+#endif
+  return allocate_slow(size);
+}
+
+inline void deallocate(void* block, std::size_t size) noexcept {
+#if CALLER_POOLED_INLINE
+  const int c = block_class(size);
+  if (c >= 0) [[likely]] {
+    Magazine& m = block_cache.current[static_cast<std::size_t>(c)];
+    if (m.room) [[likely]] {
+      auto* b = static_cast<FreeBlock*>(block);
+      b->next = m.head;
+      m.head = b;
+      --m.room;
+      return;
+    }
+  }
+#endif
+  deallocate_slow(block, size);
+}
+
+}  // namespace caller::detail
