@@ -54,7 +54,7 @@ inline void launch(Core& core, PendingState& s) noexcept {
 CALLER_API void launch_later(Core& core, PendingState& s, DelayNode& node, Duration delay) noexcept;
 CALLER_API void launch_on_worker(Core& core, PendingState& s) noexcept;
 CALLER_API bool accepts_calls(Core& core) noexcept;
-CALLER_API bool queue_item(Core& core, LaneKey key, LaneItem* item);
+CALLER_API bool queue_item(Core& core, const LaneKey& key, LaneItem* item);  // takes the item in any case
 CALLER_API PendingBase lane_pending(Core& core, const LaneKey& key);
 CALLER_API bool close_lane(Core& core, const LaneKey& key, std::string message);
 CALLER_API Coro<void> wait_for_items(std::vector<PendingBase> items, WaitSetOptions options);
@@ -325,10 +325,9 @@ private:
     return detail::make_pooled<State>(*core_, std::forward<F>(fn), std::forward<A>(args)...);
   }
   template <class F, class... A>
-  bool queue_keyed(detail::LaneKey key, F&& fn, A&&... args) const {
-    return detail::queue_item(
-        *core_, std::move(key),
-        new detail::LaneCall<std::decay_t<F>, std::decay_t<A>...>(std::forward<F>(fn), std::forward<A>(args)...));
+  bool queue_keyed(const detail::LaneKey& key, F&& fn, A&&... args) const {
+    using Item = detail::LaneCall<std::decay_t<F>, std::decay_t<A>...>;
+    return detail::queue_item(*core_, key, detail::make_pooled<Item>(std::forward<F>(fn), std::forward<A>(args)...));
   }
   template <class T>
   Pending<T> to_pending(const Pending<T>& p) const {

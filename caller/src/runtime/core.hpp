@@ -39,10 +39,19 @@ PendingState::Word lock_word(PendingState& s) noexcept;  // without kLock; with 
 void unlock_word(PendingState& s, PendingState::Word word) noexcept;
 
 struct Pool;
-struct Lane;
-struct LaneKeyHash {
-  std::size_t operator()(const LaneKey& k) const noexcept {
-    return k.type->hash_code() ^ (std::hash<std::string>{}(k.bytes) * 0x9E3779B97F4A7C15u);
+struct Lanes;
+struct OwnedLaneKey {
+  const std::type_info* type;
+  std::uint64_t word;
+  std::string text;
+  explicit OwnedLaneKey(const LaneKey& k) : type(k.type), word(k.word), text(k.text) {}
+  friend bool operator==(const OwnedLaneKey& a, const OwnedLaneKey& b) noexcept {
+    return *a.type == *b.type && a.word == b.word && a.text == b.text;
+  }
+};
+struct OwnedLaneKeyHash {
+  std::size_t operator()(const OwnedLaneKey& k) const noexcept {
+    return k.type->hash_code() ^ (std::hash<std::string>{}(k.text) + k.word) * 0x9E3779B97F4A7C15u;
   }
 };
 
@@ -130,7 +139,7 @@ public:
   std::string thread_name;
   std::thread::id thread_id;
   std::vector<Core*> children;  // retained, oldest first
-  std::unordered_map<LaneKey, std::shared_ptr<Lane>, LaneKeyHash> lanes;
+  std::shared_ptr<Lanes> lanes;       // of queue_call
   std::shared_ptr<Pool> pool;         // of the workers this Core has
   std::shared_ptr<Pool> worker_pool;  // the pool this Core is a worker of
   struct IdleTimer : TimerNode {
@@ -204,7 +213,6 @@ void deliver_cancel(PendingState& s) noexcept;                                  
 void arm_delay(Core& core, PendingState& s, DelayNode* node, Duration delay) noexcept;  // no node: makes one
 void cancel_delays(Core& core) noexcept;
 void drop_timer(TimerNode& node) noexcept;
-void drop_delay(PendingState& s) noexcept;
 void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept;
 void enqueue_launch(Core& core, PendingState& s) noexcept;
 void fail_unbegun(PendingState& s, std::exception_ptr error) noexcept;  // it will never begin, for this reason

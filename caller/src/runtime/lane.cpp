@@ -1,167 +1,385 @@
 // Lanes: what queue_call queues, worked off one by one by one long-lived task a lane.
+//
+// A lane is fed like a loop: a list only the loop's thread touches, and an inbox for the others. When it has nothing to
+// do its task waits, and IDLE stands in the inbox; who replaces that asks the loop to wake it.
+#include <array>
+#include <unordered_map>
+
 #include "core.hpp"
 
 namespace caller::detail {
 
 struct Lane {
-  std::mutex mutex;
-  Suspension* waiting = nullptr;  // the lane's task, when it has nothing to do
+  // loop's thread
   LaneItem* head = nullptr;
   LaneItem** tail = &head;
-  bool closed = false;
-  PendingBase task;
+  Suspension* waiting = nullptr;
+  bool wake_queued = false;
 
-  ~Lane() { drop_items(); }
-  void push(LaneItem* item) noexcept {
-    *tail = item;
-    tail = &item->next;
+  std::atomic<LaneItem*> inbox{nullptr};
+  std::atomic<bool> remote_wake_queued{false};
+  std::atomic<std::uint32_t> refs{1};
+  PendingBase task;  // written before anybody else knows the lane
+
+  struct Wake : Op {
+    Lane* lane = nullptr;
+  } wake_here, wake_from_elsewhere;
+
+  Lane() noexcept;
+  ~Lane() { shut(); }
+  Lane(const Lane&) = delete;
+  Lane& operator=(const Lane&) = delete;
+  void ref() noexcept { refs.fetch_add(1, std::memory_order_relaxed); }
+  void unref() noexcept {
+    if (refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
-  LaneItem* pop() noexcept {
-    LaneItem* item = head;
-    if (!item) return nullptr;
-    head = item->next;
-    if (!head) tail = &head;
-    return item;
+  /// A call may still be added.
+  bool open() const noexcept { return !(task.state()->word.load(std::memory_order_acquire) & kEnded); }
+
+  static constexpr auto kEnded = PendingState::kDone | PendingState::kCancelled;
+  static LaneItem* idle() noexcept { return reinterpret_cast<LaneItem*>(std::uintptr_t{1}); }
+  static LaneItem* closed() noexcept { return reinterpret_cast<LaneItem*>(std::uintptr_t{2}); }
+  static bool is_list(LaneItem* p) noexcept { return p && p != idle() && p != closed(); }
+
+  bool push(Core& core, LaneItem* item) noexcept;
+  LaneItem* pop() noexcept;
+  void shut() noexcept;
+
+private:
+  bool push_from_elsewhere(Core& core, LaneItem* item) noexcept;
+  void append(LaneItem* newest_first) noexcept;
+};
+
+Lane::Lane() noexcept {
+  wake_here.lane = wake_from_elsewhere.lane = this;
+  wake_here.act = [](Op* op, OpAct why) {
+    Lane& lane = *static_cast<Wake*>(op)->lane;
+    lane.wake_queued = false;
+    if (auto* w = std::exchange(lane.waiting, nullptr)) w->act(w, why);
+    lane.unref();
+  };
+  wake_from_elsewhere.act = [](Op* op, OpAct why) {
+    Lane& lane = *static_cast<Wake*>(op)->lane;
+    lane.remote_wake_queued.exchange(false, std::memory_order_acq_rel);  // before the look at the inbox that follows
+    if (auto* w = std::exchange(lane.waiting, nullptr)) w->act(w, why);
+    lane.unref();
+  };
+}
+
+/// False: the lane has ended, and the item is the caller's.
+inline bool Lane::push(Core& core, LaneItem* item) noexcept {
+  if (!core.on_thread()) return push_from_elsewhere(core, item);
+  item->next = nullptr;
+  *tail = item;
+  tail = &item->next;
+  if (waiting && !wake_queued) {
+    wake_queued = true;
+    ref();
+    if (!core.submit(&wake_here)) wake_here.act(&wake_here, OpAct::drop);
   }
-  void drop_items() noexcept {
-    while (LaneItem* item = pop()) delete item;
+  return true;
+}
+
+bool Lane::push_from_elsewhere(Core& core, LaneItem* item) noexcept {
+  LaneItem* list = inbox.load(std::memory_order_relaxed);
+  do {
+    if (list == closed()) return false;
+    item->next = list == idle() ? nullptr : list;
+  } while (!inbox.compare_exchange_weak(list, item, std::memory_order_acq_rel, std::memory_order_relaxed));
+  if (list == idle() && !remote_wake_queued.exchange(true, std::memory_order_acq_rel)) {
+    ref();
+    if (!core.submit(&wake_from_elsewhere)) unref();  // the loop has ended, and the lane with it
   }
+  return true;
+}
+
+void Lane::append(LaneItem* list) noexcept {
+  LaneItem* first = nullptr;
+  LaneItem* const last = list;
+  while (list) {
+    LaneItem* next = list->next;
+    list->next = first;
+    first = list;
+    list = next;
+  }
+  *tail = first;
+  tail = &last->next;
+}
+
+LaneItem* Lane::pop() noexcept {
+  if (!head) {
+    if (!is_list(inbox.load(std::memory_order_relaxed))) return nullptr;
+    append(inbox.exchange(nullptr, std::memory_order_acquire));
+  }
+  LaneItem* const item = head;
+  if (!(head = item->next)) tail = &head;
+  return item;
+}
+
+/// Drops what is left, and takes nothing more. On the loop's thread.
+void Lane::shut() noexcept {
+  LaneItem* const list = inbox.exchange(closed(), std::memory_order_acq_rel);
+  if (is_list(list)) append(list);
+  while (LaneItem* item = head) {
+    if (!(head = item->next)) tail = &head;
+    item->run(item, nullptr);
+  }
+}
+
+namespace {
+
+class LaneRef {
+public:
+  LaneRef() noexcept = default;
+  explicit LaneRef(Lane* adopted) noexcept : lane_(adopted) {}
+  LaneRef(const LaneRef& o) noexcept : lane_(o.lane_) {
+    if (lane_) lane_->ref();
+  }
+  LaneRef(LaneRef&& o) noexcept : lane_(std::exchange(o.lane_, nullptr)) {}
+  LaneRef& operator=(LaneRef o) noexcept {
+    std::swap(lane_, o.lane_);
+    return *this;
+  }
+  ~LaneRef() {
+    if (lane_) lane_->unref();
+  }
+  Lane* get() const noexcept { return lane_; }
+  Lane* operator->() const noexcept { return lane_; }
+
+private:
+  Lane* lane_ = nullptr;
+};
+
+/// Goes where the lane's task goes, and with it: however that ends, the lane is shut on the loop's thread.
+struct LaneEnd {
+  LaneRef lane;
+  explicit LaneEnd(LaneRef l) noexcept : lane(std::move(l)) {}
+  LaneEnd(LaneEnd&&) noexcept = default;
+  LaneEnd& operator=(LaneEnd&&) = delete;
+  ~LaneEnd() {
+    if (lane.get()) lane->shut();
+  }
+};
+
+struct LaneAwaiter : Suspension {
+  Lane& lane;
+  explicit LaneAwaiter(Lane& l) noexcept : lane(l) {}
+  LaneAwaiter(const LaneAwaiter&) = delete;
+  LaneAwaiter& operator=(const LaneAwaiter&) = delete;
+  ~LaneAwaiter() {
+    if (handle && lane.waiting == this) lane.waiting = nullptr;
+  }
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> h) {
+    if (!begin_suspend(*this, h)) return false;
+    LaneItem* none = nullptr;
+    if (!lane.inbox.compare_exchange_strong(none, Lane::idle(), std::memory_order_acq_rel) && none != Lane::idle()) {
+      abort_suspend(*this);  // something has come
+      return false;
+    }
+    detach = [](Suspension* s) noexcept {
+      auto& self = *static_cast<LaneAwaiter*>(s);
+      if (self.lane.waiting != &self) return false;
+      self.lane.waiting = nullptr;
+      return true;
+    };
+    lane.waiting = this;
+    return true;
+  }
+  void await_resume() {
+    handle = {};
+    throw_if_cancelled(*this);
+  }
+};
+
+struct [[nodiscard]] LaneWork {
+  using caller_awaitable = void;
+  Lane& lane;
+  LaneAwaiter operator co_await() const { return LaneAwaiter(lane); }
+};
+
+/// So many plain functions run before the rest of the loop has its turn.
+constexpr unsigned kTurn = 256;
+
+Coro<void> work_off(LaneEnd end, Core& core) {
+  Lane& lane = *end.lane.get();
+  unsigned in_turn = 0;
+  for (;;) {
+    LaneItem* const item = lane.pop();
+    if (!item) {
+      if (!lane.open()) co_return;
+      in_turn = 0;
+      co_await LaneWork{lane};
+      continue;
+    }
+    if (!lane.open()) {  // cancelled meanwhile
+      item->run(item, nullptr);
+      co_return;
+    }
+    if (!item->start) {
+      item->run(item, &core);
+      if (++in_turn == kTurn) {
+        in_turn = 0;
+        co_await yield_now();
+      }
+      continue;
+    }
+    struct Freed {
+      LaneItem* item;
+      ~Freed() {
+        item->run(item, nullptr);
+        replace_current_context(nullptr);
+      }
+    } const freed{item};
+    replace_current_context(std::exchange(item->context, nullptr));
+    try {
+      co_await item->start(item);
+    } catch (...) {
+      // A cancellation of the lane itself ends it; one that the function threw does not.
+      if (!lane.open()) throw;
+      core.report("queue_call", std::current_exception());
+    }
+  }
+}
+
+/// The lanes a thread has just used: a look-up without the Core's lock and map. Each entry holds a reference.
+struct LaneCacheEntry {
+  std::uint64_t core = 0;
+  const std::type_info* type = nullptr;
+  std::uint64_t word = 0;
+  Lane* lane = nullptr;
+
+  bool is(const Core& c, const LaneKey& key) const noexcept {
+    return core == c.id && type == key.type && word == key.word && key.text.empty();
+  }
+  void assign(std::uint64_t c, const LaneKey& key, Lane* to) noexcept {
+    if (to) to->ref();
+    if (Lane* old = std::exchange(lane, to)) old->unref();
+    core = c;
+    type = key.type;
+    word = key.word;
+  }
+};
+constexpr std::size_t kCachedLanes = 8;
+thread_local constinit std::array<LaneCacheEntry, kCachedLanes> lane_cache __attribute__((tls_model("initial-exec"))){};
+
+LaneCacheEntry& cached(const LaneKey& key) noexcept {
+  const auto mix = (reinterpret_cast<std::uintptr_t>(key.type) >> 4) + (key.word ^ key.word >> 7);
+  return lane_cache[mix % kCachedLanes];
+}
+
+void remember(const Core& core, const LaneKey& key, Lane* lane) noexcept {
+  struct Owner {
+    void touch() const noexcept {}
+    ~Owner() {
+      for (auto& e : lane_cache) e.assign(0, LaneKey{nullptr}, nullptr);
+    }
+  };
+  static thread_local const Owner owner;
+  owner.touch();
+  cached(key).assign(core.id, key, lane);
+}
+
+using LaneMap = std::unordered_map<OwnedLaneKey, LaneRef, OwnedLaneKeyHash>;
+
+}  // namespace
+
+struct Lanes {
+  LaneMap map;
 };
 
 namespace {
 
-Coro<void> work_off(std::shared_ptr<Lane> lane, Core& core) {
-  for (;;) {
-    std::unique_ptr<LaneItem> item;
-    bool closed = false;
-    {
-      std::lock_guard lock(lane->mutex);
-      closed = lane->closed;
-      if (!closed) item.reset(lane->pop());
-    }
-    if (closed) co_return;
-    if (!item) {
-      co_await GuardedWait(lane->mutex, lane->waiting, [&lane] { return lane->head || lane->closed; });
-      continue;
-    }
-    replace_current_context(std::exchange(item->context, nullptr));
-    try {
-      if (item->is_coroutine())
-        co_await item->start();
-      else
-        item->run();
-    } catch (...) {
-      // A cancellation of the lane itself ends it; one that the function threw does not.
-      if (current_task()->is(PendingState::kCancelled)) throw;
-      core.report("queue_call", std::current_exception());
-    }
-    item.reset();
-    replace_current_context(nullptr);
-  }
+/// With the Core's mutex held. Null: no such lane, or it has ended.
+Lane* find_lane(Core& core, const OwnedLaneKey& key) {
+  if (!core.lanes) return nullptr;
+  const auto it = core.lanes->map.find(key);
+  return it != core.lanes->map.end() && it->second->open() ? it->second.get() : nullptr;
 }
 
-void close(Core& core, Lane& lane, std::string message) {
-  PendingBase task;
-  LaneItem* dropped = nullptr;
-  {
-    std::lock_guard lock(lane.mutex);
-    lane.closed = true;
-    dropped = std::exchange(lane.head, nullptr);
-    lane.tail = &lane.head;
-    task = lane.task;
+/// The lane of that key, made if there is none.
+LaneRef lane_of(Core& core, const LaneKey& key) {
+  OwnedLaneKey owned(key);
+  const std::lock_guard lock(core.mutex);
+  if (Lane* found = find_lane(core, owned)) {
+    found->ref();
+    return LaneRef(found);
   }
-  (void)core;
-  while (dropped) delete std::exchange(dropped, dropped->next);  // user destructors: outside the lock
-  if (task) task.cancel(std::move(message));
+  if (!core.lanes) core.lanes = std::make_shared<Lanes>();
+  LaneRef lane(new Lane);
+  Caller caller(Caller::Adopt{}, core, false);
+  core.retain();
+  ScheduleOptions options;
+  options.context = Context();  // nobody's: each item brings its own
+  options.opt_out_of_groups = true;
+  lane->task = caller.schedule_call(options, &work_off, LaneEnd(lane), std::ref(core));
+  core.lanes->map.insert_or_assign(std::move(owned), lane);
+  return lane;
 }
 
 }  // namespace
 
-bool queue_item(Core& core, LaneKey key, LaneItem* item) {
-  std::unique_ptr<LaneItem> guard(item);
-  item->context = retain(current_context());
-  if (!core.accepts_calls()) return false;
-  std::shared_ptr<Lane> lane;
-  bool made = false;
-  {
-    std::lock_guard lock(core.mutex);
-    auto& slot = core.lanes[key];
-    bool ended = false;
-    if (slot) {
-      std::lock_guard lane_lock(slot->mutex);  // its maker may be writing `task` just now
-      ended = slot->task && (slot->task.done() || slot->task.cancelled());
+namespace {
+
+[[gnu::noinline]] bool queue_item_slow(Core& core, const LaneKey& key, LaneItem* item) {
+  try {
+    while (core.accepts_calls()) {
+      const LaneRef lane = lane_of(core, key);
+      if (key.text.empty()) remember(core, key, lane.get());
+      if (lane->open() && lane->push(core, item)) return true;
     }
-    if (!slot || ended) {
-      slot = std::make_shared<Lane>();
-      made = true;
-    }
-    lane = slot;
-    std::lock_guard lane_lock(lane->mutex);
-    if (lane->closed) return false;
-    lane->push(guard.release());
-    if (!made) wake(lane->waiting);
+  } catch (...) {  // no memory for a lane
+    item->run(item, nullptr);
+    throw;
   }
-  if (made) {
-    Caller caller(Caller::Adopt{}, core, false);
-    core.retain();
-    ScheduleOptions options;
-    options.context = Context();
-    options.opt_out_of_groups = true;
-    // The lane's task starts with nobody's context: each item brings its own.
-    PendingBase task = caller.schedule_call(options, &work_off, lane, std::ref(core));
-    bool closed = false;
-    {
-      std::lock_guard lane_lock(lane->mutex);
-      lane->task = task;
-      closed = lane->closed;
-    }
-    if (closed) task.cancel("the lane was closed");
-    task.add_done_callback([weak = std::weak_ptr<Lane>(lane)](const PendingBase&) {
-      if (auto l = weak.lock()) {
-        LaneItem* dropped = nullptr;
-        {
-          std::lock_guard lane_lock(l->mutex);
-          l->closed = true;
-          dropped = std::exchange(l->head, nullptr);
-          l->tail = &l->head;
-        }
-        while (dropped) delete std::exchange(dropped, dropped->next);
-      }
-    });
-  }
-  return true;
+  item->run(item, nullptr);
+  return false;
+}
+
+}  // namespace
+
+bool queue_item(Core& core, const LaneKey& key, LaneItem* item) {
+  const LaneCacheEntry& entry = cached(key);
+  item->context = retain(this_thread().context);
+  if (entry.is(core, key) && core.accepts_calls() && entry.lane->open() && entry.lane->push(core, item)) [[likely]]
+    return true;
+  return queue_item_slow(core, key, item);
 }
 
 PendingBase lane_pending(Core& core, const LaneKey& key) {
-  std::lock_guard lock(core.mutex);
-  auto it = core.lanes.find(key);
-  if (it == core.lanes.end()) return {};
-  std::lock_guard lane_lock(it->second->mutex);
-  return it->second->task;
+  const OwnedLaneKey owned(key);
+  const std::lock_guard lock(core.mutex);
+  if (!core.lanes) return {};
+  const auto it = core.lanes->map.find(owned);
+  return it == core.lanes->map.end() ? PendingBase() : it->second->task;
 }
 
 bool close_lane(Core& core, const LaneKey& key, std::string message) {
-  std::shared_ptr<Lane> lane;
+  const OwnedLaneKey owned(key);
+  LaneRef lane;
   {
-    std::lock_guard lock(core.mutex);
-    auto it = core.lanes.find(key);
-    if (it == core.lanes.end()) return false;
+    const std::lock_guard lock(core.mutex);
+    if (!core.lanes) return false;
+    const auto it = core.lanes->map.find(owned);
+    if (it == core.lanes->map.end()) return false;
     lane = std::move(it->second);
-    core.lanes.erase(it);
+    core.lanes->map.erase(it);
   }
-  close(core, *lane, std::move(message));
+  lane->task.cancel(std::move(message));
+  if (core.on_thread()) lane->shut();  // elsewhere the lane's own end does it
   return true;
 }
 
 void close_all_lanes(Core& core) noexcept {
-  decltype(core.lanes) lanes;
+  std::shared_ptr<Lanes> lanes;
   {
-    std::lock_guard lock(core.mutex);
+    const std::lock_guard lock(core.mutex);
     lanes.swap(core.lanes);
   }
-  for (auto& entry : lanes) {
+  if (!lanes) return;
+  for (auto& entry : lanes->map) {
     try {
-      close(core, *entry.second, "the caller was stopped");
+      entry.second->task.cancel("the caller was stopped");
     } catch (...) {  // no memory for the message
     }
   }

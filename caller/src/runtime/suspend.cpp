@@ -117,7 +117,10 @@ void throw_cancelled(Suspension& s) {
 
 void deliver_cancel(PendingState& s) noexcept {
   const PendingState::Word f = s.word.load(std::memory_order_acquire);
-  if (f & PendingState::kTimer) return drop_delay(s);  // cancelled before it began: its timer must not keep it
+  if (f & PendingState::kTimer) {
+    if (s.delay) drop_timer(*s.delay);  // else it has fired meanwhile, or found itself cancelled
+    return;
+  }  // cancelled before it began: its timer must not keep it
   if (f & PendingState::kDone) return;
   if (!(f & PendingState::kUndelivered)) return;  // the coroutine met it by itself before this word of it arrived
   Suspension* const w = s.suspended;
@@ -295,8 +298,6 @@ void drop_timer(TimerNode& node) noexcept {
   n.core->timers.remove(n);
   pass_delay(n, OpAct::drop);
 }
-
-void drop_delay(PendingState& s) noexcept { drop_timer(*s.delay); }
 
 void cancel_delays(Core& core) noexcept {
   std::vector<TimerNode*> list;

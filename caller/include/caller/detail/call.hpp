@@ -2,10 +2,15 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <functional>
 #include <stop_token>
+#include <string>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 #include <caller/coro.hpp>
@@ -258,54 +263,70 @@ struct PostOp : Op {
 
 // ---- lanes of queue_call ----
 
-/// What identifies a lane, exactly: a kind and the bytes of the key.
+/// What identifies a lane, exactly: the type of the key, and its value (in `word`, or `text` if it is longer).
 struct LaneKey {
-  const std::type_info* type = nullptr;
-  std::string bytes;
-  friend bool operator==(const LaneKey& a, const LaneKey& b) noexcept {
-    return *a.type == *b.type && a.bytes == b.bytes;
-  }
+  const std::type_info* type;
+  std::uint64_t word = 0;
+  std::string_view text{};
 };
 
+/// One call in a lane. It is freed by run().
 struct LaneItem {
-  LaneItem* next = nullptr;
+  LaneItem* next;
   ContextNode* context = nullptr;
-  virtual ~LaneItem() { release(context); }
-  virtual void run() {}  // a plain function …
-  virtual bool is_coroutine() const noexcept { return false; }
-  virtual Coro<void> start() { co_return; }  // … or a coroutine
+  void (*run)(LaneItem*, Core*) noexcept = nullptr;  // a plain function; without a core, and any other: only frees it
+  Coro<void> (*start)(LaneItem*) = nullptr;          // a coroutine function
 };
 
 template <class F, class... A>
-struct LaneCall final : LaneItem {
-  using Raw = std::invoke_result_t<F&, A...>;
+struct LaneCall : LaneItem {
+  static constexpr bool is_coroutine = is_coro_v<std::invoke_result_t<F&, A...>>;
   Bound<F, A...> call;
+
   template <class G, class... B>
-  explicit LaneCall(G&& g, B&&... b) : call{std::forward<G>(g), std::tuple<A...>(std::forward<B>(b)...)} {}
-  void run() override {
-    if constexpr (!is_coro_v<Raw>) static_cast<void>(call());
+  explicit LaneCall(G&& g, B&&... b) : call{std::forward<G>(g), std::tuple<A...>(std::forward<B>(b)...)} {
+    run = &run_item;
+    if constexpr (is_coroutine) start = &start_item;
   }
-  bool is_coroutine() const noexcept override { return is_coro_v<Raw>; }
-  Coro<void> start() override {
-    if constexpr (is_coro_v<Raw>) (void)co_await call();
+  static void run_item(LaneItem* item, Core* core) noexcept {
+    auto* self = static_cast<LaneCall*>(item);
+    if constexpr (!is_coroutine) {
+      if (core) {
+        ThreadState& ts = this_thread();
+        ts.context = std::exchange(self->context, nullptr);
+        try {
+          static_cast<void>(self->call());
+        } catch (...) {
+          report_error(core, "queue_call", std::current_exception());
+        }
+        if (ts.context) release(std::exchange(ts.context, nullptr));
+      }
+    }
+    if (self->context) release(self->context);
+    std::destroy_at(self);
+    deallocate(self, sizeof(LaneCall));
+  }
+  static Coro<void> start_item(LaneItem* item) {
+    if constexpr (is_coroutine) (void)co_await static_cast<LaneCall*>(item)->call();
     co_return;
   }
-  static void* operator new(std::size_t n) { return allocate(n); }
-  static void operator delete(void* p, std::size_t n) noexcept { deallocate(p, n); }
 };
 
 template <class K>
 LaneKey make_lane_key(const K& key) {
   using D = std::decay_t<const K&>;
-  if constexpr (std::is_convertible_v<const K&, std::string_view>)
-    return {&typeid(std::string), std::string(std::string_view(key))};
-  else if constexpr (std::is_integral_v<K> || std::is_enum_v<K> || std::is_pointer_v<D> ||
-                     std::is_member_pointer_v<D>) {
+  if constexpr (std::is_convertible_v<const K&, std::string_view>) {
+    return {&typeid(std::string), 0, std::string_view(key)};
+  } else if constexpr (std::is_integral_v<K> || std::is_enum_v<K> || std::is_pointer_v<D>) {
     const D value = key;
-    return {&typeid(D), std::string(reinterpret_cast<const char*>(&value), sizeof value)};
+    LaneKey made{&typeid(D)};
+    std::memcpy(&made.word, &value, sizeof value);
+    return made;
+  } else if constexpr (std::is_member_pointer_v<D>) {
+    return {&typeid(D), 0, std::string_view(reinterpret_cast<const char*>(std::addressof(key)), sizeof key)};
   } else {
     static_assert(std::is_class_v<K>, "a lane key is a string, an integer, an enumerator, a pointer or a function");
-    return {&typeid(K), {}};
+    return {&typeid(K)};
   }
 }
 
