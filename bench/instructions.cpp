@@ -1,0 +1,2 @@
+#include <caller/all.hpp>
+int main() {}
