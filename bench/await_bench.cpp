@@ -19,7 +19,7 @@ using caller::Caller;
 using caller::Coro;
 using caller::Pending;
 
-Coro<int> child(int n) { co_return n; }
+[[gnu::noinline]] Coro<int> child(int n) { co_return n; }
 
 void caller_call_soon_await(benchmark::State& state) {
   on_caller([&state]() -> Coro<void> {
@@ -68,7 +68,7 @@ BENCH_ROW(caller, child);
 BENCH_ROW(caller, spawn_await);
 
 #if CALLER_BENCH_ASIO
-asio::awaitable<int> asio_child_of(int n) { co_return n; }
+[[gnu::noinline]] asio::awaitable<int> asio_child_of(int n) { co_return n; }
 
 void asio_call_soon_await(benchmark::State& state) {
   on_asio([&state]() -> asio::awaitable<void> {

@@ -91,7 +91,7 @@ BENCH_CANCEL(caller);
 
 // ---- a guard that does not fire, with 100 timers pending beside it ----
 
-Coro<int> child(int n) { co_return n; }
+[[gnu::noinline]] Coro<int> child(int n) { co_return n; }
 
 /// `with_timeout`, where the runtime has it.
 template <class C>
