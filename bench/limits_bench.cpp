@@ -219,7 +219,7 @@ void limit_futex_round_trip(benchmark::State& state) {
   }
   tell(game.to(), kEnd);
 }
-BENCH_ROW(limit, futex_round_trip)->UseManualTime()->Iterations(2000);
+BENCH_ROW(limit, futex_round_trip)->UseManualTime()->Iterations(1000);
 
 void limit_thread(benchmark::State& state) {
   for (auto _ : state) std::thread([] {}).join();

@@ -104,7 +104,7 @@ void round_trip_idle(benchmark::State& state, Call call) {
     latency.time([&call] { call([] {}); });
   }
 }
-#define BENCH_LATENCY(who, operation) BENCH_ROW(who, operation)->UseManualTime()->Iterations(2000)
+#define BENCH_LATENCY(who, operation) BENCH_ROW(who, operation)->UseManualTime()->Iterations(1000)
 
 /// Posts a function and sleeps until it has run.
 template <class Post>
