@@ -32,19 +32,21 @@ public:
     Team team(producers_, [&](int) {
       for (int i = 0; i < part_; ++i) send(i);
     });
+    Median median(state, part_ * producers_);
     for (auto _ : state) {
       done_.clear();
-      team.go();
-      done_.wait();
+      median.time([&] {
+        team.go();
+        done_.wait();
+      });
     }
-    operations(state, static_cast<std::int64_t>(part_) * producers_);
   }
 
 private:
   int producers_, part_, seen_ = 0;
   Signal done_;
 };
-#define BENCH_CHANNEL(who) BENCH_ROW(who, channel)->Arg(1)->Arg(2)->Arg(4)->UseRealTime()
+#define BENCH_CHANNEL(who) BENCH_ROW(who, channel)->Arg(1)->Arg(2)->Arg(4)->UseManualTime()
 
 #if __has_include(<caller/channel.hpp>)
 void caller_channel(benchmark::State& state) {

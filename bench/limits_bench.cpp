@@ -161,7 +161,7 @@ void spin_until(const Line& line, std::uint32_t turn) noexcept {
   }
 }
 
-void limit_spin_round_trip(benchmark::State& state) {
+void spin(benchmark::State& state, double transfers) {
   const Pinned here(0);
   PingPong game([](Line& to, Line& fro) {
     pin_this_thread(1);
@@ -172,20 +172,25 @@ void limit_spin_round_trip(benchmark::State& state) {
       fro.turn.store(turn, std::memory_order_release);
     }
   });
-  std::uint32_t turn = 0;
-  for (auto _ : state) {
-    game.to().turn.store(++turn, std::memory_order_release);
-    spin_until(game.fro(), turn);
+  constexpr int kTrips = 100;
+  {
+    Median median(state, kTrips * transfers);
+    std::uint32_t turn = 0;
+    for (auto _ : state) {
+      median.time([&] {
+        for (int i = 0; i < kTrips; ++i) {
+          game.to().turn.store(++turn, std::memory_order_release);
+          spin_until(game.fro(), turn);
+        }
+      });
+    }
   }
   game.to().turn.store(kEnd, std::memory_order_release);
-  operations(state);
 }
-void limit_cache_line(benchmark::State& state) {  // a round trip moves a line each way
-  limit_spin_round_trip(state);
-  operations(state, 2);
-}
-BENCH_ROW(limit, spin_round_trip)->UseRealTime();
-BENCH_ROW(limit, cache_line)->UseRealTime();
+void limit_spin_round_trip(benchmark::State& state) { spin(state, 1); }
+void limit_cache_line(benchmark::State& state) { spin(state, 2); }  // a round trip moves a line each way
+BENCH_ROW(limit, spin_round_trip)->UseManualTime();
+BENCH_ROW(limit, cache_line)->UseManualTime();
 
 long futex(std::atomic<std::uint32_t>& word, int operation, std::uint32_t value) noexcept {
   return syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), operation | FUTEX_PRIVATE_FLAG, value, nullptr,
@@ -208,10 +213,10 @@ void limit_futex_round_trip(benchmark::State& state) {
   });
   std::uint32_t turn = 0;
   {
-    Latency latency(state);
+    Median median(state);
     for (auto _ : state) {
       std::this_thread::sleep_for(200us);  // as in the round trips of threads_bench.cpp
-      latency.time([&] {
+      median.time([&] {
         tell(game.to(), turn + 1);
         turn = sleep_while(game.fro(), turn);
       });
@@ -222,10 +227,10 @@ void limit_futex_round_trip(benchmark::State& state) {
 BENCH_ROW(limit, futex_round_trip)->UseManualTime()->Iterations(1000);
 
 void limit_thread(benchmark::State& state) {
-  for (auto _ : state) std::thread([] {}).join();
-  operations(state);
+  Median median(state);
+  for (auto _ : state) median.time([] { std::thread([] {}).join(); });
 }
-BENCH_ROW(limit, thread)->UseRealTime();
+BENCH_ROW(limit, thread)->UseManualTime();
 
 }  // namespace
 }  // namespace bench

@@ -35,31 +35,38 @@ inline void operations(benchmark::State& state, std::int64_t per_iteration = 1) 
                                               benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
-/// Times single operations of several microseconds and shows their median, which a neighbour does not move.
+/// The time of one operation as the median over the iterations, each of which is `operations` of them: where several
+/// threads take part, a neighbour stretches some iterations by milliseconds and must not move the figure.
 /// For benchmarks with UseManualTime.
-class Latency {
+class Median {
 public:
-  explicit Latency(benchmark::State& state) : state_(state) {}
-  Latency(const Latency&) = delete;
-  Latency& operator=(const Latency&) = delete;
-  ~Latency() {
+  explicit Median(benchmark::State& state, double operations = 1) : state_(state), operations_(operations) {}
+  Median(const Median&) = delete;
+  Median& operator=(const Median&) = delete;
+  ~Median() {
     if (samples_.empty()) return;
     const auto middle = samples_.begin() + static_cast<std::ptrdiff_t>(samples_.size() / 2);
     std::nth_element(samples_.begin(), middle, samples_.end());
-    state_.counters["each"] = benchmark::Counter(*middle);
+    state_.counters["each"] = benchmark::Counter(*middle / operations_);
   }
-  template <class F>
-  void time(F&& operation) {
-    const auto begin = Clock::now();
-    std::forward<F>(operation)();
-    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  void begin() { begin_ = Clock::now(); }
+  void end() {
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
     state_.SetIterationTime(seconds);
     samples_.push_back(seconds);
+  }
+  template <class F>
+  void time(F&& iteration) {
+    begin();
+    std::forward<F>(iteration)();
+    end();
   }
 
 private:
   benchmark::State& state_;
+  double operations_;
   std::vector<double> samples_;
+  Clock::time_point begin_;
 };
 
 /// What one thread tells another once; a thread that waits for it sleeps.

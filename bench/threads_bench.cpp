@@ -43,15 +43,17 @@ void cross_thread(benchmark::State& state, Post post) {
         });
       }
     });
+    Median median(state, part * producers);
     for (auto _ : state) {
       done.clear();
-      team.go();
-      done.wait();
+      median.time([&] {
+        team.go();
+        done.wait();
+      });
     }
   }
-  operations(state, static_cast<std::int64_t>(part) * producers);
 }
-#define BENCH_CROSS_THREAD(who) BENCH_ROW(who, cross_thread)->Arg(1)->Arg(2)->Arg(4)->UseRealTime()
+#define BENCH_CROSS_THREAD(who) BENCH_ROW(who, cross_thread)->Arg(1)->Arg(2)->Arg(4)->UseManualTime()
 
 void caller_cross_thread(benchmark::State& state) {
   const Caller loop(caller::new_thread, {.name = "bench"});
@@ -62,7 +64,7 @@ void caller_cross_thread_pending(benchmark::State& state) {
   cross_thread(state, [&loop](auto fn) { loop.call_soon(fn); });
 }
 BENCH_CROSS_THREAD(caller);
-BENCH_ROW(caller, cross_thread_pending)->Arg(1)->UseRealTime();
+BENCH_ROW(caller, cross_thread_pending)->Arg(1)->UseManualTime();
 
 // ---- submit a round, then get every result ----
 
@@ -72,7 +74,9 @@ void submit_and_get(benchmark::State& state, Submit submit) {
   std::vector<decltype(submit(0))> list;
   list.reserve(kRound);
   long sum = 0;
+  Median median(state, kRound);
   for (auto _ : state) {
+    median.begin();
     for (int i = 0; i < kRound; ++i) list.push_back(submit(i));
     for (auto& result : list) {
       if constexpr (requires { result.wait_done(); })
@@ -81,16 +85,16 @@ void submit_and_get(benchmark::State& state, Submit submit) {
         sum += result.get();
     }
     list.clear();
+    median.end();
   }
   benchmark::DoNotOptimize(sum);
-  operations(state, kRound);
 }
 
 void caller_submit_get(benchmark::State& state) {
   const Caller loop(caller::new_thread, {.name = "bench"});
   submit_and_get(state, [&loop](int i) { return loop.call_soon([i] { return i; }); });
 }
-BENCH_ROW(caller, submit_get)->UseRealTime();
+BENCH_ROW(caller, submit_get)->UseManualTime();
 
 // ---- a call to a loop that sleeps, and the news of it back to a thread that sleeps; both pinned ----
 
@@ -98,10 +102,10 @@ template <class Call>
 void round_trip_idle(benchmark::State& state, Call call) {
   const Pinned here(0);
   call([] { pin_this_thread(1); });
-  Latency latency(state);
+  Median median(state);
   for (auto _ : state) {
     std::this_thread::sleep_for(200us);  // until the other side sleeps, and its processor with it
-    latency.time([&call] { call([] {}); });
+    median.time([&call] { call([] {}); });
   }
 }
 #define BENCH_LATENCY(who, operation) BENCH_ROW(who, operation)->UseManualTime()->Iterations(1000)
@@ -128,21 +132,32 @@ BENCH_LATENCY(caller, round_trip);
 
 // ---- the same with a loop that spins before it sleeps, and a caller that spins ----
 
+/// `call()` again and again.
+template <class Call>
+void round_trips_spinning(benchmark::State& state, Call call) {
+  constexpr int kTrips = 100;
+  Median median(state, kTrips);
+  for (auto _ : state) {
+    median.time([&call] {
+      for (int i = 0; i < kTrips; ++i) call();
+    });
+  }
+}
+
 template <class Options>
 void caller_round_trip_spin(benchmark::State& state) {
   Options options{.name = "bench"};
   if constexpr (requires { options.spin = 1ms; }) options.spin = 1ms;
   const Caller loop(caller::new_thread, options);
-  for (auto _ : state) {
+  round_trips_spinning(state, [&loop] {
     const auto pending = loop.call_soon([] {});
     while (!pending.done()) pause();
-  }
-  operations(state);
+  });
 }
 template <class Options>
 bool register_spin() {
   if constexpr (requires(Options options) { options.spin = 1ms; })
-    benchmark::RegisterBenchmark("caller/round_trip_spin", &caller_round_trip_spin<Options>)->UseRealTime();
+    benchmark::RegisterBenchmark("caller/round_trip_spin", &caller_round_trip_spin<Options>)->UseManualTime();
   return true;
 }
 [[maybe_unused]] const bool spin_registered = register_spin<CallerOptions>();
@@ -150,13 +165,15 @@ bool register_spin() {
 // ---- a thread with a loop, its first call, its end ----
 
 void caller_new_thread(benchmark::State& state) {
+  Median median(state);
   for (auto _ : state) {
-    const Caller loop(caller::new_thread);
-    loop.call_soon([] {}).wait();
+    median.time([] {
+      const Caller loop(caller::new_thread);
+      loop.call_soon([] {}).wait();
+    });
   }
-  operations(state);
 }
-BENCH_ROW(caller, new_thread)->UseRealTime();
+BENCH_ROW(caller, new_thread)->UseManualTime();
 
 #if CALLER_BENCH_ASIO
 void asio_cross_thread(benchmark::State& state) {
@@ -184,28 +201,29 @@ void asio_round_trip_spin(benchmark::State& state) {  // it has no such option: 
     while (!ended.load(std::memory_order_relaxed)) loop.poll();
   });
   Signal done;
-  for (auto _ : state) {
+  round_trips_spinning(state, [&] {
     done.clear();
     asio::post(loop, [&done] { done.set(); });
     while (!done.is_set()) pause();
-  }
+  });
   ended.store(true);
   thread.join();
-  operations(state);
 }
 void asio_new_thread(benchmark::State& state) {
+  Median median(state);
   for (auto _ : state) {
-    AsioThread thread(false);
-    post_and_wait([&thread](auto fn) { asio::post(thread.loop, fn); })([] {});
+    median.time([] {
+      AsioThread thread(false);
+      post_and_wait([&thread](auto fn) { asio::post(thread.loop, fn); })([] {});
+    });
   }
-  operations(state);
 }
 BENCH_CROSS_THREAD(asio);
-BENCH_ROW(asio, submit_get)->UseRealTime();
+BENCH_ROW(asio, submit_get)->UseManualTime();
 BENCH_LATENCY(asio, round_trip);
 BENCH_LATENCY(asio, round_trip_condition);
-BENCH_ROW(asio, round_trip_spin)->UseRealTime();
-BENCH_ROW(asio, new_thread)->UseRealTime();
+BENCH_ROW(asio, round_trip_spin)->UseManualTime();
+BENCH_ROW(asio, new_thread)->UseManualTime();
 #endif
 
 #if CALLER_BENCH_TBB

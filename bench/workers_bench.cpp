@@ -33,15 +33,18 @@ int cores() { return static_cast<int>(std::max(1u, std::thread::hardware_concurr
 void to_thread(benchmark::State& state, int workers) {
   const auto body = [&state]() -> Coro<void> {
     const Caller c;
+    Median median(state, kRound);
     int started = 0, sum = 0;
     const auto one_after_the_other = [&]() -> Coro<void> {
       while (started < kRound) sum += co_await c.to_thread([n = started++] { return n; });
     };
     for (auto _ : state) {
+      median.begin();
       started = 0;
       std::vector<Pending<void>> list;
       for (int i = 0; i < kOutstanding; ++i) list.push_back(c.call_soon(one_after_the_other));
       for (auto& p : list) co_await p;
+      median.end();
     }
     benchmark::DoNotOptimize(sum);
   };
@@ -49,12 +52,11 @@ void to_thread(benchmark::State& state, int workers) {
                    .backend = caller::Backend::asio,
                    .max_idle_workers = static_cast<std::size_t>(workers),
                    .max_workers = static_cast<std::size_t>(workers)});
-  operations(state, kRound);
 }
 void caller_to_thread_one(benchmark::State& state) { to_thread(state, 1); }
 void caller_to_thread_cores(benchmark::State& state) { to_thread(state, cores()); }
-BENCH_ROW(caller, to_thread_one)->UseRealTime();
-BENCH_ROW(caller, to_thread_cores)->UseRealTime();
+BENCH_ROW(caller, to_thread_one)->UseManualTime();
+BENCH_ROW(caller, to_thread_cores)->UseManualTime();
 
 #if CALLER_BENCH_ASIO
 /// Callbacks: the cheapest it has.
@@ -84,13 +86,13 @@ private:
 };
 void asio_to_thread(benchmark::State& state, int workers) {
   AsioWorkers asio_workers(workers);
-  for (auto _ : state) asio_workers.round();
-  operations(state, kRound);
+  Median median(state, kRound);
+  for (auto _ : state) median.time([&] { asio_workers.round(); });
 }
 void asio_to_thread_one(benchmark::State& state) { asio_to_thread(state, 1); }
 void asio_to_thread_cores(benchmark::State& state) { asio_to_thread(state, cores()); }
-BENCH_ROW(asio, to_thread_one)->UseRealTime();
-BENCH_ROW(asio, to_thread_cores)->UseRealTime();
+BENCH_ROW(asio, to_thread_one)->UseManualTime();
+BENCH_ROW(asio, to_thread_cores)->UseManualTime();
 #endif
 
 #if CALLER_BENCH_TBB
@@ -101,7 +103,9 @@ void tbb_to_thread(benchmark::State& state, int workers) {
   oneapi::tbb::concurrent_bounded_queue<int> results;
   oneapi::tbb::task_arena arena(workers, 0);
   int sum = 0;
+  Median median(state, kRound);
   for (auto _ : state) {
+    median.begin();
     int started = 0;
     const auto start = [&] { arena.enqueue([&results, n = started++] { results.push(n); }); };
     while (started < kOutstanding) start();
@@ -111,14 +115,14 @@ void tbb_to_thread(benchmark::State& state, int workers) {
       sum += n;
       if (started < kRound) start();
     }
+    median.end();
   }
   benchmark::DoNotOptimize(sum);
-  operations(state, kRound);
 }
 void tbb_to_thread_one(benchmark::State& state) { tbb_to_thread(state, 1); }
 void tbb_to_thread_cores(benchmark::State& state) { tbb_to_thread(state, cores()); }
-BENCH_ROW(tbb, to_thread_one)->UseRealTime();
-BENCH_ROW(tbb, to_thread_cores)->UseRealTime();
+BENCH_ROW(tbb, to_thread_one)->UseManualTime();
+BENCH_ROW(tbb, to_thread_cores)->UseManualTime();
 #endif
 
 #if CALLER_BENCH_UV
@@ -145,15 +149,19 @@ void uv_to_thread_cores(benchmark::State& state) {
   UvWorkers workers{&loop};
   std::vector<uv_work_t> work(kOutstanding);
   for (auto& w : work) w.data = &workers;
-  for (auto _ : state) {
-    workers.started = 0;
-    for (auto& w : work) workers.start(w);
-    uv_run(&loop, UV_RUN_DEFAULT);
+  {
+    Median median(state, kRound);
+    for (auto _ : state) {
+      median.begin();
+      workers.started = 0;
+      for (auto& w : work) workers.start(w);
+      uv_run(&loop, UV_RUN_DEFAULT);
+      median.end();
+    }
   }
   uv_loop_close(&loop);
-  operations(state, kRound);
 }
-BENCH_ROW(uv, to_thread_cores)->UseRealTime();
+BENCH_ROW(uv, to_thread_cores)->UseManualTime();
 #endif
 
 }  // namespace
