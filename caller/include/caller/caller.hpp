@@ -302,6 +302,11 @@ public:
   PendingGroup create_pending_group(const PendingGroupOptions& options) const;
   PendingGroup create_pending_group() const;
 
+  /// A task around `fn(started, stopping, args…)` that runs here from its start() until its stop(): see StartStopTask,
+  /// in caller/start_stop.hpp. Thread-safety: any thread. Errors: none. Source: Caller.create_start_stop_task.
+  template <class F, class... A>
+  auto create_start_stop_task(F&& fn, A&&... args) const;
+
   friend bool operator==(const Caller& a, const Caller& b) noexcept { return a.core_ == b.core_; }
 
   /// For the runtime.
