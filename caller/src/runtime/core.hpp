@@ -32,11 +32,14 @@ struct ThreadState {
 };
 ThreadState& this_thread() noexcept;
 
+using Canceller = std::function<void(const std::string& message)>;
+
 /// Rarely used parts of a Pending, made on first use.
 struct Extras {
   std::string message;  // of cancel(), accumulated
   std::map<std::string, std::any> metadata;
   std::optional<std::stop_source> stop;
+  Canceller canceller;  // of work that is not ours, until called
   ErrorHandler handler;               // of the core, for an error that is still unobserved when the core is gone
   struct DelayNode* delay = nullptr;  // loop's thread only
 };

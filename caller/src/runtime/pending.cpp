@@ -59,6 +59,23 @@ void remember_handler(PendingState& s) noexcept {
   }
 }
 
+void call_canceller(const Canceller& canceller, const std::string& message) noexcept {
+  try {
+    if (canceller) canceller(message);
+  } catch (...) {
+    report_error(nullptr, "canceller", std::current_exception());
+  }
+}
+
+/// To be destroyed outside of locks: it may own anything, this Pending included.
+Canceller take_canceller(PendingState& s) noexcept {
+  Canceller taken;
+  const std::uintptr_t list = lock_word(s);
+  if (s.extras) taken.swap(s.extras->canceller);
+  if (!(list & PendingState::kDone)) unlock_word(s, list);
+  return taken;
+}
+
 /// Tells the loop of `s` to look at its cancellation.
 struct CancelOp : Op {
   PendingState* state;
@@ -125,10 +142,40 @@ Extras& extras_of(PendingState& s) {
 bool claim(PendingState& s) noexcept {
   std::uint32_t f = s.flags.load(std::memory_order_acquire);
   do {
-    if (f & (PendingState::kClaimed | PendingState::kCancelled)) return false;
+    if (f & PendingState::kClaimed) return false;
+    if ((f & PendingState::kCancelled) && !(f & PendingState::kForeign)) return false;
   } while (!s.flags.compare_exchange_weak(f, f | PendingState::kClaimed, std::memory_order_acq_rel,
                                           std::memory_order_acquire));
-  return true;
+  if (!(f & PendingState::kForeign)) return true;
+  take_canceller(s);
+  if (!(f & PendingState::kCancelled)) return true;
+  complete(s);  // its owner says that the cancelled work has ended
+  return false;
+}
+
+bool set_canceller(PendingState& s, Canceller canceller) {
+  using P = PendingState;
+  Extras& extras = extras_of(s);
+  bool too_late = false;
+  {
+    const std::uintptr_t list = lock_word(s);  // so cancel() comes before or after, not meanwhile
+    std::uint32_t f = s.flags.load(std::memory_order_acquire);
+    if (list & P::kDone) {
+      too_late = (f & P::kCancelled) && !(f & (P::kWork | P::kForeign));
+    } else {
+      too_late = (f & P::kCancelled) && !(f & P::kWork);
+      if (!too_late && !(f & (P::kWork | P::kClaimed))) {
+        extras.canceller.swap(canceller);
+        while (!(f & P::kClaimed) && !s.flags.compare_exchange_weak(f, f | P::kForeign, std::memory_order_acq_rel)) {
+        }
+        if (f & P::kClaimed) extras.canceller.swap(canceller);
+      }
+      unlock_word(s, list);
+      if (!too_late) return !(f & (P::kWork | P::kClaimed));
+    }
+  }
+  if (too_late) call_canceller(canceller, cancel_message(s));
+  return too_late;
 }
 
 Settle settle(PendingState& s) noexcept {
@@ -212,6 +259,7 @@ bool cancel(PendingState& s, std::string message) {
   if (list & PendingState::kDone) return false;
   using P = PendingState;
   std::uint32_t f = s.flags.load(std::memory_order_acquire);
+  const bool foreign = f & P::kForeign;
   bool running;
   do {
     if (f & (P::kClaimed | P::kProtected)) {
@@ -219,8 +267,9 @@ bool cancel(PendingState& s, std::string message) {
       return false;
     }
     running = (f & P::kWork) && (f & P::kStarted);
-  } while (!s.flags.compare_exchange_weak(f, f | P::kCancelled | P::kUndelivered | (running ? 0u : +P::kClaimed),
-                                          std::memory_order_acq_rel, std::memory_order_acquire));
+  } while (
+      !s.flags.compare_exchange_weak(f, f | P::kCancelled | P::kUndelivered | (running || foreign ? 0u : +P::kClaimed),
+                                     std::memory_order_acq_rel, std::memory_order_acquire));
   if (!s.extras) s.extras = new Extras;
   std::string& text = s.extras->message;
   if (!text.empty() && !message.empty()) text += "; ";
@@ -240,7 +289,11 @@ bool cancel(PendingState& s, std::string message) {
   } else {
     unlock_word(s, list);
   }
-  if (!running) complete(s);
+  if (foreign) {
+    if (const Canceller canceller = take_canceller(s)) call_canceller(canceller, cancel_message(s));
+  } else if (!running) {
+    complete(s);
+  }
   return true;
 }
 

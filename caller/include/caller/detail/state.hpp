@@ -14,6 +14,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <new>
 #include <optional>
@@ -53,6 +54,7 @@ struct PendingState : Op {
     kTimer = 1u << 9,     // waits in the timer heap (loop's thread only)
     kLinked = 1u << 10,   // is in its Core's list of suspended work (loop's thread only)
     kWorker = 1u << 11,   // occupies a worker of to_thread
+    kForeign = 1u << 12,  // has a canceller: cancelled, it is done when its owner completes it (set under LOCK)
   };
 
   std::atomic<std::uintptr_t> word{0};
@@ -90,10 +92,12 @@ struct Suspension : Op {
 // ---- implemented in the library ----
 CALLER_API bool add_waiter(PendingState& s, Waiter& w) noexcept;  // false: done already
 CALLER_API bool remove_waiter(PendingState& s,
-                              Waiter& w) noexcept;   // false: done, or left before; on return nobody uses `w`
-CALLER_API bool claim(PendingState& s) noexcept;     // false: decided by someone else, or cancelled
+                              Waiter& w) noexcept;  // false: done, or left before; on return nobody uses `w`
+/// False: decided by someone else, or cancelled (with a canceller, it is completed here, as cancelled).
+CALLER_API bool claim(PendingState& s) noexcept;
 CALLER_API void complete(PendingState& s) noexcept;  // after a claim
 CALLER_API bool cancel(PendingState& s, std::string message);
+CALLER_API bool set_canceller(PendingState& s, std::function<void(const std::string&)> canceller);
 CALLER_API void finish_state(PendingState& s) noexcept;  // common part of destruction: reports, frees extras
 CALLER_API bool begin_work(PendingState& s) noexcept;    // false: cancelled before it began; it is complete then
 
