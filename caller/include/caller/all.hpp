@@ -11,3 +11,4 @@
 #include <caller/pending.hpp>
 #include <caller/start_stop.hpp>
 #include <caller/task_loop.hpp>
+#include <caller/tracker.hpp>

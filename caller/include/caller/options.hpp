@@ -9,6 +9,7 @@
 #include <exception>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -69,12 +70,20 @@ struct CallerOptions {
   ManualClock* clock = nullptr;  ///< tests: time for this Caller's timers; must outlive it
 };
 
+namespace detail {
+struct Tracking;
+}
+
+/// PendingTrackers and PendingGroups: `Trackers{tracker, group}`. It keeps their states, not them.
+using Trackers = std::vector<std::shared_ptr<detail::Tracking>>;
+
 /// Options of schedule_call, the base of call_soon and call_later.
 struct ScheduleOptions {
-  Duration delay{};                  ///< counts from the call; zero: as soon as possible
-  std::optional<Context> context{};  ///< none: the calling code's
-  bool opt_out_of_groups = false;    ///< do not join the PendingGroups of the context
-  std::optional<Backend> backend{};  ///< none, or the Caller's own: its loop; another: see call_using_backend
+  Duration delay{};                    ///< counts from the call; zero: as soon as possible
+  std::optional<Context> context{};    ///< none: the calling code's
+  bool opt_out_of_groups = false;      ///< do not join the PendingGroups and PendingTrackers in force
+  std::optional<Trackers> trackers{};  ///< exactly these, for it and what it starts; none: the context's; `{}`: no one
+  std::optional<Backend> backend{};    ///< none, or the Caller's own: its loop; another: see call_using_backend
   std::map<std::string, std::any> metadata{};
 };
 

@@ -5,6 +5,7 @@
 #include <ostream>
 
 #include "core.hpp"
+#include "tracking.hpp"
 
 namespace caller {
 
@@ -113,6 +114,7 @@ void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept {
   s.refs.store(2, std::memory_order_relaxed);  // the work's and the handle's
   s.context = options && options->context ? options->context->share() : retain(current_context());
   if (options && !options->metadata.empty()) extras_of(s).metadata = options->metadata;
+  if (options && options->trackers) s.context = with_trackers(s.context, *options->trackers);
   if (s.context && s.context->group && !(options && options->opt_out_of_groups)) group_add(*s.context->group, s);
 }
 

@@ -39,7 +39,7 @@ struct Extras {
   std::string message;  // of cancel(), accumulated
   std::map<std::string, std::any> metadata;
   std::optional<std::stop_source> stop;
-  Canceller canceller;  // of work that is not ours, until called
+  Canceller canceller;                // of work that is not ours, until called
   ErrorHandler handler;               // of the core, for an error that is still unobserved when the core is gone
   struct DelayNode* delay = nullptr;  // loop's thread only
 };
@@ -210,7 +210,7 @@ void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept;
 void enqueue_launch(Core& core, PendingState& s, Duration delay) noexcept;
 
 // ---- group.cpp, lane.cpp, workers.cpp ----
-void group_add(GroupState& group, PendingState& s) noexcept;
+void group_add(TrackerLink& innermost, PendingState& s) noexcept;  // tracker.cpp
 void close_all_lanes(Core& core) noexcept;
 void worker_gone(Core& worker) noexcept;
 void drop_waiting_calls(Core& core) noexcept;  // the Core stops: its calls that wait for a worker end
