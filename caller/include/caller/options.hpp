@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <caller/context.hpp>
@@ -58,6 +59,17 @@ private:
 /// What is told of an error nobody can observe: where it happened, and the error.
 using ErrorHandler = std::function<void(const std::string& where, const std::exception_ptr& error)>;
 
+enum class LogLevel : unsigned char {
+  debug,    ///< life: started, stopped, a child or worker made and retired, a lane opened and closed; cancellations
+  warning,  ///< something was given up that somebody may miss
+  error,    ///< an error that nobody can observe; an ErrorHandler is told of it, too
+};
+CALLER_API const char* to_string(LogLevel level) noexcept;
+
+/// Is given one line, without its end. Called in the thread where it happens, from several threads at once, outside of
+/// locks; what it throws is dropped. Source: async-kernel Caller.log.
+using LogHandler = std::function<void(LogLevel level, std::string_view text)>;
+
 /// How a Caller is made. Zero limits mean: none.
 struct CallerOptions {
   std::string name{};                                       ///< empty: a name is made from the thread
@@ -67,6 +79,7 @@ struct CallerOptions {
   Duration worker_idle_timeout = std::chrono::seconds(60);  ///< an idle worker stops after this; zero: never
   std::size_t max_workers = 0;   ///< to_thread runs at most so many at once and queues the rest; 0: no limit
   ErrorHandler error_handler{};  ///< none: the parent's, else the process's
+  LogHandler log{};              ///< none: the parent's, else the process's
   ManualClock* clock = nullptr;  ///< tests: time for this Caller's timers; must outlive it
 };
 

@@ -34,14 +34,22 @@ ThreadState& this_thread() noexcept;
 
 using Canceller = std::function<void(const std::string& message)>;
 
+/// Whom a Core tells of errors and of its life; outlives it with failed work nobody has looked at yet.
+struct Voice {
+  std::string name;
+  ErrorHandler error_handler;
+  LogHandler log;
+};
+
 /// Rarely used parts of a Pending, made on first use.
 struct Extras {
   std::string message;  // of cancel(), accumulated
   std::map<std::string, std::any> metadata;
   std::optional<std::stop_source> stop;
-  Canceller canceller;                // of work that is not ours, until called
-  ErrorHandler handler;               // of the core, for an error that is still unobserved when the core is gone
-  struct DelayNode* delay = nullptr;  // loop's thread only
+  Canceller canceller;                         // of work that is not ours, until called
+  std::shared_ptr<const Voice> voice;          // kReport: to tell of the error if nobody looks at it, and …
+  std::atomic<ContextNode*> context{nullptr};  // … the variables of the failed work, owned; free of trackers
+  struct DelayNode* delay = nullptr;           // loop's thread only
 };
 Extras& extras_of(PendingState& s);                  // locks
 std::uintptr_t lock_word(PendingState& s) noexcept;  // the list; kDone in it when done (then not locked)
@@ -121,6 +129,7 @@ public:
   CallerOptions options;
   Core* const parent;  // retained
   const bool owns_thread;
+  std::shared_ptr<const Voice> voice;
   Pending<void> started, stopping, stopped;
 
   // -- guarded by mutex --
@@ -202,6 +211,8 @@ std::string describe_this_thread();
 
 // ---- pending.cpp, suspend.cpp ----
 void deliver_cancel(PendingState& s) noexcept;  // loop's thread
+/// The error of `from` will be that of `to`, a Pending without a call: moves what a report of it needs.
+void pass_report(PendingState& from, PendingState& to) noexcept;
 void arm_delay(Core& core, PendingState& s, Duration delay) noexcept;
 void cancel_delays(Core& core) noexcept;
 void drop_timer(TimerNode& node) noexcept;

@@ -1,5 +1,5 @@
 // Lanes: what queue_call queues, worked off one by one by one long-lived task a lane.
-#include "core.hpp"
+#include "log.hpp"
 
 namespace caller::detail {
 
@@ -70,7 +70,7 @@ void close(Core& core, Lane& lane, std::string message) {
     lane.tail = &lane.head;
     task = lane.task;
   }
-  (void)core;
+  log(&core, LogLevel::debug, "a lane was closed");
   while (dropped) delete std::exchange(dropped, dropped->next);  // user destructors: outside the lock
   if (task) task.cancel(std::move(message));
 }
@@ -102,6 +102,7 @@ bool queue_item(Core& core, LaneKey key, LaneItem* item) {
     if (!made) wake(lane->waiting);
   }
   if (made) {
+    log(&core, LogLevel::debug, "a lane was opened");
     Caller caller(Caller::Adopt{}, core, false);
     core.retain();
     ScheduleOptions options;

@@ -3,7 +3,8 @@
 
 #include <ostream>
 
-#include "core.hpp"
+#include "log.hpp"
+#include "tracking.hpp"
 
 namespace caller::detail {
 namespace {
@@ -50,13 +51,22 @@ std::string message_of(const PendingCancelled& e) {
   return text;
 }
 
-/// The core is gone when the last handle goes, and its error handler must be told then.
-void remember_handler(PendingState& s) noexcept {
-  if (!s.core || !s.core->options.error_handler) return;
+/// When the last handle goes the core may be gone, and the context is its holder's; the work's own must be used then.
+void remember_for_report(PendingState& s) noexcept {
   try {
-    extras_of(s).handler = s.core->options.error_handler;
+    Extras& extras = extras_of(s);
+    if (s.core) extras.voice = s.core->voice;
+    // A plain function's context is in force while it settles; a coroutine's was taken back.
+    extras.context = without_trackers(s.context || s.frame ? s.context : current_context());
+    s.flags.fetch_or(PendingState::kReport, std::memory_order_release);
   } catch (...) {  // no memory: the handler of the last holder's thread is told
   }
+}
+
+/// Somebody has seen the error: nothing is kept for a report any more.
+void observed(PendingState& s) noexcept {
+  const std::uint32_t f = s.flags.fetch_or(PendingState::kObserved, std::memory_order_acq_rel);
+  if (f & PendingState::kReport) release(s.extras->context.exchange(nullptr, std::memory_order_acq_rel));
 }
 
 void call_canceller(const Canceller& canceller, const std::string& message) noexcept {
@@ -178,6 +188,17 @@ bool set_canceller(PendingState& s, Canceller canceller) {
   return too_late;
 }
 
+void pass_report(PendingState& from, PendingState& to) noexcept {
+  if (!from.is(PendingState::kReport)) return;
+  try {
+    Extras& extras = extras_of(to);
+    extras.voice = from.extras->voice;
+    release(extras.context.exchange(from.extras->context.exchange(nullptr)));
+    to.flags.fetch_or(PendingState::kReport, std::memory_order_release);
+  } catch (...) {  // no memory: as above
+  }
+}
+
 Settle settle(PendingState& s) noexcept {
   const std::uint32_t f = s.flags.fetch_or(PendingState::kClaimed, std::memory_order_acq_rel);
   if (f & PendingState::kClaimed) return Settle::lost;
@@ -197,7 +218,7 @@ bool settle_error(PendingState& s, std::exception_ptr error) noexcept {
       }
     } catch (...) {
       s.error = std::move(error);
-      remember_handler(s);
+      remember_for_report(s);
     }
   }
   return how != Settle::lost;
@@ -318,7 +339,7 @@ void throw_outcome(PendingState& s) {
   if (!s.done()) throw PendingNotDone("Pending::result");
   if (s.is(PendingState::kCancelled)) throw PendingCancelled(cancel_message(s));
   if (s.error) {
-    s.flags.fetch_or(PendingState::kObserved, std::memory_order_relaxed);
+    observed(s);
     std::rethrow_exception(s.error);
   }
 }
@@ -326,15 +347,16 @@ void throw_outcome(PendingState& s) {
 void finish_state(PendingState& s) noexcept {
   if (s.error && !s.is(PendingState::kObserved)) {
     const char* const where = "a Pending nobody looked at";
-    if (s.extras && s.extras->handler) {
-      try {
-        s.extras->handler(where, s.error);
-      } catch (...) {  // a handler that throws has no one left to tell
-      }
+    if (s.is(PendingState::kReport)) {
+      ContextNode* const mine = retain(current_context());
+      replace_current_context(s.extras->context.exchange(nullptr));
+      report_error_to(s.extras->voice.get(), where, s.error);
+      replace_current_context(mine);
     } else {
       report_error(nullptr, where, s.error);
     }
   }
+  if (s.is(PendingState::kReport)) release(s.extras->context.exchange(nullptr));
   release(std::exchange(s.context, nullptr));
   // Callbacks of a Pending that is dropped before it was decided: nobody will ever call them.
   Waiter* w = head_of(s.word.load(std::memory_order_acquire));
@@ -356,7 +378,7 @@ using detail::PendingState;
 std::exception_ptr PendingBase::exception() const {
   if (!done()) throw PendingNotDone("Pending::exception");
   if (cancelled()) throw PendingCancelled(detail::cancel_message(*state_));
-  state_->flags.fetch_or(PendingState::kObserved, std::memory_order_relaxed);
+  detail::observed(*state_);
   return state_->error;
 }
 

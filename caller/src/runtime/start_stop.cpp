@@ -1,7 +1,7 @@
 // StartStopTask: who may start, how the function's end becomes the task's.
 #include <caller/start_stop.hpp>
 
-#include "core.hpp"
+#include "log.hpp"
 
 namespace caller {
 namespace detail {
@@ -80,6 +80,7 @@ void StartStopState::fail(const std::exception_ptr& error) {
 }
 
 void StartStopState::work_done(const PendingBase& work) {
+  log(&caller.core(), LogLevel::debug, "a start-stop task has ended");
   {
     std::lock_guard lock(mutex_);
     work_ = {};
@@ -89,8 +90,9 @@ void StartStopState::work_done(const PendingBase& work) {
     const std::string message = cancel_message(*work.state());
     end_work_cancelled(*started.state(), message.c_str());
     end_work_cancelled(*stopped.state(), message.c_str());
-  } else if (const auto error = work.exception()) {
-    fail(error);
+  } else if (work.state()->error) {
+    pass_report(*work.state(), *stopped.state());
+    fail(work.exception());
   } else {
     end_work_cancelled(*started.state(), "the task ended without having said that it started");
     pass_value(work);
@@ -130,7 +132,9 @@ Coro<std::exception_ptr> wait_for_end(PendingBase pending) {
 }  // namespace detail
 
 void StartSignal::operator()() const {
-  if (const auto state = state_.lock()) state->started.set_result();
+  const auto state = state_.lock();
+  if (state && state->started.set_result())
+    detail::log(&state->caller.core(), LogLevel::debug, "a start-stop task has started");
 }
 
 }  // namespace caller

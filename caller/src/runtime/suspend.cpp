@@ -39,10 +39,12 @@ TaskScope::~TaskScope() {
     if (task_.flags.load(std::memory_order_relaxed) & PendingState::kUndelivered) deliver_cancel(task_);
     return;
   }
-  release(left);
   if (task_.frame) {
+    task_.context = left;  // an error is reported in it
     task_.core->unlink_task(task_);
     task_.finish(&task_);
+  } else {
+    release(left);
   }
 }
 

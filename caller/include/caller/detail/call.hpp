@@ -138,7 +138,7 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
   }
 
   void begin() {
-    std::exception_ptr failure;
+    bool due = false;
     {
       TaskScope scope(*this);  // on leaving it finishes, or keeps, the coroutine
       try {
@@ -150,10 +150,10 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
         h.resume();
         return;
       } catch (...) {
-        failure = std::current_exception();
+        due = settle_error(*this, std::current_exception());
       }
     }
-    leave(true, settle_error(*this, std::move(failure)));
+    leave(true, due);
   }
 
   static void on_finish(PendingState* p) noexcept {

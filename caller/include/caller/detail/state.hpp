@@ -55,6 +55,7 @@ struct PendingState : Op {
     kLinked = 1u << 10,   // is in its Core's list of suspended work (loop's thread only)
     kWorker = 1u << 11,   // occupies a worker of to_thread
     kForeign = 1u << 12,  // has a canceller: cancelled, it is done when its owner completes it (set under LOCK)
+    kReport = 1u << 13,   // work that failed: `extras` hold what a report of its error needs
   };
 
   std::atomic<std::uintptr_t> word{0};
