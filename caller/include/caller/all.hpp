@@ -9,4 +9,6 @@
 #include <caller/group.hpp>
 #include <caller/options.hpp>
 #include <caller/pending.hpp>
+#include <caller/start_stop.hpp>
 #include <caller/task_loop.hpp>
+#include <caller/tracker.hpp>

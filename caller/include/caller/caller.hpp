@@ -311,6 +311,11 @@ public:
   PendingGroup create_pending_group(const PendingGroupOptions& options) const;
   PendingGroup create_pending_group() const;
 
+  /// A task around `fn(started, stopping, args…)` that runs here from its start() until its stop(): see StartStopTask,
+  /// in caller/start_stop.hpp. Thread-safety: any thread. Errors: none. Source: Caller.create_start_stop_task.
+  template <class F, class... A>
+  auto create_start_stop_task(F&& fn, A&&... args) const;
+
   friend bool operator==(const Caller& a, const Caller& b) noexcept { return a.core_ == b.core_; }
 
   /// For the runtime.
@@ -475,9 +480,14 @@ CompletionStream<T> Caller::as_completed(std::initializer_list<Pending<T>> items
   return as_completed(std::vector<Pending<T>>(items), options);
 }
 
-/// Sets the handler of errors nobody can observe, for Callers that have none; none: a line on standard error.
+/// Sets the handler of errors nobody can observe, for Callers that have none; none: the log, else a line on
+/// standard error.
 /// Thread-safety: any thread. Errors: none.
 CALLER_API void set_error_handler(ErrorHandler handler);
+
+/// Sets the handler of the debug log, for Callers that have none; none: nothing is logged (errors without an error
+/// handler go to standard error). Thread-safety: any thread. Errors: none. Source: async-kernel Caller.log.
+CALLER_API void set_log_handler(LogHandler handler);
 
 namespace detail {
 struct SleepAwaiter : TimedWait {

@@ -13,14 +13,14 @@ namespace caller {
 
 namespace detail {
 
-struct GroupState;
+struct TrackerLink;
 
-/// One link of an immutable chain. `group` caches the innermost PendingGroup below this link.
+/// One link of an immutable chain. `group` caches the innermost PendingGroup or PendingTracker in force.
 struct ContextNode {
   std::atomic<std::uint32_t> refs{1};
   std::uint64_t key = 0;
   ContextNode* next = nullptr;
-  GroupState* group = nullptr;  // kept alive by the link that introduced it
+  TrackerLink* group = nullptr;  // kept alive by the link that introduced it
   std::shared_ptr<void> value;
 };
 

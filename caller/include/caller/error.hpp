@@ -24,6 +24,8 @@ enum class Errc {
   already_running,        ///< the loop is running already
   wrong_thread,           ///< a call that belongs to the Caller's own thread came from another
   group_failed,           ///< members of a PendingGroup failed
+  not_started,            ///< a StartStopTask was waited for before its start()
+  stopped_early,          ///< a StartStopTask ended before it was asked to
 };
 
 /// The category of Errc. Thread-safety: any thread. Errors: none.

@@ -11,6 +11,10 @@
 
 namespace caller {
 
+namespace detail {
+struct GroupState;
+}
+
 /// How a group behaves.
 ///
 /// | mode | a member is cancelled | exit                    |
@@ -73,6 +77,9 @@ public:
 
   /// Waits for the members, by the options. Errors: PendingGroupError; PendingCancelled by mode or from outside.
   Coro<void> join();
+
+  /// For ScheduleOptions::trackers.
+  operator std::shared_ptr<detail::Tracking>() const;
 
   /// For the runtime.
   const std::shared_ptr<detail::GroupState>& state() const noexcept { return state_; }

@@ -9,8 +9,10 @@
 #include <exception>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <caller/context.hpp>
@@ -57,6 +59,17 @@ private:
 /// What is told of an error nobody can observe: where it happened, and the error.
 using ErrorHandler = std::function<void(const std::string& where, const std::exception_ptr& error)>;
 
+enum class LogLevel : unsigned char {
+  debug,    ///< life: started, stopped, a child or worker made and retired, a lane opened and closed; cancellations
+  warning,  ///< something was given up that somebody may miss
+  error,    ///< an error that nobody can observe; an ErrorHandler is told of it, too
+};
+CALLER_API const char* to_string(LogLevel level) noexcept;
+
+/// Is given one line, without its end. Called in the thread where it happens, from several threads at once, outside of
+/// locks; what it throws is dropped. Source: async-kernel Caller.log.
+using LogHandler = std::function<void(LogLevel level, std::string_view text)>;
+
 /// How a Caller is made. Zero limits mean: none.
 struct CallerOptions {
   std::string name{};                                       ///< empty: a name is made from the thread
@@ -66,15 +79,24 @@ struct CallerOptions {
   Duration worker_idle_timeout = std::chrono::seconds(60);  ///< an idle worker stops after this; zero: never
   std::size_t max_workers = 0;   ///< to_thread runs at most so many at once and queues the rest; 0: no limit
   ErrorHandler error_handler{};  ///< none: the parent's, else the process's
+  LogHandler log{};              ///< none: the parent's, else the process's
   ManualClock* clock = nullptr;  ///< tests: time for this Caller's timers; must outlive it
 };
 
+namespace detail {
+struct Tracking;
+}
+
+/// PendingTrackers and PendingGroups: `Trackers{tracker, group}`. It keeps their states, not them.
+using Trackers = std::vector<std::shared_ptr<detail::Tracking>>;
+
 /// Options of schedule_call, the base of call_soon and call_later.
 struct ScheduleOptions {
-  Duration delay{};                  ///< counts from the call; zero: as soon as possible
-  std::optional<Context> context{};  ///< none: the calling code's
-  bool opt_out_of_groups = false;    ///< do not join the PendingGroups of the context
-  std::optional<Backend> backend{};  ///< none, or the Caller's own: its loop; another: see call_using_backend
+  Duration delay{};                    ///< counts from the call; zero: as soon as possible
+  std::optional<Context> context{};    ///< none: the calling code's
+  bool opt_out_of_groups = false;      ///< do not join the PendingGroups and PendingTrackers in force
+  std::optional<Trackers> trackers{};  ///< exactly these, for it and what it starts; none: the context's; `{}`: no one
+  std::optional<Backend> backend{};    ///< none, or the Caller's own: its loop; another: see call_using_backend
   std::map<std::string, std::any> metadata{};
 };
 

@@ -86,6 +86,19 @@ public:
   /// Thread-safety: any thread. Errors: PendingCancelled when the calling work is cancelled meanwhile.
   bool wait_done(WaitOptions options = {}) const;
 
+  /// Makes this Pending stand for work outside of the runtime, which `canceller` can end: cancel() then marks it
+  /// cancelled at once and calls `canceller` with the message, and it is done (as cancelled) when its owner says so, by
+  /// set_result() or set_exception().
+  ///
+  /// Called at most once, by the thread that cancels and outside of locks, or here, when cancel() came before. A second
+  /// canceller replaces one that was not called. It is dropped, not called, when the Pending is completed.
+  /// Returns false, and drops it, when the Pending has a result or an error, or has a call behind it.
+  /// Thread-safety: any thread. Errors: what the canceller throws goes to the error handler.
+  /// Source: async-kernel Pending.set_canceller; differs: called once, also when it comes late.
+  bool set_canceller(std::function<void(const std::string& message)> canceller) const {
+    return detail::set_canceller(*state_, std::move(canceller));
+  }
+
   /// The error, or null when there is a value.
   /// Errors: PendingNotDone; PendingCancelled. Source: async-kernel Pending.exception.
   std::exception_ptr exception() const;

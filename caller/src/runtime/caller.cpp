@@ -1,10 +1,10 @@
 #include <caller/caller.hpp>
 
 #include <pthread.h>
-#include <cstdio>
 #include <ostream>
 
 #include "core.hpp"
+#include "tracking.hpp"
 
 namespace caller {
 
@@ -112,6 +112,7 @@ bool accepts_calls(Core& core) noexcept { return core.accepts_calls(); }
 void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept {
   s.context = options && options->context ? options->context->share() : retain(current_context());
   if (options && !options->metadata.empty()) extras_of(s).metadata = options->metadata;
+  if (options && options->trackers) s.context = with_trackers(s.context, *options->trackers);
   if (s.context && s.context->group && !(options && options->opt_out_of_groups)) group_add(*s.context->group, s);
 }
 
@@ -136,47 +137,11 @@ void launch_later(Core& core, PendingState& s, DelayNode& node, Duration delay) 
     enqueue_launch(core, s);
 }
 
-namespace {
-std::mutex handler_mutex;
-ErrorHandler& process_handler() {
-  static auto* h = new ErrorHandler;
-  return *h;
-}
-}  // namespace
-
-void report_error(Core* core, const char* where, const std::exception_ptr& error) noexcept {
-  if (!core) core = this_thread().core;
-  try {
-    ErrorHandler handler;
-    if (core && core->options.error_handler) {
-      handler = core->options.error_handler;
-    } else {
-      std::lock_guard lock(handler_mutex);
-      handler = process_handler();
-    }
-    if (handler) return handler(where, error);
-    std::string text = "unknown exception";
-    try {
-      std::rethrow_exception(error);
-    } catch (const std::exception& e) {
-      text = e.what();
-    } catch (...) {  // not a std::exception: nothing more to say
-    }
-    std::fprintf(stderr, "caller: unhandled error in %s: %s\n", where, text.c_str());
-  } catch (...) {  // a handler that throws has no one left to tell
-  }
-}
-
 void Core::report(const std::string& where, const std::exception_ptr& error) noexcept {
   report_error(this, where.c_str(), error);
 }
 
 }  // namespace detail
-
-void set_error_handler(ErrorHandler handler) {
-  std::lock_guard lock(detail::handler_mutex);
-  detail::process_handler() = std::move(handler);
-}
 
 Caller::Caller(Modifier which, const CallerOptions& options)
     : core_(&detail::find_core(which, options)), owner_(which == Modifier::new_thread || which == Modifier::manual) {}

@@ -1,4 +1,5 @@
 #include "core.hpp"
+#include "log.hpp"
 
 #include <pthread.h>
 #include <algorithm>
@@ -24,6 +25,7 @@ Core::Core(const CallerOptions& opts, Core* of, bool threaded)
     : id(next_core_id()), options(opts), parent(of), owns_thread(threaded), name(opts.name) {
   if (!options.backend) options.backend = of ? *of->options.backend : Backend::asio;
   if (!options.error_handler && of) options.error_handler = of->options.error_handler;
+  if (!options.log && of) options.log = of->options.log;
   if (of) of->retain();
   started.protect();
   stopping.protect();
@@ -31,6 +33,7 @@ Core::Core(const CallerOptions& opts, Core* of, bool threaded)
   is_protected.store(opts.protect, std::memory_order_relaxed);
   driver_ = make_driver(*options.backend);
   if (name.empty()) name = "Caller-" + std::to_string(id);
+  voice = std::make_shared<const Voice>(Voice{name, options.error_handler, options.log});
 }
 
 Core::~Core() {
@@ -217,6 +220,7 @@ void Core::enter_running() {
     s = CallerState::starting;
     state_.compare_exchange_strong(s, CallerState::running);
     started.set_result();
+    log(this, LogLevel::debug, "started");
   }
 }
 
@@ -233,11 +237,15 @@ struct Core::StopOp : Op {
 
 CallerState Core::request_stop(bool force) noexcept {
   CallerState s = state();
-  if (is_protected.load(std::memory_order_acquire) && !force) return s;
+  if (is_protected.load(std::memory_order_acquire) && !force) {
+    log(this, LogLevel::debug, "stop was ignored: it is protected");
+    return s;
+  }
   while (s < CallerState::stopping && !state_.compare_exchange_weak(s, CallerState::stopping)) {
   }
   if (s < CallerState::stopping) {
     accepting.store(false, std::memory_order_release);
+    log(this, LogLevel::debug, "stopping");
     stopping.set_result();
     auto* op = new StopOp(this);
     if (!submit(op)) delete op;
@@ -328,6 +336,7 @@ void Core::finalize() noexcept {
   await_kicks();
   state_.store(CallerState::stopped, std::memory_order_release);
   started.set_result();
+  log(this, LogLevel::debug, "stopped");
   stopped.set_result();
   if (parent) {
     auto* gone = new ChildGone(parent, this);
@@ -341,6 +350,8 @@ void Core::abandon() noexcept {
   for (CallerState s = state(); s < CallerState::stopping && !state_.compare_exchange_weak(s, CallerState::stopping);) {
   }
   accepting.store(false, std::memory_order_release);
+  log(this, tasks_ ? LogLevel::warning : LogLevel::debug, "abandoned",
+      tasks_ ? ", with coroutines that had not ended" : "");
   stopping.set_result();
   close_and_drop();
   // First the children: their calls may use what the coroutines below own.
@@ -496,6 +507,7 @@ Core* Core::adopt_child(Core* core) {
 
 Core* Core::new_child(CallerOptions opts) {
   if (opts.name.empty()) opts.name = name + "-child-" + std::to_string(++child_names_);
+  log(this, LogLevel::debug, "new child: ", opts.name);
   return adopt_child(new Core(opts, this, true));
 }
 

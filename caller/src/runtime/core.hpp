@@ -24,6 +24,15 @@ namespace caller::detail {
 /// Keys below are the runtime's own.
 inline constexpr std::uint64_t kGroupKey = 1, kFirstUserKey = 16;
 
+using Canceller = std::function<void(const std::string& message)>;
+
+/// Whom a Core tells of errors and of its life; outlives it with failed work nobody has looked at yet.
+struct Voice {
+  std::string name;
+  ErrorHandler error_handler;
+  LogHandler log;
+};
+
 /// Rarely used parts of a Pending, made on first use.
 struct Extras {
   std::string message;  // of cancel(), accumulated
@@ -31,8 +40,10 @@ struct Extras {
   std::atomic<bool> observed{false};  // somebody looked at the error
   std::map<std::string, std::any> metadata;
   std::optional<std::stop_source> stop;
-  ErrorHandler handler;  // of the core, for an error that is still unobserved when the core is gone
   std::unique_ptr<void, void (*)(void*) noexcept> box{nullptr, [](void*) noexcept {}};  // somebody else's value
+  Canceller canceller;                         // of work that is not ours, until called
+  std::shared_ptr<const Voice> voice;          // of failed work: to tell of the error if nobody looks at it, and …
+  std::atomic<ContextNode*> context{nullptr};  // … the variables of the failed work, owned; free of trackers
 };
 Extras& extras_of(PendingState& s);                      // locks
 PendingState::Word lock_word(PendingState& s) noexcept;  // without kLock; with kDone when done (then not locked)
@@ -130,6 +141,7 @@ public:
   CallerOptions options;
   Core* const parent;  // retained
   const bool owns_thread;
+  std::shared_ptr<const Voice> voice;
   Pending<void> started, stopping, stopped;
 
   // -- guarded by mutex --
@@ -138,7 +150,7 @@ public:
   std::string name;
   std::string thread_name;
   std::thread::id thread_id;
-  std::vector<Core*> children;  // retained, oldest first
+  std::vector<Core*> children;        // retained, oldest first
   std::shared_ptr<Lanes> lanes;       // of queue_call
   std::shared_ptr<Pool> pool;         // of the workers this Core has
   std::shared_ptr<Pool> worker_pool;  // the pool this Core is a worker of
@@ -211,6 +223,9 @@ std::string describe_this_thread();
 // ---- pending.cpp, suspend.cpp ----
 void deliver_cancel(PendingState& s) noexcept;                                          // loop's thread
 void arm_delay(Core& core, PendingState& s, DelayNode* node, Duration delay) noexcept;  // no node: makes one
+void deliver_cancel(PendingState& s) noexcept;                                          // loop's thread
+/// The error of `from` will be that of `to`, a Pending without a call: moves what a report of it needs.
+void pass_report(PendingState& from, PendingState& to) noexcept;
 void cancel_delays(Core& core) noexcept;
 void drop_timer(TimerNode& node) noexcept;
 void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept;
@@ -218,7 +233,7 @@ void enqueue_launch(Core& core, PendingState& s) noexcept;
 void fail_unbegun(PendingState& s, std::exception_ptr error) noexcept;  // it will never begin, for this reason
 
 // ---- group.cpp, lane.cpp, workers.cpp ----
-void group_add(GroupState& group, PendingState& s) noexcept;
+void group_add(TrackerLink& innermost, PendingState& s) noexcept;  // tracker.cpp
 void close_all_lanes(Core& core) noexcept;
 void worker_gone(Core& worker) noexcept;
 void drop_waiting_calls(Core& core) noexcept;  // the Core stops: its calls that wait for a worker end

@@ -36,6 +36,10 @@ public:
         return "wrong thread";
       case Errc::group_failed:
         return "members of the group failed";
+      case Errc::not_started:
+        return "not started";
+      case Errc::stopped_early:
+        return "ended before it was asked to";
     }
     return "unknown error " + std::to_string(value);
   }

@@ -4,14 +4,14 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "tracking.hpp"
 
 namespace caller {
 namespace detail {
 
-struct GroupState : std::enable_shared_from_this<GroupState> {
+struct GroupState final : Tracking, std::enable_shared_from_this<GroupState> {
   std::mutex mutex;
   const PendingGroupOptions options;
-  std::shared_ptr<GroupState> outer;  // members join it as well
   std::map<PendingBase, CallbackId> members;
   std::vector<std::exception_ptr> errors;
   PendingBase body;
@@ -23,15 +23,11 @@ struct GroupState : std::enable_shared_from_this<GroupState> {
 
   explicit GroupState(const PendingGroupOptions& o) : options(o) {}
 
+  void track(const PendingBase& p) noexcept override;
   bool idle() const { return members.empty() && (!body || body.done()); }
 };
 
 namespace {
-
-std::shared_ptr<GroupState> current_group() {
-  ContextNode* context = current_context();
-  return context && context->group ? context->group->shared_from_this() : nullptr;
-}
 
 /// Members that were cancelled before are left to their clean-up, unless `again`.
 void cancel_members(GroupState& g, const std::string& message, bool body_too, bool again = false) {
@@ -85,14 +81,11 @@ bool add_member(GroupState& g, const PendingBase& p) {
 
 }  // namespace
 
-void group_add(GroupState& group, PendingState& s) noexcept {
-  const PendingBase p = PendingBase::share(&s);
-  for (GroupState* g = &group; g; g = g->outer.get()) {
-    try {
-      add_member(*g, p);
-    } catch (...) {  // no memory to remember the member: it must not outlive the group unseen
-      cancel(s, "the group could not take it");
-    }
+void GroupState::track(const PendingBase& p) noexcept {
+  try {
+    add_member(*this, p);
+  } catch (...) {  // no memory to remember the member: it must not outlive the group unseen
+    cancel(*p.state(), "the group could not take it");
   }
 }
 
@@ -114,11 +107,7 @@ void group_set_body(GroupState& group, PendingBase body) {
   });
 }
 
-Context group_context(const std::shared_ptr<GroupState>& group) {
-  ContextNode* node = make_context_node(kGroupKey, group, current_context());
-  node->group = group.get();
-  return Context(node);
-}
+Context group_context(const std::shared_ptr<GroupState>& group) { return tracking_context(group); }
 
 Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
   PendingBase timer;
@@ -187,9 +176,9 @@ PendingGroupError::PendingGroupError(std::vector<std::exception_ptr> errors)
     : Error(Errc::group_failed, describe(errors)), errors_(std::move(errors)) {}
 PendingGroupError::~PendingGroupError() = default;
 
-PendingGroup::PendingGroup(const PendingGroupOptions& options) : state_(std::make_shared<detail::GroupState>(options)) {
-  state_->outer = detail::current_group();
-}
+PendingGroup::PendingGroup(const PendingGroupOptions& options)
+    : state_(std::make_shared<detail::GroupState>(options)) {}
+PendingGroup::operator std::shared_ptr<detail::Tracking>() const { return state_; }
 
 PendingGroup::~PendingGroup() {
   if (!state_) return;

@@ -5,7 +5,7 @@
 #include <array>
 #include <unordered_map>
 
-#include "core.hpp"
+#include "log.hpp"
 
 namespace caller::detail {
 
@@ -298,7 +298,7 @@ Lane* find_lane(Core& core, const OwnedLaneKey& key) {
 }
 
 /// The lane of that key, made if there is none.
-LaneRef lane_of(Core& core, const LaneKey& key) {
+LaneRef lane_of(Core& core, const LaneKey& key, bool& made) {
   OwnedLaneKey owned(key);
   const std::lock_guard lock(core.mutex);
   if (Lane* found = find_lane(core, owned)) {
@@ -314,6 +314,7 @@ LaneRef lane_of(Core& core, const LaneKey& key) {
   options.opt_out_of_groups = true;
   lane->task = caller.schedule_call(options, &work_off, LaneEnd(lane), std::ref(core));
   core.lanes->map.insert_or_assign(std::move(owned), lane);
+  made = true;
   return lane;
 }
 
@@ -324,7 +325,9 @@ namespace {
 [[gnu::noinline]] bool queue_item_slow(Core& core, const LaneKey& key, LaneItem* item) {
   try {
     while (core.accepts_calls()) {
-      const LaneRef lane = lane_of(core, key);
+      bool made = false;
+      const LaneRef lane = lane_of(core, key, made);
+      if (made) log(&core, LogLevel::debug, "a lane was opened");  // with no lock held
       if (key.text.empty()) remember(core, key, lane.get());
       if (lane->open() && lane->push(core, item)) return true;
     }
@@ -365,6 +368,7 @@ bool close_lane(Core& core, const LaneKey& key, std::string message) {
     lane = std::move(it->second);
     core.lanes->map.erase(it);
   }
+  log(&core, LogLevel::debug, "a lane was closed");
   lane->task.cancel(std::move(message));
   if (core.on_thread()) lane->shut();  // elsewhere the lane's own end does it
   return true;

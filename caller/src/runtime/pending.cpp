@@ -3,7 +3,8 @@
 
 #include <ostream>
 
-#include "core.hpp"
+#include "log.hpp"
+#include "tracking.hpp"
 
 namespace caller::detail {
 namespace {
@@ -50,6 +51,29 @@ std::string message_of(const PendingCancelled& e) {
   const std::string suffix = ": " + e.code().message();
   if (text.ends_with(suffix)) text.resize(text.size() - suffix.size());
   return text;
+}
+
+/// Somebody has seen the error: nothing is kept for a report any more.
+void observed(PendingState& s) noexcept {
+  s.extras->observed.store(true, std::memory_order_relaxed);
+  release(s.extras->context.exchange(nullptr, std::memory_order_acq_rel));
+}
+
+void call_canceller(const Canceller& canceller, const std::string& message) noexcept {
+  try {
+    if (canceller) canceller(message);
+  } catch (...) {
+    report_error(nullptr, "canceller", std::current_exception());
+  }
+}
+
+/// To be destroyed outside of locks: it may own anything, this Pending included.
+Canceller take_canceller(PendingState& s) noexcept {
+  Canceller taken;
+  const P::Word w = lock_word(s);
+  if (s.extras) taken.swap(s.extras->canceller);
+  if (!(w & P::kDone)) unlock_word(s, w);
+  return taken;
 }
 
 /// Tells the loop of `s` to look at its cancellation.
@@ -188,8 +212,38 @@ void protect(PendingState& s) noexcept {
 }
 
 bool claim(PendingState& s) noexcept {
-  constexpr auto decided = P::kClaimed | P::kCancelled | P::kDone;
-  return !(update(s, [](P::Word w) { return w & decided ? w : w | P::kClaimed; }) & decided);
+  const auto refuses = [](P::Word w) {
+    return (w & (P::kClaimed | P::kDone)) || ((w & P::kCancelled) && !(w & P::kForeign));
+  };
+  const P::Word w = update(s, [&](P::Word was) { return refuses(was) ? was : was | P::kClaimed; });
+  if (refuses(w)) return false;
+  if (!(w & P::kForeign)) return true;
+  take_canceller(s);
+  if (!(w & P::kCancelled)) return true;
+  complete(s);  // its owner says that the cancelled work has ended
+  return false;
+}
+
+bool set_canceller(PendingState& s, Canceller canceller) {
+  Extras& extras = extras_of(s);
+  const P::Word w = lock_word(s);  // so cancel() comes before or after, not meanwhile
+  const bool done = w & P::kDone;
+  const bool too_late = (w & P::kCancelled) && !(w & (done ? P::kWork | P::kForeign : P::Word{P::kWork}));
+  const bool taken = !done && !too_late && !(w & (P::kWork | P::kClaimed));
+  if (taken) extras.canceller.swap(canceller);
+  if (!done) unlock_word(s, taken ? w | P::kForeign : w);
+  if (too_late) call_canceller(canceller, cancel_message(s));
+  return too_late || taken;
+}
+
+void pass_report(PendingState& from, PendingState& to) noexcept {
+  if (!from.is(P::kFailed)) return;
+  try {
+    Extras& extras = extras_of(to);
+    extras.voice = from.extras->voice;
+    release(extras.context.exchange(from.extras->context.exchange(nullptr)));
+  } catch (...) {  // no memory: the handler of the last holder's thread is told
+  }
 }
 
 void complete(PendingState& s) noexcept {
@@ -258,6 +312,7 @@ namespace {
 
 /// Decides and completes.
 void fail(PendingState& s, std::exception_ptr error) noexcept {
+  ContextNode* context = std::exchange(s.context, nullptr);
   const P::Word w = update(s, [](P::Word was) { return was | P::kClaimed; });
   if (!(w & (P::kClaimed | P::kCancelled))) {
     try {
@@ -270,8 +325,10 @@ void fail(PendingState& s, std::exception_ptr error) noexcept {
       update(s, [](P::Word was) { return was | P::kCancelled; });
     } catch (...) {
       set_error(s, std::move(error));
+      if (context && s.extras) s.extras->context = without_trackers(context);
     }
   }
+  release(context);  // it may hold a group that holds us
   if (!(w & P::kClaimed)) complete(s);
 }
 
@@ -323,7 +380,8 @@ bool cancel(PendingState& s, std::string message) {
     return false;
   }
   const bool running = (w & P::kWork) && (w & P::kStarted);
-  const P::Word now = w | P::kCancelled | P::kUndelivered | (running ? P::Word{0} : P::Word{P::kClaimed});
+  const bool foreign = w & P::kForeign;
+  const P::Word now = w | P::kCancelled | P::kUndelivered | (running || foreign ? P::Word{0} : P::Word{P::kClaimed});
   std::optional<std::stop_source> stop;
   try {
     if (!message.empty()) {
@@ -334,6 +392,11 @@ bool cancel(PendingState& s, std::string message) {
     }
     if (running && s.extras) stop = s.extras->stop;
   } catch (...) {  // no memory for the message: it is cancelled all the same
+  }
+  if (foreign) {
+    unlock_word(s, now);
+    if (const Canceller canceller = take_canceller(s)) call_canceller(canceller, cancel_message(s));
+    return true;
   }
   if (!running && !(w & P::kTimer)) {
     complete_locked(s, now);
@@ -357,8 +420,8 @@ void set_error(PendingState& s, std::exception_ptr error) noexcept {
   try {
     Extras& e = extras_of(s);
     e.error = std::move(error);
-    // The core may be gone when the last handle goes, and its error handler must be told then.
-    if (s.core) e.handler = s.core->options.error_handler;
+    // When the last handle goes the core may be gone, and the context is its holder's; the work's own are used then.
+    if (s.core) e.voice = s.core->voice;
     update(s, [](P::Word w) { return w | P::kFailed; });
   } catch (...) {  // no memory to keep an error in: what remains to say is that there is no result
     update(s, [](P::Word w) { return w | P::kCancelled; });
@@ -394,7 +457,7 @@ bool throw_outcome_slow(PendingState& s) {
   if (!s.done()) throw PendingNotDone("Pending::result");
   if (s.is(PendingState::kCancelled)) throw PendingCancelled(cancel_message(s));
   if (s.is(P::kFailed)) {
-    s.extras->observed.store(true, std::memory_order_relaxed);
+    observed(s);
     std::rethrow_exception(s.extras->error);
   }
   return s.is(P::kBoxed);
@@ -403,15 +466,16 @@ bool throw_outcome_slow(PendingState& s) {
 void finish_state(PendingState& s) noexcept {
   if (s.is(P::kFailed) && !s.extras->observed.load(std::memory_order_relaxed)) {
     const char* const where = "a Pending nobody looked at";
-    if (s.extras->handler) {
-      try {
-        s.extras->handler(where, s.extras->error);
-      } catch (...) {  // a handler that throws has no one left to tell
-      }
+    if (s.extras->voice) {
+      ContextNode* const mine = retain(current_context());
+      replace_current_context(s.extras->context.exchange(nullptr));
+      report_error_to(s.extras->voice.get(), where, s.extras->error);
+      replace_current_context(mine);
     } else {
       report_error(nullptr, where, s.extras->error);
     }
   }
+  if (s.extras) release(s.extras->context.exchange(nullptr));
   // Callbacks of a Pending that is dropped before it was decided: nobody will ever call them.
   Waiter* w = head_of(s.word.load(std::memory_order_acquire));
   while (w) {
@@ -434,7 +498,7 @@ std::exception_ptr PendingBase::exception() const {
   if (!done()) throw PendingNotDone("Pending::exception");
   if (cancelled()) throw PendingCancelled(detail::cancel_message(*state_));
   if (!state_->is(P::kFailed)) return nullptr;
-  state_->extras->observed.store(true, std::memory_order_relaxed);
+  detail::observed(*state_);
   return state_->extras->error;
 }
 

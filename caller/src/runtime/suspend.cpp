@@ -31,13 +31,11 @@ bool undelivered(const PendingState& s) noexcept {
 void coroutine_returned(PendingState& s) noexcept {
   ThreadState& ts = this_thread();
   ts.task = nullptr;
-  ContextNode* const left = std::exchange(ts.context, nullptr);
+  s.context = std::exchange(ts.context, nullptr);
   if (s.finished) {
-    release(left);
     if (s.linked) s.core->unlink_task(s);
     return s.act(&s, OpAct::finish);
   }
-  s.context = left;
   if (!s.linked) s.core->link_task(s);
   // Cancelled while it ran: this suspension is the first chance to tell it.
   if (undelivered(s)) [[unlikely]]

@@ -1,7 +1,7 @@
 // The worker pool of to_thread.
 #include <algorithm>
 
-#include "core.hpp"
+#include "log.hpp"
 
 namespace caller::detail {
 
@@ -44,6 +44,7 @@ void idle_too_long(Op* op, OpAct why) {
     if (it == idle.end()) return;  // busy again: armed anew when that call ends
     idle.erase(it);
   }
+  log(&worker, LogLevel::debug, "retired: it was idle for too long");
   worker.request_stop(true);
   worker.release();
 }
@@ -68,6 +69,7 @@ void worker_free(Core& worker) noexcept {
   }
   if (next) return enqueue_launch(worker, *next);
   if (surplus) {
+    log(&worker, LogLevel::debug, "retired: enough others are idle");
     worker.request_stop(true);
     return;
   }
@@ -175,6 +177,7 @@ void drop_waiting_calls(Core& core) noexcept {
 
 Core* Core::new_worker(CallerOptions opts) {
   opts.name = name + "-worker-" + std::to_string(++worker_names_);
+  log(this, LogLevel::debug, "new worker: ", opts.name);
   pool_of(*this);
   auto* core = new Core(opts, this, true);
   core->worker_pool = pool;

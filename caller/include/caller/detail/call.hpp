@@ -155,6 +155,7 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
   [[gnu::cold]] void failed() noexcept {
     auto error = std::current_exception();
     std::destroy_at(std::addressof(call));
+    this->context = std::exchange(this_thread().context, nullptr);  // the error is reported in it
     leave_work();
     end_work_failed(*this, std::move(error));
   }
@@ -169,9 +170,10 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
       }
       std::destroy_at(std::addressof(call));
       if (error) [[unlikely]]
-        end_work_failed(*this, std::move(error));
-      else
-        leave();
+        return end_work_failed(*this, std::move(error));
+      if (this->context) [[unlikely]]
+        release(std::exchange(this->context, nullptr));
+      leave();
     }
   }
 };

@@ -18,6 +18,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <new>
 #include <optional>
@@ -59,6 +60,7 @@ struct PendingState : Op {
     kBoxed = kStarted << 7,            // the value is in the box of `extras`
     kFailed = kStarted << 8,           // the error is in `extras`
     kWorker = kStarted << 9,           // occupies a worker of to_thread
+    kForeign = kStarted << 10,         // has a canceller: cancelled, it is done when its owner completes it
   };
   static constexpr Word kFlags = ~((Word{1} << kFlagShift) - 1);
   static constexpr Word kList = ~kFlags & ~Word{7};
@@ -110,9 +112,11 @@ struct Suspension : Op {
 CALLER_API bool add_waiter(PendingState& s, Waiter& w) noexcept;  // false: done already
 /// False: done, or left before; on return nobody uses `w`.
 CALLER_API bool remove_waiter(PendingState& s, Waiter& w) noexcept;
-CALLER_API bool claim(PendingState& s) noexcept;     // false: decided by someone else, or cancelled
+/// False: decided by someone else, or cancelled (with a canceller, it is completed here, as cancelled).
+CALLER_API bool claim(PendingState& s) noexcept;
 CALLER_API void complete(PendingState& s) noexcept;  // after a claim
 CALLER_API bool cancel(PendingState& s, std::string message);
+CALLER_API bool set_canceller(PendingState& s, std::function<void(const std::string&)> canceller);
 CALLER_API void protect(PendingState& s) noexcept;
 CALLER_API void finish_state(PendingState& s) noexcept;  // rare part of destruction: reports, frees what is left
 CALLER_API bool begin_work_slow(PendingState& s) noexcept;
@@ -120,7 +124,7 @@ CALLER_API bool begin_work_slow(PendingState& s) noexcept;
 /// given up. False: nobody wants the value any more: destroy it, then end_unwanted().
 CALLER_API bool publish(PendingState& s) noexcept;
 CALLER_API void end_unwanted(PendingState& s) noexcept;
-/// Ends work with an error (a PendingCancelled makes it cancelled), and gives up the work's reference.
+/// Ends work with an error (a PendingCancelled makes it cancelled) and its context, and gives up the work's reference.
 CALLER_API void end_work_failed(PendingState& s, std::exception_ptr error) noexcept;
 CALLER_API void set_error(PendingState& s, std::exception_ptr error) noexcept;  // after a claim
 /// Decides that the work ends cancelled, and completes; the work's reference stays.
