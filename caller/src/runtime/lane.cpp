@@ -19,7 +19,7 @@ struct Lane {
   std::atomic<LaneItem*> inbox{nullptr};
   std::atomic<bool> remote_wake_queued{false};
   std::atomic<std::uint32_t> refs{1};
-  PendingBase task;  // written before anybody else knows the lane
+  PendingBase task;  // written before anybody but the task itself knows the lane
 
   struct Wake : Op {
     Lane* lane = nullptr;
@@ -34,7 +34,10 @@ struct Lane {
     if (refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
   /// A call may still be added.
-  bool open() const noexcept { return !(task.state()->word.load(std::memory_order_acquire) & kEnded); }
+  bool open() const noexcept { return goes_on(*task.state()); }
+  static bool goes_on(const PendingState& task) noexcept {
+    return !(task.word.load(std::memory_order_acquire) & kEnded);
+  }
 
   static constexpr auto kEnded = PendingState::kDone | PendingState::kCancelled;
   static LaneItem* idle() noexcept { return reinterpret_cast<LaneItem*>(std::uintptr_t{1}); }
@@ -203,16 +206,17 @@ constexpr unsigned kTurn = 256;
 
 Coro<void> work_off(LaneEnd end, Core& core) {
   Lane& lane = *end.lane.get();
+  const PendingState& self = *current_task();  // `lane.task` may not be written yet
   unsigned in_turn = 0;
   for (;;) {
     LaneItem* const item = lane.pop();
     if (!item) {
-      if (!lane.open()) co_return;
+      if (!Lane::goes_on(self)) co_return;
       in_turn = 0;
       co_await LaneWork{lane};
       continue;
     }
-    if (!lane.open()) {  // cancelled meanwhile
+    if (!Lane::goes_on(self)) {  // cancelled meanwhile
       item->run(item, nullptr);
       co_return;
     }
@@ -236,7 +240,7 @@ Coro<void> work_off(LaneEnd end, Core& core) {
       co_await item->start(item);
     } catch (...) {
       // A cancellation of the lane itself ends it; one that the function threw does not.
-      if (!lane.open()) throw;
+      if (!Lane::goes_on(self)) throw;
       core.report("queue_call", std::current_exception());
     }
   }
