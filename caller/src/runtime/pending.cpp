@@ -229,7 +229,7 @@ bool cancel(PendingState& s, std::string message) {
   if (running || f & P::kTimer) {
     // The core cannot end before this work is done, and the work cannot be done while we hold the lock.
     std::optional<std::stop_source> stop = running ? s.extras->stop : std::nullopt;
-    const bool here = s.core->on_thread();
+    const bool here = !s.core || s.core->on_thread();
     if (!here) {
       auto* op = ::new (allocate(sizeof(CancelOp))) CancelOp(s);
       if (!s.core->submit(op)) op->act(op, OpAct::drop);

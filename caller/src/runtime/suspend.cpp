@@ -123,9 +123,22 @@ namespace {
 
 const char kCancelledWaiter[] = "its waiter was cancelled";
 
+/// An operation uses buffers of its waiter, so a waiter that is cancelled passes that on and still waits for the end.
+bool cancel_operation(PendingWait& w) noexcept {
+  try {
+    if (!cancel(*w.state, kCancelledWaiter)) return false;  // it has ended: the waiter is being resumed
+    w.cancelled = true;
+    w.task->flags.fetch_and(~PendingState::kUndelivered, std::memory_order_relaxed);
+  } catch (...) {  // no memory for the message
+  }
+  return false;
+}
+
 bool detach_pending(Suspension* s) noexcept {
   auto& w = *static_cast<PendingWait*>(s);
   PendingState& awaited = *w.state;
+  if (awaited.is(PendingState::kOperation) && !awaited.is(PendingState::kProtected) && !w.keep)
+    return cancel_operation(w);
   if (!remove_waiter(awaited, w)) return false;
   if (!w.keep) {
     try {
@@ -169,7 +182,10 @@ namespace {
 bool detach_timed(Suspension* s) noexcept {
   auto& w = *static_cast<TimedWait*>(static_cast<PendingWait*>(s));
   if (w.timed_out) return false;
-  if (w.state && !detach_pending(s)) return false;
+  if (w.state && !detach_pending(s)) {
+    if (w.cancelled) remove_timer(*w.home, w.timer);
+    return false;
+  }
   remove_timer(*w.home, w.timer);
   return true;
 }
@@ -263,7 +279,7 @@ void arm_delay(Core& core, PendingState& s, Duration delay) noexcept {
   const std::int64_t now = core.now();
   const std::int64_t left = std::numeric_limits<std::int64_t>::max() - now;
   n->when = now + std::min<std::int64_t>(delay.count(), left);
-  if (core.on_thread())
+  if (core.on_thread() && !core.between_turns())  // the host must hear of it
     n->arm();
   else if (!core.submit(n))
     n->pass(OpAct::drop);
@@ -319,6 +335,7 @@ bool block_thread(PendingState& s, std::optional<std::int64_t> timeout_ns, bool 
   }
   if (!remove_waiter(s, w)) return true;  // done; on return the firing is over
   if (!keep) cancel(s, "a wait for it timed out");
+  if (!keep && s.is(PendingState::kOperation)) block_thread(s, std::nullopt, true);
   return false;
 }
 
@@ -394,10 +411,12 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   }
   if (w.cancelled) {
     if (!keep) cancel(s, kCancelledWaiter);
+    if (!keep && s.is(PendingState::kOperation)) block_on(s, std::nullopt, true, true);
     throw PendingCancelled(cancel_message(*task));
   }
   if (w.timed_out) {
     if (!keep) cancel(s, "a wait for it timed out");
+    if (!keep && s.is(PendingState::kOperation)) block_on(s, std::nullopt, true, true);
     return false;
   }
   return true;
@@ -465,7 +484,17 @@ Coro<bool> PendingBase::async_wait_done(WaitOptions options) const {
       held_back = std::current_exception();
       continue;
     }
-    if (!finished && !options.protect) self.cancel("a wait for it timed out");
+    if (!finished && !options.protect) {
+      self.cancel("a wait for it timed out");
+      // An operation may use the waiter's buffers until it has ended.
+      while (self.state()->is(detail::PendingState::kOperation) && !self.is_protected() && !self.done()) {
+        try {
+          co_await Done{self, std::nullopt, true};
+        } catch (const PendingCancelled&) {
+          held_back = std::current_exception();
+        }
+      }
+    }
     if (held_back) std::rethrow_exception(held_back);
     co_return finished;
   }

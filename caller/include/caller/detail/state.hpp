@@ -48,11 +48,12 @@ struct PendingState : Op {
     kProtected = 1u << 4,    // cancel() is ignored
     kObserved = 1u << 5,     // somebody looked at the error
     kHasValue = 1u << 6,
-    kWork = 1u << 7,      // made by a call: a function stands behind it
-    kFinished = 1u << 8,  // the coroutine reached its end (loop's thread only)
-    kTimer = 1u << 9,     // waits in the timer heap (loop's thread only)
-    kLinked = 1u << 10,   // is in its Core's list of suspended work (loop's thread only)
-    kWorker = 1u << 11,   // occupies a worker of to_thread
+    kWork = 1u << 7,        // made by a call: a function stands behind it
+    kFinished = 1u << 8,    // the coroutine reached its end (loop's thread only)
+    kTimer = 1u << 9,       // waits in the timer heap (loop's thread only)
+    kLinked = 1u << 10,     // is in its Core's list of suspended work (loop's thread only)
+    kWorker = 1u << 11,     // occupies a worker of to_thread
+    kOperation = 1u << 16,  // of another library, which may write into buffers of the waiter until it is done
   };
 
   std::atomic<std::uintptr_t> word{0};
