@@ -151,13 +151,13 @@ struct AsioOperation final : ValueState<T> {
     return settle_values(std::forward<A>(values)...);
   }
   template <class... V>
-  bool settle_with(boost::system::error_code error, V&&... values) noexcept {
-    if (error) return settle_error(*this, std::make_exception_ptr(boost::system::system_error(error)));
+  bool settle_with(boost::system::error_code failure, V&&... values) noexcept {
+    if (failure) return settle_error(*this, std::make_exception_ptr(boost::system::system_error(failure)));
     return settle_values(std::forward<V>(values)...);
   }
   template <class... V>
-  bool settle_with(std::exception_ptr error, V&&... values) noexcept {
-    if (error) return settle_error(*this, std::move(error));
+  bool settle_with(std::exception_ptr failure, V&&... values) noexcept {
+    if (failure) return settle_error(*this, std::move(failure));
     return settle_values(std::forward<V>(values)...);
   }
 };
