@@ -50,8 +50,8 @@ struct FarTimer : asio::steady_timer {
 /// An operation that completes with whatever the test says.
 template <class... Values, class Token, class... A>
 auto complete_with(Token&& token, A... values) {
-  return asio::async_initiate<Token, void(Values...)>(
-      [](auto handler, A... v) { std::move(handler)(std::move(v)...); }, token, std::move(values)...);
+  return asio::async_initiate<Token, void(Values...)>([](auto handler, A... v) { std::move(handler)(std::move(v)...); },
+                                                      token, std::move(values)...);
 }
 
 }  // namespace
@@ -124,7 +124,7 @@ TEST_CASE("several values become a tuple, one the value, none nothing; a leading
      auto fine = complete_with<error_code, int, int>(use_pending, error_code(), 3, 4);
      CHECK(co_await fine == std::tuple(3, 4));
      auto only_moves = complete_with<std::exception_ptr, std::unique_ptr<int>>(use_pending, std::exception_ptr(),
-                                                                                std::make_unique<int>(5));
+                                                                               std::make_unique<int>(5));
      CHECK(*co_await std::move(only_moves) == 5);
      auto failed = complete_with<error_code, int>(use_pending, error_code(asio::error::host_not_found), 0);
      CHECK_CORO_THROWS_AS(co_await failed, system_error);
@@ -132,8 +132,7 @@ TEST_CASE("several values become a tuple, one the value, none nothing; a leading
      CHECK_CORO_THROWS_AS(co_await thrown, std::domain_error);
      auto by_post = asio::post(Caller().executor(), use_pending);
      co_await by_post;
-   })
-      .wait();
+   }).wait();
 }
 
 TEST_CASE("redirect_error and as_tuple take the place of the exception") {
@@ -150,8 +149,7 @@ TEST_CASE("redirect_error and as_tuple take the place of the exception") {
      CHECK(error == asio::error::eof);
      CHECK(n == 0);
 #endif
-   })
-      .wait();
+   }).wait();
 }
 
 TEST_CASE("an error nobody looked at is reported; one of an object that was closed, too") {

@@ -1,5 +1,5 @@
-// What every backend promises. One suite, run by each of them (contract_test.cpp); tests/runtime/check_contract.py fails
-// when one of them runs fewer cases.
+// What every backend promises. One suite, run by each of them (contract_test.cpp); tests/runtime/check_contract.py
+// fails when one of them runs fewer cases.
 //
 // A backend of the suite has
 //   kBackend              what Caller::backend() says
@@ -7,7 +7,8 @@
 //   kNestedEvents         a wait nested in the Caller's work turns the backend's own loop, too
 //   caller                a Caller of this thread, made from CallerOptions; reset to destroy it
 //   turn_until(pending)   turns the thread's loop until the Pending is done
-//   event(fn)             lets fn be called once by the backend's own loop: a descriptor that can be read, where it has any
+//   event(fn)             lets fn be called once by the backend's own loop: a descriptor that can be read, where it has
+//   any
 #pragma once
 
 #include "support/coro.hpp"
@@ -112,8 +113,8 @@ TEST_CASE_TEMPLATE_DEFINE("cancelling works on queued, delayed, sleeping and awa
   loop.turn_until(awaiting);
   other.join();
   CHECK(cleaned);
-  for (const PendingBase& p : {PendingBase(queued), PendingBase(delayed), PendingBase(sleeping), PendingBase(awaiting),
-                               PendingBase(never)})
+  for (const PendingBase& p :
+       {PendingBase(queued), PendingBase(delayed), PendingBase(sleeping), PendingBase(awaiting), PendingBase(never)})
     CHECK(p.cancelled());
 }
 
@@ -224,9 +225,8 @@ TEST_CASE_TEMPLATE_DEFINE("events that never end do not starve the queue and the
   };
   for (int i = 0; i < 5; ++i) loop.event(again);
   std::thread other;
-  loop.caller->call_later(1ms, [&, c = *loop.caller] {
-    other = std::thread([&ran, c] { c.call_soon([&] { ran.set_result(); }); });
-  });
+  loop.caller->call_later(
+      1ms, [&, c = *loop.caller] { other = std::thread([&ran, c] { c.call_soon([&] { ran.set_result(); }); }); });
   loop.turn_until(ran);
   other.join();
   CHECK(ran.done());
@@ -393,23 +393,23 @@ TEST_CASE_TEMPLATE_DEFINE("it says which backend it is, its children inherit it,
 
 }  // namespace caller::test
 
-#define CALLER_BACKEND_CONTRACT(B)                            \
-  TEST_CASE_TEMPLATE_INVOKE(contract_order, B);               \
-  TEST_CASE_TEMPLATE_INVOKE(contract_threads, B);             \
-  TEST_CASE_TEMPLATE_INVOKE(contract_timers, B);              \
-  TEST_CASE_TEMPLATE_INVOKE(contract_cancel, B);              \
-  TEST_CASE_TEMPLATE_INVOKE(contract_workers, B);             \
-  TEST_CASE_TEMPLATE_INVOKE(contract_nested, B);              \
-  TEST_CASE_TEMPLATE_INVOKE(contract_nested_events, B);       \
-  TEST_CASE_TEMPLATE_INVOKE(contract_events, B);              \
-  TEST_CASE_TEMPLATE_INVOKE(contract_fair_events, B);         \
-  TEST_CASE_TEMPLATE_INVOKE(contract_fair_queue, B);          \
-  TEST_CASE_TEMPLATE_INVOKE(contract_stop, B);                \
-  TEST_CASE_TEMPLATE_INVOKE(contract_stop_elsewhere, B);      \
-  TEST_CASE_TEMPLATE_INVOKE(contract_stop_outside, B);        \
-  TEST_CASE_TEMPLATE_INVOKE(contract_destruction, B);         \
-  TEST_CASE_TEMPLATE_INVOKE(contract_orphan, B);              \
-  TEST_CASE_TEMPLATE_INVOKE(contract_threads_at_end, B);      \
-  TEST_CASE_TEMPLATE_INVOKE(contract_errors, B);              \
-  TEST_CASE_TEMPLATE_INVOKE(contract_backend, B);             \
+#define CALLER_BACKEND_CONTRACT(B)                       \
+  TEST_CASE_TEMPLATE_INVOKE(contract_order, B);          \
+  TEST_CASE_TEMPLATE_INVOKE(contract_threads, B);        \
+  TEST_CASE_TEMPLATE_INVOKE(contract_timers, B);         \
+  TEST_CASE_TEMPLATE_INVOKE(contract_cancel, B);         \
+  TEST_CASE_TEMPLATE_INVOKE(contract_workers, B);        \
+  TEST_CASE_TEMPLATE_INVOKE(contract_nested, B);         \
+  TEST_CASE_TEMPLATE_INVOKE(contract_nested_events, B);  \
+  TEST_CASE_TEMPLATE_INVOKE(contract_events, B);         \
+  TEST_CASE_TEMPLATE_INVOKE(contract_fair_events, B);    \
+  TEST_CASE_TEMPLATE_INVOKE(contract_fair_queue, B);     \
+  TEST_CASE_TEMPLATE_INVOKE(contract_stop, B);           \
+  TEST_CASE_TEMPLATE_INVOKE(contract_stop_elsewhere, B); \
+  TEST_CASE_TEMPLATE_INVOKE(contract_stop_outside, B);   \
+  TEST_CASE_TEMPLATE_INVOKE(contract_destruction, B);    \
+  TEST_CASE_TEMPLATE_INVOKE(contract_orphan, B);         \
+  TEST_CASE_TEMPLATE_INVOKE(contract_threads_at_end, B); \
+  TEST_CASE_TEMPLATE_INVOKE(contract_errors, B);         \
+  TEST_CASE_TEMPLATE_INVOKE(contract_backend, B);        \
   TYPE_TO_STRING(B)

@@ -36,7 +36,8 @@ struct OwnLoop {
   std::optional<Caller> caller;
   Caller keep;
 
-  OwnLoop(Backend backend, CallerOptions options) : caller(make(backend, std::move(options))), keep(Caller::current()) {}
+  OwnLoop(Backend backend, CallerOptions options)
+      : caller(make(backend, std::move(options))), keep(Caller::current()) {}
   static Caller make(Backend backend, CallerOptions options) {
     options.backend = backend;
     return Caller(manual, options);
@@ -138,8 +139,7 @@ struct UvEvents {
   std::list<Event*> open;
 
   static void close(Event* e) {
-    uv_close(reinterpret_cast<uv_handle_t*>(&e->handle),
-             [](uv_handle_t* h) { delete static_cast<Event*>(h->data); });
+    uv_close(reinterpret_cast<uv_handle_t*>(&e->handle), [](uv_handle_t* h) { delete static_cast<Event*>(h->data); });
   }
   void add(uv_loop_t* loop, std::function<void()> fn) {
     auto* e = new Event;

@@ -89,7 +89,8 @@ public:
   std::size_t run_once();
   std::size_t poll();
   void run_until(PendingState& s);
-  void turn() noexcept;  // of a guest, by its host
+  void turn() noexcept;          // of a guest, by its host
+  void ask_for_turn() noexcept;  // … of its host, unless there is one under way or asked for; own thread
   Driver& driver() noexcept { return *driver_; }
 
   /// Around everything that turns the loop: keeps the Core, and ends it if its last handle went meanwhile.
@@ -177,7 +178,6 @@ private:
   void leave_host() noexcept;
   void begin_turn() noexcept;
   void end_turn() noexcept;
-  void ask_for_turn() noexcept;
   void tell_busy(bool busy) noexcept;
   void abandon_operations() noexcept;
 

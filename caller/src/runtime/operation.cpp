@@ -15,6 +15,7 @@ void pass_cancel_on(PendingState& s) noexcept {
 void enlist(PendingState& s) noexcept {
   if (s.is(PendingState::kFinished) || s.done()) return;
   s.core->link_task(s);
+  if (s.core->between_turns()) s.core->ask_for_turn();  // it has something to do now
   if (s.is(PendingState::kCancelled)) pass_cancel_on(s);
 }
 
@@ -88,6 +89,7 @@ void end_operation(PendingState& s, bool due) noexcept {
   s.flags.fetch_or(PendingState::kFinished, std::memory_order_acq_rel);
   if (core && core->on_thread()) {
     core->unlink_task(s);
+    if (core->between_turns()) core->ask_for_turn();  // a stop may wait for this, or nothing is left to do
   } else if (core) {
     auto* op = ::new (allocate(sizeof(DelistOp))) DelistOp(s);
     if (!core->submit(op)) op->act(op, OpAct::drop);

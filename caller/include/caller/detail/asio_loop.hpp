@@ -128,29 +128,40 @@ protected:
     if (busy)
       guard_.emplace(context_.get_executor());
     else
-      guard_.reset();
+      release(guard_);
   }
   bool run_nested(std::optional<Duration> limit) noexcept override {
     if (context_.stopped()) {
       if (context_.get_executor().running_in_this_thread()) return false;  // its run() is to return
       context_.restart();
     }
-    const auto guard = boost::asio::make_work_guard(context_);
+    Guard guard(std::in_place, context_.get_executor());
     guarded([&] {
       if (limit)
         context_.run_one_for(*limit);
       else
         context_.run_one();
     });
+    release(guard);
     return true;
   }
   void detached() noexcept override { timer_.reset(); }
 
 private:
+  using Guard = std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>>;
+
+  /// An io_context that runs out of work is stopped, also while nobody runs it, and the host's run() would return at
+  /// once.
+  void release(Guard& guard) noexcept {
+    const bool stopped_by_host = context_.stopped();
+    guard.reset();
+    if (!stopped_by_host && context_.stopped() && !context_.get_executor().running_in_this_thread()) context_.restart();
+  }
+
   boost::asio::io_context& context_;
   std::optional<boost::asio::steady_timer> timer_;
   std::optional<TimePoint> armed_;
-  std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>> guard_;
+  Guard guard_;
 };
 
 }  // namespace caller::detail
