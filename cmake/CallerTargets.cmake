@@ -34,6 +34,20 @@ function(caller_add_library name)
   install(TARGETS caller_${name} EXPORT callerTargets FILE_SET HEADERS)
 endfunction()
 
+# caller_add_bridge(asio LINK Boost::headers [HEADERS …])
+# An interface target caller::<name>: caller::runtime and a third-party library, for programs that use both. It is a
+# component of the package, with an export of its own, as only its users must have that library.
+function(caller_add_bridge name)
+  cmake_parse_arguments(A "" "" "HEADERS;LINK" ${ARGN})
+  add_library(caller_${name} INTERFACE)
+  add_library(caller::${name} ALIAS caller_${name})
+  set_target_properties(caller_${name} PROPERTIES EXPORT_NAME ${name} VERIFY_INTERFACE_HEADER_SETS ON)
+  target_link_libraries(caller_${name} INTERFACE caller_runtime ${A_LINK})
+  target_sources(caller_${name} INTERFACE FILE_SET HEADERS BASE_DIRS ${CMAKE_CURRENT_SOURCE_DIR}/include FILES ${A_HEADERS})
+  install(TARGETS caller_${name} EXPORT caller_${name} FILE_SET HEADERS)
+  install(EXPORT caller_${name} NAMESPACE caller:: FILE caller_${name}Targets.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/caller)
+endfunction()
+
 # Boost.Asio, header only; for the sources (and test programs) that use it, never for users of caller::runtime.
 function(caller_use_asio target)
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:Boost::headers>)

@@ -35,6 +35,7 @@ class CompletionStream;
 namespace detail {
 
 struct CompletionQueue;
+struct AsioTag {};  // finds asio_executor of caller/asio.hpp
 
 CALLER_API void retain_core(Core& core, bool owner) noexcept;
 CALLER_API void release_core(Core& core, bool owner) noexcept;
@@ -197,6 +198,7 @@ public:
   /// The base of call_soon and call_later, with everything settable. Source: async-kernel Caller.schedule_call.
   template <class F, class... A>
   Pending<detail::result_of_call<F, A...>> schedule_call(const ScheduleOptions& options, F&& fn, A&&... args) const {
+    if (options.backend) require_backend(*options.backend);
     auto* s = make_state(std::forward<F>(fn), std::forward<A>(args)...);
     detail::launch_slow(*core_, *s, &options);
     return {PendingBase::Adopt{}, s};
@@ -266,14 +268,25 @@ public:
     return {PendingBase::Adopt{}, s};
   }
 
-  /// Runs `fn(args…)` in this Caller's thread on another backend, started as a guest on first use and alive until stop.
+  /// Runs `fn(args…)` in this Caller's thread on another backend: in it caller::uv_loop(), or executor(), gives the
+  /// backend's own loop, made on first use and alive until stop.
   /// Errors: Error(unsupported_backend). Source: async-kernel Caller.call_using_backend.
   template <class F, class... A>
   Pending<detail::result_of_call<F, A...>> call_using_backend(Backend backend, F&& fn, A&&... args) const {
-    require_backend(backend);
     ScheduleOptions options;
     options.backend = backend;
     return schedule_call(options, std::forward<F>(fn), std::forward<A>(args)...);
+  }
+
+  /// The executor of this Caller's io_context, made on first use; needs caller/asio.hpp. What runs on it runs in this
+  /// Caller's thread while the Caller runs, and is dropped when it ends. Objects made with it must not outlive the last
+  /// handle of the Caller.
+  /// Thread-safety: any thread. Errors: CallerStopped; Error(unsupported_backend) for a guest whose host is no
+  /// io_context. Source: asyncio.get_running_loop, for what needs one.
+  template <class Tag = detail::AsioTag>
+  auto executor() const {
+    static_assert(requires { asio_executor(*this, Tag{}); }, "include <caller/asio.hpp> to use executor()");
+    return asio_executor(*this, Tag{});
   }
 
   // ---- waiting for several; each to be awaited by a coroutine ----

@@ -21,18 +21,22 @@
 
 namespace caller {
 
+class HostLoop;
+
 /// Which Caller a constructor gives. Source: async-kernel Caller(modifier); `manual` is CallerOptions there.
 enum class Modifier : unsigned char {
   current_thread,  ///< the calling thread's
   main_thread,     ///< the process's main thread's
   new_thread,      ///< always a new thread with its own loop, usable at once
   manual,          ///< a new one for this thread, not started: pumped by run(), run_once(), poll()
+  guest,           ///< a new one for this thread, driven by a loop that somebody else owns: CallerOptions::host
 };
 
 /// The loop that drives a Caller. Source: async-kernel Backend (asyncio, trio).
 enum class Backend : unsigned char {
-  asio,    ///< Boost.Asio: timers, sockets, signals (the default)
-  manual,  ///< nothing but the queue and the timers; no system resources
+  asio,    ///< Boost.Asio (the default): sockets, timers, signals by caller/asio.hpp, made when first asked for
+  manual,  ///< nothing but the queue and the timers
+  uv,      ///< libuv: its handles by caller/uv.hpp, made when first asked for
 };
 CALLER_API const char* to_string(Backend backend) noexcept;
 
@@ -40,6 +44,7 @@ inline constexpr Modifier current_thread = Modifier::current_thread;
 inline constexpr Modifier main_thread = Modifier::main_thread;
 inline constexpr Modifier new_thread = Modifier::new_thread;
 inline constexpr Modifier manual = Modifier::manual;
+inline constexpr Modifier guest = Modifier::guest;
 
 /// The life of a Caller; it only moves forward.
 enum class CallerState : unsigned char { initial, starting, running, stopping, stopped };
@@ -77,10 +82,11 @@ struct CallerOptions {
   bool protect = false;                                     ///< stop() without force is ignored
   std::size_t max_idle_workers = 10;                        ///< to_thread keeps at most so many idle workers
   Duration worker_idle_timeout = std::chrono::seconds(60);  ///< an idle worker stops after this; zero: never
-  std::size_t max_workers = 0;   ///< to_thread runs at most so many at once and queues the rest; 0: no limit
-  ErrorHandler error_handler{};  ///< none: the parent's, else the process's
-  LogHandler log{};              ///< none: the parent's, else the process's
-  ManualClock* clock = nullptr;  ///< tests: time for this Caller's timers; must outlive it
+  std::size_t max_workers = 0;       ///< to_thread runs at most so many at once and queues the rest; 0: no limit
+  ErrorHandler error_handler{};      ///< none: the parent's, else the process's
+  LogHandler log{};                  ///< none: the parent's, else the process's
+  ManualClock* clock = nullptr;      ///< tests: time for this Caller's timers; must outlive it
+  std::shared_ptr<HostLoop> host{};  ///< with Modifier::guest, and only there: the loop that drives it; caller/host.hpp
 };
 
 namespace detail {

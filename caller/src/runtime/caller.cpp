@@ -16,6 +16,8 @@ const char* to_string(Backend b) noexcept {
       return "asio";
     case Backend::manual:
       return "manual";
+    case Backend::uv:
+      return "uv";
   }
   return "unknown";
 }
@@ -61,6 +63,8 @@ void release_core(Core& core, bool owner) noexcept {
 }
 
 Core& find_core(Modifier which, const CallerOptions& options) {
+  if ((which == Modifier::guest) != (options.host != nullptr))
+    throw Error(Errc::mismatch, "Caller(\"" + options.name + "\"): a guest, and nobody else, has a host");
   Core* found = nullptr;
   switch (which) {
     case Modifier::new_thread: {
@@ -75,10 +79,12 @@ Core& find_core(Modifier which, const CallerOptions& options) {
       core->owners.store(1, std::memory_order_relaxed);
       return *core;
     }
+    case Modifier::guest:
     case Modifier::manual: {
       auto* core = new Core(options, nullptr, false);
       try {
         core->bind_to_this_thread();
+        if (options.host) core->enter_host();
       } catch (...) {
         core->release();
         throw;
@@ -144,7 +150,8 @@ void Core::report(const std::string& where, const std::exception_ptr& error) noe
 }  // namespace detail
 
 Caller::Caller(Modifier which, const CallerOptions& options)
-    : core_(&detail::find_core(which, options)), owner_(which == Modifier::new_thread || which == Modifier::manual) {}
+    : core_(&detail::find_core(which, options)),
+      owner_(which == Modifier::new_thread || which == Modifier::manual || which == Modifier::guest) {}
 
 Caller::Caller(const Caller& other) noexcept : core_(other.core_), owner_(other.owner_) {
   if (core_) detail::retain_core(*core_, owner_);
@@ -206,15 +213,7 @@ void Caller::throw_stopped(const char* operation) const {
   throw CallerStopped(std::string(operation) + ": the Caller \"" + core_->name + "\"");
 }
 
-void Caller::require_backend(Backend backend) const {
-  if (backend == core_->options.backend || backend == Backend::manual) return;  // every loop turns a plain queue
-  if (!core_->accepts_calls()) return;
-  // A manual Caller takes Asio as a guest, from its own thread, before the call that needs it.
-  if (core_->on_thread())
-    core_->use_asio();
-  else
-    call_direct([core = core_] { core->use_asio(); });
-}
+void Caller::require_backend(Backend backend) const { detail::check_backend(backend, core_->options.host.get()); }
 
 PendingGroup Caller::create_pending_group(const PendingGroupOptions& options) const { return PendingGroup(options); }
 PendingGroup Caller::create_pending_group() const { return PendingGroup(); }

@@ -6,6 +6,8 @@
 #include <cassert>
 #include <chrono>
 
+#include <caller/host.hpp>
+
 namespace caller::detail {
 namespace {
 
@@ -14,16 +16,18 @@ std::uint64_t next_core_id() noexcept {
   return next.fetch_add(1, std::memory_order_relaxed);
 }
 
-std::unique_ptr<Driver> make_driver(Backend backend) {
-  if (backend == Backend::asio) return make_asio_driver();
-  return std::make_unique<ManualDriver>();
-}
-
 }  // namespace
 
 Core::Core(const CallerOptions& opts, Core* of, bool threaded)
-    : id(next_core_id()), options(opts), parent(of), owns_thread(threaded), name(opts.name) {
-  if (!options.backend) options.backend = of ? *of->options.backend : Backend::asio;
+    : id(next_core_id()),
+      options(opts),
+      parent(of),
+      owns_thread(threaded),
+      name(opts.name),
+      guest_(opts.host != nullptr),
+      driver_(std::make_unique<Driver>(opts.host.get())) {
+  if (!options.backend) options.backend = guest_ ? opts.host->backend() : of ? *of->options.backend : Backend::asio;
+  check_backend(*options.backend, opts.host.get());
   if (!options.error_handler && of) options.error_handler = of->options.error_handler;
   if (!options.log && of) options.log = of->options.log;
   if (of) of->retain();
@@ -31,7 +35,6 @@ Core::Core(const CallerOptions& opts, Core* of, bool threaded)
   stopping.protect();
   stopped.protect();
   is_protected.store(opts.protect, std::memory_order_relaxed);
-  driver_ = make_driver(*options.backend);
   if (name.empty()) name = "Caller-" + std::to_string(id);
   voice = std::make_shared<const Voice>(Voice{name, options.error_handler, options.log});
 }
@@ -58,6 +61,8 @@ bool Core::submit(Op* op) noexcept {
   if (on_thread()) {
     if (closed_) return false;
     push_local(op);
+    if (guest_) [[unlikely]]
+      ask_for_turn();
     return true;
   }
   Op* list = inbox.load(std::memory_order_relaxed);
@@ -251,7 +256,7 @@ CallerState Core::request_stop(bool force) noexcept {
     if (!submit(op)) delete op;
   }
   // A manual Caller nobody pumps would never get there: do it here and now.
-  if (!owns_thread && on_thread() && depth_ == 0 && !closed_ && state() == CallerState::stopping) {
+  if (!owns_thread && !guest_ && on_thread() && depth_ == 0 && !closed_ && state() == CallerState::stopping) {
     const Pump pump(*this);
     loop_until([this] { return stop_ready(); });
     finalize();
@@ -334,6 +339,8 @@ void Core::finalize() noexcept {
   worker_gone(*this);
   unbind();
   await_kicks();
+  if (guest_) leave_host();
+  driver_->close();
   state_.store(CallerState::stopped, std::memory_order_release);
   started.set_result();
   log(this, LogLevel::debug, "stopped");
@@ -366,6 +373,7 @@ void Core::abandon() noexcept {
     c->join_thread();
     c->release();
   }
+  abandon_operations();
   ThreadState& ts = this_thread();
   while (tasks_) {
     PendingState& s = *tasks_;
@@ -418,7 +426,7 @@ void Core::finish_if_stopped() {
 void Core::run() {
   check_pump("run");
   const Pump pump(*this);
-  if (depth_ > 0) throw Error(Errc::already_running, "run: the Caller \"" + name + "\"");
+  if (depth_ > 0 || guest_) throw Error(Errc::already_running, "run: the Caller \"" + name + "\"");
   enter_running();
   loop_until([this] { return stop_ready(); });
   finalize();
@@ -429,8 +437,11 @@ std::size_t Core::poll() {
   const Pump pump(*this);
   enter_running();
   bool first = true;
-  driver_->poll();
-  const std::size_t n = loop_until([&] { return !std::exchange(first, false); });
+  const std::size_t n = loop_until([&] {
+    if (!std::exchange(first, false)) return true;
+    driver_->poll();
+    return false;
+  });
   finish_if_stopped();
   return n;
 }
@@ -438,9 +449,9 @@ std::size_t Core::poll() {
 std::size_t Core::loop_once(std::size_t budget) noexcept {
   const Pump pump(*this);
   enter_running();
-  driver_->poll();
   const Bare bare;
   ++depth_;
+  driver_->poll();
   const std::size_t n = drain(budget);
   --depth_;
   return n;
@@ -449,6 +460,7 @@ std::size_t Core::loop_once(std::size_t budget) noexcept {
 std::size_t Core::run_once() {
   check_pump("run_once");
   const Pump pump(*this);
+  if (guest_) throw Error(Errc::already_running, "run_once: the Caller \"" + name + "\" is driven by its host");
   enter_running();
   std::size_t n = 0;
   loop_until([&] {
@@ -470,12 +482,6 @@ void Core::run_until(PendingState& s) {
   } catch (const CallerStopped&) {  // then this is the end of the loop, and no error
   }
   finish_if_stopped();
-}
-
-void Core::use_asio() {
-  if (*options.backend == Backend::asio || replaced_driver_) return;
-  await_kicks();  // a wake-up of an earlier sleep may still be on its way to the old driver
-  replaced_driver_ = std::exchange(driver_, make_asio_driver());
 }
 
 // ---- family ----
@@ -512,6 +518,7 @@ Core* Core::new_child(CallerOptions opts) {
 }
 
 Core* Core::child(const CallerOptions& opts) {
+  if (opts.host) throw Error(Errc::mismatch, "get: a child has a thread of its own and cannot be a guest");
   if (!accepts_calls()) throw CallerStopped("get: the Caller \"" + name + "\"");
   std::lock_guard one_at_a_time(naming);
   {

@@ -48,6 +48,7 @@ struct Extras {
 Extras& extras_of(PendingState& s);                      // locks
 PendingState::Word lock_word(PendingState& s) noexcept;  // without kLock; with kDone when done (then not locked)
 void unlock_word(PendingState& s, PendingState::Word word) noexcept;
+void set_flag(PendingState& s, PendingState::Flag flag) noexcept;
 
 struct Pool;
 struct Lanes;
@@ -97,6 +98,7 @@ public:
   void bind_to_this_thread();                     // registers; Error(caller_exists)
   void start_thread();
   void join();              // of a new thread, by its owner; turns the calling thread's loop meanwhile
+  void enter_host();        // a guest, once bound; Error(caller_exists) when the host has one
   void abandon() noexcept;  // own thread, outside the loop: end without running anything but destructors
 
   // -- turning, own thread only --
@@ -109,14 +111,20 @@ public:
   std::size_t run_once();
   std::size_t poll();
   void run_until(PendingState& s);
-  void use_asio();  // a manual Core gets Asio as its guest
+  void turn() noexcept;          // of a guest, by its host
+  void ask_for_turn() noexcept;  // … of its host, unless there is one under way or asked for; own thread
+  Driver& driver() noexcept { return *driver_; }
 
   /// Around everything that turns the loop: keeps the Core, and ends it if its last handle went meanwhile.
   class Pump {
   public:
-    explicit Pump(Core& core) noexcept : core_(core) { core_.retain(); }
+    explicit Pump(Core& core) noexcept : core_(core) {
+      core_.retain();
+      if (core_.guest_) core_.begin_turn();
+    }
     ~Pump() {
       if (core_.orphaned && core_.depth_ == 0) core_.abandon();
+      if (core_.guest_) core_.end_turn();
       core_.release();
     }
     Pump(const Pump&) = delete;
@@ -171,6 +179,7 @@ public:
   bool stop_ready() const noexcept;
   bool outermost() const noexcept { return depth_ == 0; }  // own thread, as the next
   bool dropping() const noexcept { return closed_; }
+  bool between_turns() const noexcept { return guest_ && turns_ == 0; }  // its host's callbacks run on its thread
   void finish_if_stopped();
 
 private:
@@ -192,6 +201,11 @@ private:
   void unbind() noexcept;
   void check_pump(const char* operation);
   Core* adopt_child(Core* core);
+  void leave_host() noexcept;
+  void begin_turn() noexcept;
+  void end_turn() noexcept;
+  void tell_busy(bool busy) noexcept;
+  void abandon_operations() noexcept;
 
   // own thread
   bool closed_ = false;
@@ -201,8 +215,12 @@ private:
   std::size_t budget_ = 0;  // entries the drain that goes on may still run
   PendingState* tasks_ = nullptr;
   std::uint64_t kicks_owed_ = 0;  // sleeps that ended because a producer took our mark
+  const bool guest_;              // driven by options.host
+  bool resting_ = false;          // a guest between turns whose mark is in the inbox
+  bool asked_ = false;            // … who has asked for a turn
+  bool told_busy_ = false;        // what its host was told
+  int turns_ = 0;                 // Pumps around us
   std::unique_ptr<Driver> driver_;
-  std::unique_ptr<Driver> replaced_driver_;
 
   std::atomic<CallerState> state_{CallerState::initial};
   std::atomic<std::uint32_t> refs_{1};

@@ -308,13 +308,20 @@ void end_unwanted(PendingState& s) noexcept {
   s.unref();
 }
 
-namespace {
+void set_flag(PendingState& s, P::Flag flag) noexcept {
+  update(s, [&](P::Word w) { return w | flag; });
+}
 
-/// Decides and completes.
-void fail(PendingState& s, std::exception_ptr error) noexcept {
-  ContextNode* context = std::exchange(s.context, nullptr);
+Settle settle(PendingState& s) noexcept {
   const P::Word w = update(s, [](P::Word was) { return was | P::kClaimed; });
-  if (!(w & (P::kClaimed | P::kCancelled))) {
+  if (w & P::kClaimed) return Settle::lost;
+  return w & P::kCancelled ? Settle::cancelled : Settle::store;
+}
+
+bool settle_error(PendingState& s, std::exception_ptr error) noexcept {
+  ContextNode* const context = std::exchange(s.context, nullptr);
+  const Settle how = settle(s);
+  if (how == Settle::store) {
     try {
       std::rethrow_exception(error);
     } catch (const PendingCancelled& e) {
@@ -322,26 +329,24 @@ void fail(PendingState& s, std::exception_ptr error) noexcept {
         extras_of(s).message = message_of(e);
       } catch (...) {  // no memory for the message: it is cancelled all the same
       }
-      update(s, [](P::Word was) { return was | P::kCancelled; });
+      set_flag(s, P::kCancelled);
     } catch (...) {
       set_error(s, std::move(error));
       if (context && s.extras) s.extras->context = without_trackers(context);
     }
   }
   release(context);  // it may hold a group that holds us
-  if (!(w & P::kClaimed)) complete(s);
+  return how != Settle::lost;
 }
-
-}  // namespace
 
 void end_work_failed(PendingState& s, std::exception_ptr error) noexcept {
   free_worker(s);
-  fail(s, std::move(error));
+  if (settle_error(s, std::move(error))) complete(s);
   s.unref();
 }
 
 void fail_unbegun(PendingState& s, std::exception_ptr error) noexcept {
-  fail(s, std::move(error));
+  if (settle_error(s, std::move(error))) complete(s);
   s.act(&s, OpAct::drop);
 }
 
@@ -403,7 +408,7 @@ bool cancel(PendingState& s, std::string message) {
     return true;
   }
   // The core cannot end before this work is done, and the work cannot be done while we hold the lock.
-  const bool here = s.core->on_thread();
+  const bool here = !s.core || s.core->on_thread();
   if (!here) {
     s.word.store(now | P::kLock, std::memory_order_release);  // before the loop can hear of it
     auto* op = ::new (allocate(sizeof(CancelOp))) CancelOp(s);

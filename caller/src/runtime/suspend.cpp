@@ -136,11 +136,24 @@ namespace {
 
 const char kCancelledWaiter[] = "its waiter was cancelled";
 
+/// An operation uses buffers of its waiter, so a waiter that is cancelled passes that on and still waits for the end.
+bool cancel_operation(PendingWait& w) noexcept {
+  try {
+    if (!cancel(*w.state, kCancelledWaiter)) return false;  // it has ended: the waiter is being resumed
+    w.cancelled = true;
+    clear_undelivered(*w.task);
+  } catch (...) {  // no memory for the message
+  }
+  return false;
+}
+
 }  // namespace
 
 bool detach_pending(Suspension* s) noexcept {
   auto& w = *static_cast<PendingWait*>(s);
   PendingState& awaited = *w.state;
+  if (awaited.is(PendingState::kOperation) && !awaited.is(PendingState::kProtected) && !w.keep)
+    return cancel_operation(w);
   if (!remove_waiter(awaited, w)) return false;
   if (!w.keep) {
     try {
@@ -188,7 +201,10 @@ namespace {
 bool detach_timed(Suspension* s) noexcept {
   auto& w = *static_cast<TimedWait*>(static_cast<PendingWait*>(s));
   if (w.timed_out) return false;
-  if (w.state && !detach_pending(s)) return false;
+  if (w.state && !detach_pending(s)) {
+    if (w.cancelled) remove_timer(*w.home, w.timer);
+    return false;
+  }
   remove_timer(*w.home, w.timer);
   return true;
 }
@@ -284,7 +300,7 @@ void arm_delay(Core& core, PendingState& s, DelayNode* node, Duration delay) noe
   const std::int64_t now = core.now();
   const std::int64_t left = std::numeric_limits<std::int64_t>::max() - now;
   node->when = now + std::min<std::int64_t>(delay.count(), left);
-  if (core.on_thread())
+  if (core.on_thread() && !core.between_turns())  // the host must hear of it
     arm(*node);
   else if (!core.submit(node))
     pass_delay(*node, OpAct::drop);
@@ -337,6 +353,7 @@ bool block_thread(PendingState& s, std::optional<std::int64_t> timeout_ns, bool 
   }
   if (!remove_waiter(s, w)) return true;  // done; on return the firing is over
   if (!keep) cancel(s, "a wait for it timed out");
+  if (!keep && s.is(PendingState::kOperation)) block_thread(s, std::nullopt, true);
   return false;
 }
 
@@ -412,10 +429,12 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   }
   if (w.cancelled) {
     if (!keep) cancel(s, kCancelledWaiter);
+    if (!keep && s.is(PendingState::kOperation)) block_on(s, std::nullopt, true, true);
     throw PendingCancelled(cancel_message(*task));
   }
   if (w.timed_out) {
     if (!keep) cancel(s, "a wait for it timed out");
+    if (!keep && s.is(PendingState::kOperation)) block_on(s, std::nullopt, true, true);
     return false;
   }
   return true;
@@ -483,7 +502,17 @@ Coro<bool> PendingBase::async_wait_done(WaitOptions options) const {
       held_back = std::current_exception();
       continue;
     }
-    if (!finished && !options.protect) self.cancel("a wait for it timed out");
+    if (!finished && !options.protect) {
+      self.cancel("a wait for it timed out");
+      // An operation may use the waiter's buffers until it has ended.
+      while (self.state()->is(detail::PendingState::kOperation) && !self.is_protected() && !self.done()) {
+        try {
+          co_await Done{self, std::nullopt, true};
+        } catch (const PendingCancelled&) {
+          held_back = std::current_exception();
+        }
+      }
+    }
     if (held_back) std::rethrow_exception(held_back);
     co_return finished;
   }

@@ -16,7 +16,7 @@ namespace {
 enum class Lane { cells };
 
 Backend backend_of(const std::string& name) {
-  for (const Backend backend : {Backend::asio, Backend::manual})
+  for (const Backend backend : {Backend::asio, Backend::manual, Backend::uv})
     if (name == to_string(backend)) return backend;
   throw KernelError(KernelErrc::magic, "there is no backend " + name);
 }

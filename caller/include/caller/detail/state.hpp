@@ -61,6 +61,8 @@ struct PendingState : Op {
     kFailed = kStarted << 8,           // the error is in `extras`
     kWorker = kStarted << 9,           // occupies a worker of to_thread
     kForeign = kStarted << 10,         // has a canceller: cancelled, it is done when its owner completes it
+    kOperation = kStarted << 11,  // of another library, which may write into buffers of the waiter until it is done
+    kOperationEnded = kStarted << 12,  // it has called back
   };
   static constexpr Word kFlags = ~((Word{1} << kFlagShift) - 1);
   static constexpr Word kList = ~kFlags & ~Word{7};
@@ -124,6 +126,15 @@ CALLER_API bool begin_work_slow(PendingState& s) noexcept;
 /// given up. False: nobody wants the value any more: destroy it, then end_unwanted().
 CALLER_API bool publish(PendingState& s) noexcept;
 CALLER_API void end_unwanted(PendingState& s) noexcept;
+/// What became of an outcome that an operation wants to leave.
+enum class Settle : unsigned char {
+  store,      // store value or error, then complete()
+  cancelled,  // cancel() came first: store nothing, then complete()
+  lost,       // decided and completed by someone else
+};
+CALLER_API Settle settle(PendingState& s) noexcept;
+/// Settles with an error; a PendingCancelled makes it cancelled. True: complete() is due.
+CALLER_API bool settle_error(PendingState& s, std::exception_ptr error) noexcept;
 /// Ends work with an error (a PendingCancelled makes it cancelled) and its context, and gives up the work's reference.
 CALLER_API void end_work_failed(PendingState& s, std::exception_ptr error) noexcept;
 CALLER_API void set_error(PendingState& s, std::exception_ptr error) noexcept;  // after a claim
@@ -329,6 +340,20 @@ struct ValueState<void> : PendingState {
   void get() { throw_outcome(*this); }
   void destroy_value() noexcept {}
 };
+
+/// Settles with a value. True: complete() is due.
+template <class T, class... U>
+bool settle_value(ValueState<T>& s, U&&... value) noexcept {
+  const Settle how = settle(s);
+  if (how == Settle::store) {
+    try {
+      s.emplace(std::forward<U>(value)...);
+    } catch (...) {
+      set_error(s, std::current_exception());
+    }
+  }
+  return how != Settle::lost;
+}
 
 /// A Pending with no call behind it.
 template <class T>

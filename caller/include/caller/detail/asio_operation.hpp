@@ -1,0 +1,220 @@
+// The Pending of an Asio operation. Included by caller/asio.hpp; docs/ARCHITECTURE.md, "Operations".
+#pragma once
+
+#include <exception>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/execution/context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/query.hpp>
+#include <boost/system/error_code.hpp>
+#include <boost/system/system_error.hpp>
+#include <boost/version.hpp>
+#if BOOST_VERSION >= 107700
+#include <boost/asio/cancellation_signal.hpp>
+#endif
+
+#include <caller/detail/event_loop.hpp>
+#include <caller/detail/operation.hpp>
+#include <caller/pending.hpp>
+
+namespace caller::detail {
+
+template <class A>
+inline constexpr bool is_asio_error_v =
+    std::is_same_v<std::decay_t<A>, boost::system::error_code> || std::is_same_v<std::decay_t<A>, std::exception_ptr>;
+
+template <class... V>
+struct AsioValue {
+  using type = std::tuple<std::decay_t<V>...>;
+};
+template <class V>
+struct AsioValue<V> {
+  using type = std::decay_t<V>;
+};
+template <>
+struct AsioValue<> {
+  using type = void;
+};
+
+/// The type of the Pending of an operation that completes with A….
+template <class... A>
+struct AsioResult : AsioValue<A...> {};
+template <class First, class... Rest>
+  requires is_asio_error_v<First>
+struct AsioResult<First, Rest...> : AsioValue<Rest...> {};
+
+struct NoExecutor {};
+
+/// The executor of the object that is asked for an operation; adapters of tokens (as_tuple …) hide it one level deeper.
+template <class Initiation>
+auto executor_of(const Initiation& initiation) {
+  if constexpr (requires { initiation.get_executor(); })
+    return initiation.get_executor();
+  else if constexpr (requires { initiation.initiation_; })
+    return executor_of(initiation.initiation_);
+  else
+    return NoExecutor{};
+}
+
+/// Whose io_context an executor runs on: null for a thread pool, or an io_context without a Caller.
+template <class Executor>
+Core* core_of_executor(const Executor& executor) noexcept {
+  if constexpr (boost::asio::can_query<const Executor&, boost::asio::execution::context_t>::value) {
+    const boost::asio::execution_context& context = boost::asio::query(executor, boost::asio::execution::context);
+    return core_of_loop(&context);
+  } else {
+    return nullptr;
+  }
+}
+
+/// `home`: it runs in its Core's io_context, so completion and cancellation meet on that thread. Otherwise they may
+/// meet anywhere, and `mutex` keeps them apart.
+template <class T, class Executor>
+struct AsioOperation final : ValueState<T> {
+  struct Hook : Suspension {
+    AsioOperation* operation = nullptr;
+  } hook;
+#if BOOST_VERSION >= 107700
+  boost::asio::cancellation_signal signal;
+#endif
+  const std::optional<Executor> elsewhere;
+  std::mutex mutex;
+  bool ended = false;
+
+  explicit AsioOperation(std::optional<Executor> not_home)
+      : ValueState<T>(&on_act, nullptr, 0, 1), elsewhere(std::move(not_home)) {
+    hook.operation = this;
+    hook.detach = [](Suspension* s) noexcept {
+      static_cast<Hook*>(s)->operation->pass_cancel_on();
+      return false;
+    };
+    this->suspended = &hook;
+  }
+  static void on_act(Op* op, OpAct why) {
+    if (why != OpAct::destroy) return operation_act(op, why);
+    auto* self = static_cast<AsioOperation*>(op);
+    finish_state(*self);
+    self->destroy_value();
+    std::destroy_at(self);
+    deallocate(self, sizeof(AsioOperation));
+  }
+
+#if BOOST_VERSION >= 107700
+  void emit() noexcept {
+    std::unique_lock<std::mutex> lock(mutex, std::defer_lock);
+    if (elsewhere) lock.lock();
+    if (ended) return;  // what the slot refers to may be gone
+    try {
+      signal.emit(boost::asio::cancellation_type::terminal);
+    } catch (...) {  // the operation goes on to its own end
+    }
+  }
+  void pass_cancel_on() noexcept {
+    if constexpr (!std::is_same_v<Executor, NoExecutor>) {
+      if (elsewhere) {
+        try {
+          boost::asio::post(*elsewhere, [this, keep = PendingBase::share(this)] { emit(); });
+        } catch (...) {  // no memory: the operation goes on to its own end
+        }
+        return;
+      }
+    }
+    emit();
+  }
+#else
+  void pass_cancel_on() noexcept { forsake_operation(*this); }
+#endif
+
+  void end(bool due) noexcept {
+    if (elsewhere) {
+      const std::lock_guard lock(mutex);
+      ended = true;
+    } else {
+      ended = true;
+    }
+    end_operation(*this, due);
+  }
+  template <class... V>
+  bool settle_values(V&&... values) noexcept {
+    if constexpr (std::is_void_v<T> || sizeof...(V) == 1)
+      return settle_value(*this, std::forward<V>(values)...);
+    else
+      return settle_value(*this, std::tuple<std::decay_t<V>...>(std::forward<V>(values)...));
+  }
+  template <class... A>
+  bool settle_with(A&&... values) noexcept {
+    return settle_values(std::forward<A>(values)...);
+  }
+  template <class... V>
+  bool settle_with(boost::system::error_code failure, V&&... values) noexcept {
+    if (failure) return settle_error(*this, std::make_exception_ptr(boost::system::system_error(failure)));
+    return settle_values(std::forward<V>(values)...);
+  }
+  template <class... V>
+  bool settle_with(std::exception_ptr failure, V&&... values) noexcept {
+    if (failure) return settle_error(*this, std::move(failure));
+    return settle_values(std::forward<V>(values)...);
+  }
+};
+
+/// What Asio calls, or drops, exactly once.
+template <class Operation>
+class AsioHandler {
+public:
+  explicit AsioHandler(Operation& operation) noexcept : operation_(&operation) {}
+  AsioHandler(AsioHandler&& other) noexcept : operation_(std::exchange(other.operation_, nullptr)) {}
+  AsioHandler& operator=(AsioHandler&& other) noexcept {
+    std::swap(operation_, other.operation_);
+    return *this;
+  }
+  ~AsioHandler() {
+    if (!operation_) return;
+    end_work_cancelled(*operation_, "the operation was dropped with its loop");
+    operation_->end(false);
+  }
+
+  template <class... A>
+  void operator()(A&&... values) noexcept {
+    Operation& operation = *std::exchange(operation_, nullptr);
+    operation.end(operation.settle_with(std::forward<A>(values)...));
+  }
+
+#if BOOST_VERSION >= 107700
+  using cancellation_slot_type = boost::asio::cancellation_slot;
+  cancellation_slot_type get_cancellation_slot() const noexcept { return operation_->signal.slot(); }
+#endif
+
+private:
+  Operation* operation_;
+};
+
+template <class... Values, class Initiation, class... A>
+Pending<typename AsioResult<Values...>::type> start_asio(Initiation&& initiation, A&&... args) {
+  using T = typename AsioResult<Values...>::type;
+  auto executor = executor_of(initiation);
+  using Executor = decltype(executor);
+  using Operation = AsioOperation<T, Executor>;
+  static_assert(alignof(Operation) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "over-aligned results are not supported");
+
+  Core* core = core_of_executor(executor);
+  std::optional<Executor> elsewhere;
+  if (!core) {
+    core = current_core();
+    if (!std::is_same_v<Executor, NoExecutor> || !core) elsewhere.emplace(std::move(executor));
+  }
+  auto* operation = ::new (allocate(sizeof(Operation))) Operation(std::move(elsewhere));
+  Pending<T> pending(PendingBase::Adopt{}, operation);
+  if (!begin_operation(*operation, core)) return pending;
+  std::forward<Initiation>(initiation)(AsioHandler<Operation>(*operation), std::forward<A>(args)...);
+  operation_begun(*operation);
+  return pending;
+}
+
+}  // namespace caller::detail

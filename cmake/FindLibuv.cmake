@@ -1,0 +1,10 @@
+# Libuv::Libuv, from the header and the library; also installed, for users of caller::uv.
+find_path(LIBUV_INCLUDE_DIR uv.h)
+find_library(LIBUV_LIBRARY uv)
+mark_as_advanced(LIBUV_INCLUDE_DIR LIBUV_LIBRARY)
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(Libuv REQUIRED_VARS LIBUV_LIBRARY LIBUV_INCLUDE_DIR)
+if(Libuv_FOUND AND NOT TARGET Libuv::Libuv)
+  add_library(Libuv::Libuv UNKNOWN IMPORTED)
+  set_target_properties(Libuv::Libuv PROPERTIES IMPORTED_LOCATION "${LIBUV_LIBRARY}" INTERFACE_INCLUDE_DIRECTORIES "${LIBUV_INCLUDE_DIR}")
+endif()

@@ -1,0 +1,463 @@
+// caller/asio.hpp: operations of Boost.Asio as Pendings.
+#include "support/coro.hpp"
+
+#include <caller/asio.hpp>
+
+#include <array>
+#include <csignal>
+#include <memory>
+#include <thread>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/write.hpp>
+#if BOOST_VERSION >= 108100
+#include <boost/asio/as_tuple.hpp>
+#endif
+
+using namespace caller;
+using namespace caller::test;
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+using boost::system::system_error;
+
+namespace {
+
+const tcp::endpoint kLoopback(asio::ip::address_v4::loopback(), 0);
+
+/// Two ends of a connection over loopback, of one Caller.
+struct Connection {
+  tcp::socket a, b;
+
+  explicit Connection(const Caller& c) : a(c.executor()), b(c.executor()) {
+    tcp::acceptor acceptor(c.executor(), kLoopback);
+    a.connect(acceptor.local_endpoint());
+    acceptor.accept(b);
+  }
+};
+
+/// A timer that does not go off during the test.
+struct FarTimer : asio::steady_timer {
+  explicit FarTimer(const Caller& c) : asio::steady_timer(c.executor(), 1h) {}
+};
+
+/// An operation that completes with whatever the test says.
+template <class... Values, class Token, class... A>
+auto complete_with(Token&& token, A... values) {
+  return asio::async_initiate<Token, void(Values...)>([](auto handler, A... v) { std::move(handler)(std::move(v)...); },
+                                                      token, std::move(values)...);
+}
+
+}  // namespace
+
+ASYNC_THREADS_TEST_CASE("a connection is made and data goes both ways, with co_await on each operation") {
+  Caller here;
+  tcp::acceptor acceptor(here.executor(), kLoopback);
+  tcp::socket client(here.executor());
+  Pending<tcp::socket> accepted = acceptor.async_accept(use_pending);
+  co_await client.async_connect(acceptor.local_endpoint(), use_pending);
+  tcp::socket server = co_await std::move(accepted);
+  const std::string text = "through the loop";
+  CHECK(co_await asio::async_write(client, asio::buffer(text), use_pending) == text.size());
+  std::string read(text.size(), '?');
+  CHECK(co_await asio::async_read(server, asio::buffer(read), use_pending) == text.size());
+  CHECK(read == text);
+  client.close();
+  bool ended = false;
+  try {
+    co_await server.async_read_some(asio::buffer(read), use_pending);
+  } catch (const system_error& e) {
+    ended = e.code() == asio::error::eof;
+  }
+  CHECK(ended);
+}
+
+TEST_CASE("an operation begins at once, before anybody awaits it") {
+  Caller c(manual);
+  Connection pair(c);
+  char byte = 0;
+  Pending<std::size_t> reading = pair.b.async_read_some(asio::buffer(&byte, 1), use_pending);
+  CHECK_FALSE(reading.done());
+  asio::write(pair.a, asio::buffer("x", 1));
+  c.run_until(reading);
+  CHECK(reading.result() == 1);
+  CHECK(byte == 'x');
+}
+
+TEST_CASE("an Asio timer goes off in the Caller's thread, and the waiter resumes on its own Caller") {
+  Caller has(new_thread, {.name = "has the timer"}), waits(new_thread, {.name = "waits"});
+  auto resumed_on = waits.call_soon([&]() -> Coro<std::string> {
+    asio::steady_timer timer(has.executor(), 1ms);
+    co_await timer.async_wait(use_pending);
+    co_return Caller::current().name();
+  });
+  CHECK(resumed_on.wait() == "waits");
+  Pending<std::thread::id> thread;
+  asio::post(has.executor(), [thread] { thread.set_result(std::this_thread::get_id()); });
+  CHECK(thread.wait() == has.thread());
+}
+
+TEST_CASE("a signal is awaited like everything else") {
+  Caller c(manual);
+  asio::signal_set signals(c.executor(), SIGUSR1);
+  Pending<int> signal = signals.async_wait(use_pending);
+  std::raise(SIGUSR1);
+  CHECK(signal.wait() == SIGUSR1);
+}
+
+TEST_CASE("several values become a tuple, one the value, none nothing; a leading error is the error") {
+  Caller c(manual);
+  c.call_soon([]() -> Coro<void> {
+     auto none = complete_with<>(use_pending);
+     static_assert(std::is_same_v<decltype(none), Pending<void>>);
+     co_await none;
+     auto one = complete_with<int>(use_pending, 1);
+     CHECK(co_await one == 1);
+     auto two = complete_with<int, std::string>(use_pending, 1, std::string("two"));
+     CHECK(co_await two == std::tuple(1, std::string("two")));
+     auto fine = complete_with<error_code, int, int>(use_pending, error_code(), 3, 4);
+     CHECK(co_await fine == std::tuple(3, 4));
+     auto only_moves = complete_with<std::exception_ptr, std::unique_ptr<int>>(use_pending, std::exception_ptr(),
+                                                                               std::make_unique<int>(5));
+     CHECK(*co_await std::move(only_moves) == 5);
+     auto failed = complete_with<error_code, int>(use_pending, error_code(asio::error::host_not_found), 0);
+     CHECK_CORO_THROWS_AS(co_await failed, system_error);
+     auto thrown = complete_with<std::exception_ptr>(use_pending, std::make_exception_ptr(std::domain_error("no")));
+     CHECK_CORO_THROWS_AS(co_await thrown, std::domain_error);
+     auto by_post = asio::post(Caller().executor(), use_pending);
+     co_await by_post;
+   }).wait();
+}
+
+TEST_CASE("redirect_error and as_tuple take the place of the exception") {
+  Caller c(manual);
+  c.call_soon([]() -> Coro<void> {
+     Connection pair(Caller::current());
+     pair.a.close();
+     char byte = 0;
+     error_code code;
+     CHECK(co_await pair.b.async_read_some(asio::buffer(&byte, 1), asio::redirect_error(use_pending, code)) == 0);
+     CHECK(code == asio::error::eof);
+#if BOOST_VERSION >= 108100
+     auto [error, n] = co_await pair.b.async_read_some(asio::buffer(&byte, 1), asio::as_tuple(use_pending));
+     CHECK(error == asio::error::eof);
+     CHECK(n == 0);
+#endif
+   }).wait();
+}
+
+TEST_CASE("an error nobody looked at is reported; one of an object that was closed, too") {
+  Reports reports;
+  Caller c(manual, {.error_handler = reports.handler()});
+  {
+    FarTimer timer(c);
+    auto wait = timer.async_wait(use_pending);
+    timer.cancel();
+    wait.wait_done();
+    CHECK_FALSE(wait.cancelled());  // not by us
+  }
+  CHECK(reports.size() == 1);
+}
+
+TEST_CASE("what a plain Asio handler throws goes to the error handler, and the loop goes on") {
+  Reports reports;
+  Caller c(new_thread, {.error_handler = reports.handler()});
+  asio::post(c.executor(), [] { throw std::runtime_error("thrown by a handler"); });
+  asio::post(c.executor(), use_pending).wait();
+  CHECK(reports.size() == 1);
+}
+
+#if BOOST_VERSION >= 107700
+
+TEST_CASE("cancel ends the operation itself, and the Pending is done only then") {
+  Caller c(manual);
+  Connection pair(c);
+  char byte = 0;
+  auto reading = pair.b.async_read_some(asio::buffer(&byte, 1), use_pending);
+  CHECK(reading.cancel("no longer"));
+  CHECK(reading.cancelled());
+  CHECK_FALSE(reading.done());  // its handler has yet to be called
+  reading.wait_done();
+  CHECK_THROWS_WITH_AS(reading.result(), doctest::Contains("no longer"), PendingCancelled);
+  asio::write(pair.a, asio::buffer("x", 1));
+  CHECK(pair.b.async_read_some(asio::buffer(&byte, 1), use_pending).wait() == 1);  // not taken by the other
+}
+
+TEST_CASE("cancel from another thread is passed on in the loop's thread") {
+  Caller c(new_thread);
+  for (int round = 0; round < 100; ++round) {
+    auto timer = std::make_shared<FarTimer>(c);
+    auto waiting = timer->async_wait(use_pending);
+    if (round % 2)
+      waiting.cancel();
+    else
+      std::thread([&] { waiting.cancel(); }).join();
+    waiting.wait_done();
+    CHECK_THROWS_AS(waiting.result(), PendingCancelled);
+    c.call_soon([t = std::move(timer)] {}).wait();
+  }
+}
+
+TEST_CASE("a wait that times out cancels the operation and returns after its end, so its buffer may be local") {
+  Caller c(manual);
+  Connection pair(c);
+  const auto waits = [&]() -> Coro<bool> {
+    std::array<char, 8> local{};
+    auto reading = pair.b.async_read_some(asio::buffer(local), use_pending);
+    const bool in_time = co_await reading.async_wait_done({.timeout = 1ms});
+    CHECK(reading.done());
+    CHECK(reading.cancelled());
+    co_return in_time;
+  };
+  CHECK_FALSE(c.call_soon(waits).wait());
+  auto plain = pair.b.async_wait(tcp::socket::wait_read, use_pending);
+  CHECK_FALSE(plain.wait_done({.timeout = 1ms}));  // nested in the loop's thread
+  CHECK(plain.done());
+  auto left_alone = pair.b.async_wait(tcp::socket::wait_read, use_pending);
+  CHECK_FALSE(left_alone.wait_done({.timeout = 1ms, .protect = true}));
+  CHECK_FALSE(left_alone.cancelled());
+  asio::write(pair.a, asio::buffer("x", 1));
+  CHECK(left_alone.wait_done());
+}
+
+TEST_CASE("a thread without a Caller that gives up waiting has cancelled the operation and seen its end") {
+  Caller c(new_thread);
+  FarTimer timer(c);
+  auto waiting = timer.async_wait(use_pending);
+  CHECK_FALSE(waiting.wait_done({.timeout = 1ms}));
+  CHECK(waiting.done());
+  CHECK(waiting.cancelled());
+}
+
+TEST_CASE("a cancelled waiter passes its cancellation on, sees the end, and may clean up with new operations") {
+  Caller c(new_thread), other(new_thread);
+  for (Caller* where : {&c, &other}) {  // the operation is in its own thread, or in another
+    Connection pair(*where);
+    Pending<> begun;
+    PendingBase reading;
+    bool cleaned = false;
+    auto work = c.call_soon([&]() -> Coro<void> {
+      char byte = 0;
+      auto read = pair.b.async_read_some(asio::buffer(&byte, 1), use_pending);
+      reading = read;
+      begun.set_result();
+      bool cancelled = false;
+      try {
+        co_await read;
+      } catch (const PendingCancelled& e) {
+        cancelled = std::string(e.what()).find("by the test") != std::string::npos;
+      }
+      CHECK(cancelled);
+      CHECK(read.done());
+      asio::steady_timer timer(where->executor(), 1ms);
+      co_await timer.async_wait(use_pending);
+      cleaned = true;
+    });
+    begun.wait();
+    work.cancel("by the test");
+    work.wait_done();
+    CHECK(work.cancelled());
+    CHECK(reading.cancelled());
+    CHECK(cleaned);
+    where->call_soon([p = std::move(pair)] {}).wait();
+  }
+}
+
+TEST_CASE("a group cancels the operations begun in it") {
+  Caller c(manual);
+  FarTimer timer(c);
+  PendingBase far;
+  auto work = c.call_soon([&]() -> Coro<void> {
+    co_await with_pending_group({.mode = 0, .timeout = 1ms}, [&](PendingGroup&) -> Coro<void> {
+      far = timer.async_wait(use_pending);
+      co_return;
+    });
+  });
+  work.wait_done();
+  REQUIRE(far);
+  CHECK(far.done());
+  CHECK(far.cancelled());
+}
+
+TEST_CASE("stop cancels operations and waits for their end, also those nobody awaits") {
+  Caller c(new_thread);
+  FarTimer timer(c), awaited(c), from_here(c);
+  Pending<> begun;
+  PendingBase loose;
+  auto work = c.call_soon([&]() -> Coro<void> {
+    loose = timer.async_wait(use_pending);
+    begun.set_result();
+    co_await awaited.async_wait(use_pending);
+  });
+  begun.wait();
+  auto outside = from_here.async_wait(use_pending);
+  c.stop();
+  c.stopped().wait();
+  CHECK(loose.cancelled());
+  CHECK(loose.done());
+  CHECK(work.cancelled());
+  CHECK(outside.cancelled());
+  CHECK(outside.done());
+}
+
+TEST_CASE("a coroutine that a stop cancels may still use operations in its clean-up") {
+  Caller c(new_thread);
+  Pending<> begun;
+  bool said_goodbye = false;
+  Connection pair(c);
+  c.call_soon([&]() -> Coro<void> {
+    try {
+      begun.set_result();
+      co_await sleep_for(1h);
+    } catch (const PendingCancelled&) {
+    }
+    co_await asio::async_write(pair.a, asio::buffer("bye", 3), use_pending);
+    said_goodbye = true;
+  });
+  begun.wait();
+  c.stop();
+  c.stopped().wait();
+  CHECK(said_goodbye);
+  std::string text(3, '?');
+  asio::read(pair.b, asio::buffer(text));
+  CHECK(text == "bye");
+}
+
+TEST_CASE("operations of a thread pool are cancelled there and come home") {
+  asio::thread_pool pool(2);
+  Caller c(new_thread);
+  for (int round = 0; round < 100; ++round) {
+    auto work = c.call_soon([&]() -> Coro<void> {
+      asio::steady_timer timer(pool, 1h);
+      auto waiting = timer.async_wait(use_pending);
+      if (round % 2)
+        waiting.cancel();
+      else
+        std::thread([&] { waiting.cancel(); }).detach();
+      co_await waiting;
+    });
+    work.wait_done();
+    CHECK(work.cancelled());
+  }
+  CHECK(c.call_soon([&]() -> Coro<int> {
+           co_await asio::post(pool, use_pending);
+           asio::steady_timer timer(asio::make_strand(pool), 1ms);
+           co_await timer.async_wait(use_pending);
+           co_return 7;
+         }).wait() == 7);
+  asio::steady_timer nobodys(pool, 1h);
+  auto waiting = nobodys.async_wait(use_pending);  // no Caller in this thread
+  CHECK(waiting.cancel());
+  waiting.wait_done();
+  CHECK_THROWS_AS(waiting.result(), PendingCancelled);
+  {
+    asio::steady_timer far(pool, 1h);
+    auto stops = c.call_soon([&] { return far.async_wait(use_pending); }).wait();
+    c.stop();
+    c.stopped().wait();
+    CHECK(stops.done());
+    CHECK(stops.cancelled());
+  }
+}
+
+#endif
+
+TEST_CASE("an abandoned Caller drops its operations: done, cancelled, and nothing is left") {
+  std::shared_ptr<int> held = std::make_shared<int>(1);
+  PendingBase reading, awaited;
+  {
+    Caller c(manual);
+    auto pair = std::make_shared<Connection>(c);
+    auto buffer = std::make_shared<std::array<char, 4>>();
+    reading = pair->b.async_read_some(asio::buffer(*buffer), use_pending);
+    awaited = c.call_soon([pair, held]() -> Coro<void> {
+      char byte = 0;
+      co_await pair->a.async_read_some(asio::buffer(&byte, 1), use_pending);
+    });
+    // A handler of its own that holds the Caller.
+    auto timer = std::make_shared<FarTimer>(c);
+    timer->async_wait([timer, held, c = Caller::current()](const error_code&) {});
+    c.poll();
+    CHECK_FALSE(reading.done());
+  }
+  CHECK(reading.done());
+  CHECK(reading.cancelled());
+  CHECK(awaited.cancelled());
+  awaited = {};
+  CHECK(held.use_count() == 1);
+}
+
+TEST_CASE("threads start operations on a Caller that stops: each Pending ends") {
+  for (int round = 0; round < 30; ++round) {
+    Caller c(new_thread);
+    std::vector<std::thread> threads;
+    std::atomic<int> ended{0};
+    const auto executor = c.executor();
+    for (int t = 0; t < 3; ++t)
+      threads.emplace_back([&] {
+        for (int i = 0; i < 20; ++i) {
+          auto p = asio::post(executor, use_pending);
+          p.wait_done();
+          ++ended;
+        }
+      });
+    if (round % 2) std::this_thread::yield();
+    c.stop();
+    for (auto& t : threads) t.join();
+    CHECK(ended == 60);
+    c.stopped().wait();
+    CHECK_THROWS_AS(c.executor(), CallerStopped);
+    CHECK(asio::post(executor, use_pending).cancelled());
+  }
+}
+
+TEST_CASE("executor() is the same from every thread, whatever the backend, also while the loop sleeps") {
+  for (const Backend backend : {Backend::asio, Backend::manual}) {
+    for (int round = 0; round < 50; ++round) {
+      Caller c(new_thread, {.backend = backend});
+      c.call_soon([] {}).wait();
+      std::vector<boost::asio::execution_context*> contexts(4);
+      std::vector<std::thread> threads;
+      for (auto& each : contexts)
+        threads.emplace_back([&each, &c] {
+          each = &c.executor().context();
+          asio::post(c.executor(), use_pending).wait();
+        });
+      for (auto& t : threads) t.join();
+      CHECK(std::ranges::count(contexts, contexts[0]) == 4);
+      CHECK(c.backend() == backend);
+      CHECK(c.call_later(1ms, [] { return 1; }).wait() == 1);  // timers go on in the new bed
+    }
+  }
+}
+
+TEST_CASE("one that stops the io_context does not stop the Caller") {
+  Caller c(new_thread);
+  c.call_soon([&] { c.executor().context().stop(); }).wait();
+  asio::post(c.executor(), use_pending).wait();
+  CHECK(c.call_soon([] { return 1; }).wait() == 1);
+}
+
+TEST_CASE("a function may wait for an operation in its own loop's thread") {
+  Caller c(new_thread);
+  CHECK(c.call_soon([&] {
+           asio::steady_timer timer(c.executor(), 1ms);
+           timer.async_wait(use_pending).wait();
+           return call_async_from_sync([]() -> Coro<int> {
+             asio::steady_timer inner(Caller().executor(), 1ms);
+             co_await inner.async_wait(use_pending);
+             co_return 5;
+           });
+         }).wait() == 5);
+  CHECK(call_async_from_sync([]() -> Coro<int> {  // a thread without a Caller
+          asio::steady_timer timer(Caller().executor(), 1ms);
+          co_await timer.async_wait(use_pending);
+          co_return 6;
+        }) == 6);
+}
