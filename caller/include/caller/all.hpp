@@ -11,4 +11,5 @@
 #include <caller/pending.hpp>
 #include <caller/start_stop.hpp>
 #include <caller/task_loop.hpp>
+#include <caller/timeout.hpp>
 #include <caller/tracker.hpp>

@@ -149,7 +149,8 @@ public:
 
   explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
 
-  /// For the runtime: gives up ownership of the frame.
+  /// For the runtime: the frame; and the same with its ownership.
+  std::coroutine_handle<promise_type> handle() const noexcept { return handle_; }
   std::coroutine_handle<promise_type> release() noexcept { return std::exchange(handle_, {}); }
 
 private:

@@ -122,7 +122,26 @@ std::size_t Core::queued() noexcept {
   return n;
 }
 
+/// Looks for calls of other threads for CallerOptions::spin. True: there are some, or a timer is due.
+bool Core::spin() noexcept {
+  constexpr int kLooks = 64;  // between two looks at the clock
+  const auto clock = [] { return std::chrono::steady_clock::now().time_since_epoch().count(); };
+  std::int64_t until = clock() + options.spin.count();
+  const bool timed = !timers.empty() && !options.clock;
+  if (timed) until = std::min(until, timers.next());
+  do {
+    for (int i = 0; i < kLooks; ++i) {
+      if (inbox.load(std::memory_order_relaxed)) return true;
+#if defined(__x86_64__) || defined(__i386__)
+      __builtin_ia32_pause();
+#endif
+    }
+  } while (clock() < until);
+  return timed && timers.next() <= now();
+}
+
 void Core::sleep() noexcept {
+  if (options.spin > Duration::zero() && spin()) return;
   Op* expected = nullptr;
   if (!inbox.compare_exchange_strong(expected, asleep(), std::memory_order_acq_rel)) return;
   std::optional<std::int64_t> timeout;

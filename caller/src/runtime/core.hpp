@@ -15,6 +15,7 @@
 
 #include <caller/caller.hpp>
 #include <caller/group.hpp>
+#include <caller/timeout.hpp>
 
 #include "driver.hpp"
 #include "timer_heap.hpp"
@@ -190,6 +191,7 @@ private:
   static Op* closed() noexcept { return reinterpret_cast<Op*>(std::uintptr_t{2}); }
   bool grab() noexcept;
   void sleep() noexcept;
+  bool spin() noexcept;
   void fire_timers() noexcept;
   void thread_main();
   void begin_stop() noexcept;

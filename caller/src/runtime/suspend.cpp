@@ -251,6 +251,53 @@ void forget_timed(TimedWait& w) noexcept {
   if (w.state) remove_waiter(*w.state, w);
 }
 
+// ---- with_timeout ----
+
+namespace {
+
+void guard_due(Op* op, OpAct why) {
+  if (why != OpAct::run) return;
+  auto& guard = *static_cast<TimeoutGuard*>(static_cast<TimerNode*>(op));
+  guard.fired = true;
+  PendingState& task = *guard.task;
+  if (Suspension* const w = task.suspended; w && w->detach && w->detach(w)) {
+    task.suspended = nullptr;
+    w->cancelled = true;
+    w->home->submit(w);
+  } else {
+    set_flag(task, PendingState::kUndelivered);  // it is being resumed: the next wait is told
+  }
+}
+
+}  // namespace
+
+void begin_guard(TimeoutGuard& guard, std::int64_t timeout_ns) {
+  const ThreadState& ts = this_thread();
+  if (!ts.task) throw NoRunningCaller("with_timeout: no work of a Caller runs in " + describe_this_thread());
+  guard.home = ts.core;
+  guard.task = ts.task;
+  guard.act = &guard_due;
+  if (timeout_ns <= 0) {
+    guard.fired = true;
+    return set_flag(*ts.task, PendingState::kUndelivered);
+  }
+  const std::int64_t now = ts.core->now();
+  guard.when = now + std::min(timeout_ns, std::numeric_limits<std::int64_t>::max() - now);
+  ts.core->timers.add(guard);
+}
+
+bool end_guard(TimeoutGuard& guard) noexcept {
+  if (!guard.fired) {
+    if (guard.position != TimerNode::kIdle) guard.home->timers.remove(guard);
+    return false;
+  }
+  const PendingState::Word w = lock_word(*guard.task);
+  const bool ours = !(w & PendingState::kCancelled);
+  if (!(w & PendingState::kDone))
+    unlock_word(*guard.task, ours ? w & ~PendingState::Word{PendingState::kUndelivered} : w);
+  return ours;
+}
+
 // ---- call_later ----
 
 namespace {
