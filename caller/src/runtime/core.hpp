@@ -88,6 +88,10 @@ public:
   void start_thread();
   void join();              // of a new thread, by its owner; turns the calling thread's loop meanwhile
   void abandon() noexcept;  // own thread, outside the loop: end without running anything but destructors
+  /// Stops it with all its family, where a wait ends that nothing here would end: what it waits for may belong to a
+  /// coroutine of an abandoned Caller, which is destroyed only after those that may use what it owns. Any thread.
+  void forsake() noexcept;
+  bool forsaken() const noexcept { return forsaken_.load(std::memory_order_relaxed); }
 
   // -- turning, own thread only --
   template <class Pred>
@@ -150,6 +154,7 @@ public:
   std::atomic<bool> is_protected{false};
   bool orphaned = false;                 // the last handle went inside the loop (own thread)
   std::atomic<bool> break_drain{false};  // a nested wait got what it waited for (own thread)
+  bool* nested_broken = nullptr;         // of the innermost nested wait: forsaken, it must end (own thread)
 
   void report(const std::string& where, const std::exception_ptr& error) noexcept;
   Core* child(const CallerOptions& options);  // Caller::get; retained for the caller
@@ -164,6 +169,7 @@ private:
   ~Core();
   struct StopOp;
   struct ChildGone;
+  struct NudgeOp;
   static Op* asleep() noexcept { return reinterpret_cast<Op*>(std::uintptr_t{1}); }
   static Op* closed() noexcept { return reinterpret_cast<Op*>(std::uintptr_t{2}); }
   bool grab() noexcept;
@@ -173,6 +179,7 @@ private:
   void begin_stop() noexcept;
   void enter_running();
   void close_and_drop() noexcept;
+  bool end_waits() noexcept;
   void finalize() noexcept;
   void join_thread();
   void await_kicks() const noexcept;
@@ -187,12 +194,14 @@ private:
   bool stop_begun_ = false;
   bool bound_ = false;  // to a thread that is not ours
   int depth_ = 0;
+  int futile_ = 0;  // rounds of end_waits since the last sleep
   PendingState* tasks_ = nullptr;
   std::uint64_t kicks_owed_ = 0;  // sleeps that ended because a producer took our mark
   std::unique_ptr<Driver> driver_;
   std::unique_ptr<Driver> replaced_driver_;
 
   std::atomic<CallerState> state_{CallerState::initial};
+  std::atomic<bool> forsaken_{false};
   std::atomic<std::uint32_t> refs_{1};
   std::thread thread_;
   std::atomic<std::uint32_t> child_names_{0}, worker_names_{0};
@@ -242,7 +251,10 @@ std::size_t Core::loop_until(Pred&& pred) {
       since_poll = 0;
       driver_->poll();
     }
-    if (n == 0 && !pred()) sleep();
+    if (n > 0 || pred()) continue;
+    if (forsaken() && end_waits()) [[unlikely]]
+      continue;
+    sleep();
   }
   --depth_;
   ts.task = task;

@@ -386,8 +386,12 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   // A stop cancels the work it finds in the Core's list: this work waits, so it belongs there.
   const bool linked = task && !(task->flags.load(std::memory_order_relaxed) & PendingState::kLinked);
   if (linked) core->link_task(*task);
-  core->loop_until([&] { return w.woken || (outermost && core->stop_ready()); });
-  if (linked) core->unlink_task(*task);
+  bool broken = false;
+  bool* const outer_broken = std::exchange(core->nested_broken, &broken);
+  core->loop_until([&] { return w.woken || broken || (outermost && core->stop_ready()); });
+  core->nested_broken = outer_broken;
+  // A coroutine stays: what it has started in here is younger, and goes before it when the loop is abandoned.
+  if (linked && !task->frame) core->unlink_task(*task);
   core->timers.remove(w.timer);
   if (task) task->suspended = outer;
   if (!w.woken) {  // the loop was stopped under us
@@ -463,7 +467,7 @@ Coro<bool> PendingBase::async_wait_done(WaitOptions options) const {
     try {
       finished = co_await Done{self, left, options.protect || options.shield};
     } catch (const PendingCancelled&) {
-      if (!options.shield) throw;
+      if (!options.shield || core.forsaken()) throw;
       held_back = std::current_exception();
       continue;
     }
