@@ -42,6 +42,28 @@ TEST_CASE("an abandoned Caller ends the shielded wait of a worker, which still m
   CHECK(found == 1000);
 }
 
+TEST_CASE("an abandoned Caller does not wait for the idle time-out of a worker that has a call again") {
+  Pending<> gate, inside;
+  std::thread::id first, second;
+  {
+    // A day: this test would run into its own time limit.
+    Caller loop(manual, {.backend = Backend::asio, .worker_idle_timeout = 24h});
+    loop.call_soon([&]() -> Coro<void> {
+      const OpenAtEnd opens(gate);
+      Caller self = Caller::current();
+      co_await self.to_thread([&first] { first = std::this_thread::get_id(); });
+      auto work = self.to_thread([&second, gate, inside] {
+        second = std::this_thread::get_id();
+        inside.set_result();
+        gate.wait(kShielded);
+      });
+      co_await work;
+    });
+    loop.run_until(inside);
+  }
+  CHECK(first == second);
+}
+
 TEST_CASE("an abandoned Caller ends shielded waits of coroutines of its children and grandchildren") {
   Pending<> gate, first, inside;
   std::atomic<int> ended{0};

@@ -304,6 +304,7 @@ void Core::forsake() noexcept {
 /// is still to come, nothing could be ended, or what was ended waits again and again.
 bool Core::end_waits() noexcept {
   constexpr int kRounds = 100;
+  timers.remove(idle_timer);  // a worker taken out of the pool still has it
   if (!timers.empty() && !options.clock) return false;
   if (++futile_ > kRounds) {
     futile_ = 0;
