@@ -165,27 +165,24 @@ bool claim(PendingState& s) noexcept {
 
 bool set_canceller(PendingState& s, Canceller canceller) {
   using P = PendingState;
-  Extras& extras = extras_of(s);
-  bool too_late = false;
-  {
-    const std::uintptr_t list = lock_word(s);  // so cancel() comes before or after, not meanwhile
-    std::uint32_t f = s.flags.load(std::memory_order_acquire);
-    if (list & P::kDone) {
-      too_late = (f & P::kCancelled) && !(f & (P::kWork | P::kForeign));
-    } else {
-      too_late = (f & P::kCancelled) && !(f & P::kWork);
-      if (!too_late && !(f & (P::kWork | P::kClaimed))) {
-        extras.canceller.swap(canceller);
-        while (!(f & P::kClaimed) && !s.flags.compare_exchange_weak(f, f | P::kForeign, std::memory_order_acq_rel)) {
-        }
-        if (f & P::kClaimed) extras.canceller.swap(canceller);
-      }
-      unlock_word(s, list);
-      if (!too_late) return !(f & (P::kWork | P::kClaimed));
+  auto spare = std::make_unique<Extras>();
+  const std::uintptr_t list = lock_word(s);  // so cancel() comes before or after, not meanwhile
+  const bool done = list & P::kDone;
+  std::uint32_t f = s.flags.load(std::memory_order_acquire);
+  const bool too_late = (f & P::kCancelled) && !(f & P::kWork) && !(done && (f & P::kForeign));
+  bool set = false;
+  if (!done) {
+    if (!(f & (P::kCancelled | P::kWork))) {
+      if (!s.extras) s.extras = spare.release();
+      s.extras->canceller.swap(canceller);
+      while (!(f & P::kClaimed) && !set)
+        set = s.flags.compare_exchange_weak(f, f | P::kForeign, std::memory_order_acq_rel, std::memory_order_acquire);
+      if (!set) s.extras->canceller.swap(canceller);  // it is being completed
     }
+    unlock_word(s, list);
   }
   if (too_late) call_canceller(canceller, cancel_message(s));
-  return too_late;
+  return set || too_late;
 }
 
 void pass_report(PendingState& from, PendingState& to) noexcept {
