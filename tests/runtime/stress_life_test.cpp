@@ -289,7 +289,7 @@ TEST_CASE(
   MESSAGE("CALLER_SEED=" << seed());
   constexpr unsigned kActs = 48;
   std::size_t done = 0;
-  for (unsigned round = 0; done < std::max<std::size_t>(1, steps() / 2); ++round) {
+  for (unsigned round = 0; done < std::max<std::size_t>(1, steps()); ++round) {
     const unsigned threads = 4 + round % 5;
     done += threads * kActs;
     Ledger ledger;
