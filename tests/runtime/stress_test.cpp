@@ -1,41 +1,12 @@
 // Randomised schedules from several threads: each Pending ends exactly once, each waiter resumes exactly once.
-// CALLER_STRESS=N in the environment sets the number of steps (default 20000); CALLER_SEED=N repeats a run.
-#include "support/coro.hpp"
+#include "support/stress.hpp"
 
 #include <algorithm>
-#include <random>
-#include <thread>
 
 using namespace caller;
 using namespace caller::test;
 
 namespace {
-
-std::size_t number_from(const char* variable, std::size_t otherwise) {
-  const char* s = std::getenv(variable);
-  return s && *s ? std::strtoul(s, nullptr, 10) : otherwise;
-}
-std::size_t steps() { return number_from("CALLER_STRESS", 20'000); }
-unsigned seed() {
-  static const unsigned s = static_cast<unsigned>(number_from("CALLER_SEED", std::random_device{}()));
-  return s;
-}
-
-class Random {
-public:
-  explicit Random(unsigned stream) : engine_(seed() * 1000003u + stream) {}
-  unsigned below(unsigned n) { return static_cast<unsigned>(engine_() % n); }
-  bool one_in(unsigned n) { return below(n) == 0; }
-
-private:
-  std::mt19937 engine_;
-};
-
-void on_threads(unsigned n, const std::function<void(unsigned)>& work) {
-  std::vector<std::thread> threads;
-  for (unsigned t = 0; t < n; ++t) threads.emplace_back(work, t);
-  for (auto& t : threads) t.join();
-}
 
 /// What happened to one Pending.
 struct Story {

@@ -48,13 +48,10 @@ private:
   std::vector<std::string> list_;
 };
 
-/// Opens a gate also when the test is abandoned: somebody waits at it who cannot be cancelled. An abandoned Caller
-/// joins its workers before it destroys its coroutines, so its own stop must open the gate, too.
+/// Opens a gate also when the test is abandoned: somebody waits at it who cannot be cancelled.
 class OpenAtEnd {
 public:
-  explicit OpenAtEnd(Pending<> gate) : gate_(std::move(gate)) {
-    Caller::current().stopping().add_done_callback([g = gate_](const PendingBase&) { g.set_result(); });
-  }
+  explicit OpenAtEnd(Pending<> gate) : gate_(std::move(gate)) {}
   ~OpenAtEnd() { gate_.set_result(); }
   OpenAtEnd(const OpenAtEnd&) = delete;
   OpenAtEnd& operator=(const OpenAtEnd&) = delete;

@@ -23,7 +23,10 @@ using Duration = std::chrono::nanoseconds;
 struct WaitOptions {
   std::optional<Duration> timeout{};  ///< none: for ever; zero: look once
   bool protect = false;  ///< a waiter that times out or is cancelled leaves the Pending alone instead of cancelling it
-  bool shield = false;   ///< the waiter ignores a cancellation of its own until the Pending is done (or timed out)
+  /// The waiter ignores a cancellation of its own until the Pending is done (or timed out). It does not hold when a
+  /// manual Caller is destroyed before its end: waits of its children (and theirs) end then, by PendingCancelled in a
+  /// coroutine, by CallerStopped where a thread is blocked.
+  bool shield = false;
 };
 
 /// What add_done_callback gives, to remove the callback again. Zero is never given.

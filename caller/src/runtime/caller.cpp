@@ -48,7 +48,11 @@ void retain_core(Core& core, bool owner) noexcept {
 void release_core(Core& core, bool owner) noexcept {
   if (owner && core.owners.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     if (core.owns_thread) {
-      core.request_stop(true);
+      Core* const here = this_thread().core;
+      if (here && here->forsaken())
+        core.forsake();  // a coroutine of an abandoned Caller owned it
+      else
+        core.request_stop(true);
       core.join();
     } else if (!core.on_thread()) {
       core.request_stop(true);  // its thread may still pump it

@@ -304,6 +304,49 @@ void Core::begin_stop() noexcept {
   for (auto it = running.rbegin(); it != running.rend(); ++it) it->cancel("the caller \"" + name + "\" was stopped");
 }
 
+struct Core::NudgeOp : Op {
+  NudgeOp() {
+    act = [](Op* op, OpAct) { delete static_cast<NudgeOp*>(op); };
+  }
+};
+
+void Core::forsake() noexcept {
+  forsaken_.store(true, std::memory_order_relaxed);
+  request_stop(true);
+  auto* op = new NudgeOp;  // it may have stopped long since, and sleep: let it look again
+  if (!submit(op)) delete op;
+  std::vector<Core*> copy;
+  {
+    std::lock_guard lock(mutex);  // there will be no more of them
+    copy = children;
+    for (Core* c : copy) c->retain();
+  }
+  for (Core* c : copy) {
+    c->forsake();
+    c->release();
+  }
+}
+
+/// Forsaken, with nothing ready: ends every wait, shields and protection notwithstanding. False: go to sleep, as time
+/// is still to come, nothing could be ended, or what was ended waits again and again.
+bool Core::end_waits() noexcept {
+  constexpr int kRounds = 100;
+  timers.remove(idle_timer);  // a worker taken out of the pool still has it
+  if (!timers.empty() && !options.clock) return false;
+  if (++futile_ > kRounds) {
+    futile_ = 0;
+    return false;
+  }
+  std::vector<PendingBase> waiting;
+  for (PendingState* s = tasks_; s; s = s->next_task) waiting.push_back(PendingBase::share(s));
+  for (auto& p : waiting) {
+    clear_flag(*p.state(), PendingState::kProtected);
+    p.cancel();
+  }
+  if (nested_broken) *nested_broken = true;
+  return nested_broken || head;
+}
+
 bool Core::stop_ready() const noexcept {
   if (!stop_begun_ || tasks_ || head) return false;
   auto& self = const_cast<Core&>(*this);
@@ -330,6 +373,7 @@ struct Core::ChildGone : Op {
 void Core::close_and_drop() noexcept {
   closed_ = diverted = true;
   Op* list = inbox.exchange(closed(), std::memory_order_acq_rel);
+  if (std::exchange(resting_, false) && list != asleep()) ++kicks_owed_;  // a guest that ends between turns
   if (list && list != asleep() && list != closed()) {
     Op* first = nullptr;
     while (list) {
@@ -379,15 +423,17 @@ void Core::abandon() noexcept {
   log(this, tasks_ ? LogLevel::warning : LogLevel::debug, "abandoned",
       tasks_ ? ", with coroutines that had not ended" : "");
   stopping.set_result();
+  forsaken_.store(true, std::memory_order_relaxed);
   close_and_drop();
-  // First the children: their calls may use what the coroutines below own.
+  // First the children: their calls may use what the coroutines below own. They may also wait for what only the end of
+  // those coroutines would do, so such waits end.
   drop_waiting_calls(*this);
   std::vector<Core*> gone;
   {
     std::lock_guard lock(mutex);
     gone.swap(children);
   }
-  for (Core* c : gone) c->request_stop(true);
+  for (Core* c : gone) c->forsake();
   for (Core* c : gone) {
     c->join_thread();
     c->release();

@@ -50,6 +50,7 @@ Extras& extras_of(PendingState& s);                      // locks
 PendingState::Word lock_word(PendingState& s) noexcept;  // without kLock; with kDone when done (then not locked)
 void unlock_word(PendingState& s, PendingState::Word word) noexcept;
 void set_flag(PendingState& s, PendingState::Flag flag) noexcept;
+void clear_flag(PendingState& s, PendingState::Flag flag) noexcept;
 
 struct Pool;
 struct Lanes;
@@ -101,6 +102,10 @@ public:
   void join();              // of a new thread, by its owner; turns the calling thread's loop meanwhile
   void enter_host();        // a guest, once bound; Error(caller_exists) when the host has one
   void abandon() noexcept;  // own thread, outside the loop: end without running anything but destructors
+  /// Stops it with all its family, where a wait ends that nothing here would end: what it waits for may belong to a
+  /// coroutine of an abandoned Caller, which is destroyed only after those that may use what it owns. Any thread.
+  void forsake() noexcept;
+  bool forsaken() const noexcept { return forsaken_.load(std::memory_order_relaxed); }
 
   // -- turning, own thread only --
   template <class Pred>
@@ -172,6 +177,7 @@ public:
   bool orphaned = false;  // the last handle went inside the loop (own thread)
   /// A nested wait got what it waited for (own thread): the loop looks up after this entry.
   void break_drain() noexcept { budget_ = 0; }
+  bool* nested_broken = nullptr;         // of the innermost nested wait: forsaken, it must end (own thread)
 
   void report(const std::string& where, const std::exception_ptr& error) noexcept;
   Core* child(const CallerOptions& options);  // Caller::get; retained for the caller
@@ -187,6 +193,7 @@ private:
   ~Core();
   struct StopOp;
   struct ChildGone;
+  struct NudgeOp;
   static Op* asleep() noexcept { return reinterpret_cast<Op*>(std::uintptr_t{1}); }
   static Op* closed() noexcept { return reinterpret_cast<Op*>(std::uintptr_t{2}); }
   bool grab() noexcept;
@@ -197,6 +204,7 @@ private:
   void begin_stop() noexcept;
   void enter_running();
   void close_and_drop() noexcept;
+  bool end_waits() noexcept;
   void finalize() noexcept;
   void join_thread();
   void await_kicks() const noexcept;
@@ -215,6 +223,7 @@ private:
   bool bound_ = false;  // to a thread that is not ours
   int depth_ = 0;
   std::size_t budget_ = 0;  // entries the drain that goes on may still run
+  int futile_ = 0;  // rounds of end_waits since the last sleep
   PendingState* tasks_ = nullptr;
   std::uint64_t kicks_owed_ = 0;  // sleeps that ended because a producer took our mark
   const bool guest_;              // driven by options.host
@@ -225,6 +234,7 @@ private:
   std::unique_ptr<Driver> driver_;
 
   std::atomic<CallerState> state_{CallerState::initial};
+  std::atomic<bool> forsaken_{false};
   std::atomic<std::uint32_t> refs_{1};
   std::thread thread_;
   std::atomic<std::uint32_t> child_names_{0}, worker_names_{0};
@@ -290,7 +300,10 @@ std::size_t Core::loop_until(Pred&& pred) {
       since_poll = 0;
       driver_->poll();
     }
-    if (n == 0 && !pred()) sleep();
+    if (n > 0 || pred()) continue;
+    if (forsaken() && end_waits()) [[unlikely]]
+      continue;
+    sleep();
   }
   --depth_;
   return total;

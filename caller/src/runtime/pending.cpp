@@ -55,8 +55,8 @@ std::string message_of(const PendingCancelled& e) {
 
 /// Somebody has seen the error: nothing is kept for a report any more.
 void observed(PendingState& s) noexcept {
-  s.extras->observed.store(true, std::memory_order_relaxed);
-  release(s.extras->context.exchange(nullptr, std::memory_order_acq_rel));
+  s.extra()->observed.store(true, std::memory_order_relaxed);
+  release(s.extra()->context.exchange(nullptr, std::memory_order_acq_rel));
 }
 
 void call_canceller(const Canceller& canceller, const std::string& message) noexcept {
@@ -71,7 +71,7 @@ void call_canceller(const Canceller& canceller, const std::string& message) noex
 Canceller take_canceller(PendingState& s) noexcept {
   Canceller taken;
   const P::Word w = lock_word(s);
-  if (s.extras) taken.swap(s.extras->canceller);
+  if (s.extras) taken.swap(s.extra()->canceller);
   if (!(w & P::kDone)) unlock_word(s, w);
   return taken;
 }
@@ -193,18 +193,11 @@ bool remove_waiter(PendingState& s, Waiter& w) noexcept {
 }
 
 Extras& extras_of(PendingState& s) {
-  const std::uintptr_t w = lock_word(s);
-  if (!s.extras) {
-    try {
-      s.extras = new Extras;
-    } catch (...) {
-      if (!(w & P::kDone)) unlock_word(s, w);
-      throw;
-    }
-  }
-  Extras& e = *s.extras;
-  if (!(w & P::kDone)) unlock_word(s, w);
-  return e;
+  if (Extras* const there = s.extra()) return *there;
+  auto made = std::make_unique<Extras>();
+  Extras* none = nullptr;
+  if (s.extras.compare_exchange_strong(none, made.get(), std::memory_order_acq_rel)) return *made.release();
+  return *none;
 }
 
 void protect(PendingState& s) noexcept {
@@ -240,8 +233,8 @@ void pass_report(PendingState& from, PendingState& to) noexcept {
   if (!from.is(P::kFailed)) return;
   try {
     Extras& extras = extras_of(to);
-    extras.voice = from.extras->voice;
-    release(extras.context.exchange(from.extras->context.exchange(nullptr)));
+    extras.voice = from.extra()->voice;
+    release(extras.context.exchange(from.extra()->context.exchange(nullptr)));
   } catch (...) {  // no memory: the handler of the last holder's thread is told
   }
 }
@@ -311,6 +304,9 @@ void end_unwanted(PendingState& s) noexcept {
 void set_flag(PendingState& s, P::Flag flag) noexcept {
   update(s, [&](P::Word w) { return w | flag; });
 }
+void clear_flag(PendingState& s, P::Flag flag) noexcept {
+  update(s, [&](P::Word w) { return w & ~P::Word{flag}; });
+}
 
 Settle settle(PendingState& s) noexcept {
   const P::Word w = update(s, [](P::Word was) { return was | P::kClaimed; });
@@ -332,7 +328,7 @@ bool settle_error(PendingState& s, std::exception_ptr error) noexcept {
       set_flag(s, P::kCancelled);
     } catch (...) {
       set_error(s, std::move(error));
-      if (context && s.extras) s.extras->context = without_trackers(context);
+      if (context && s.extras) s.extra()->context = without_trackers(context);
     }
   }
   release(context);  // it may hold a group that holds us
@@ -390,12 +386,11 @@ bool cancel(PendingState& s, std::string message) {
   std::optional<std::stop_source> stop;
   try {
     if (!message.empty()) {
-      if (!s.extras) s.extras = new Extras;
-      std::string& text = s.extras->message;
+      std::string& text = extras_of(s).message;
       if (!text.empty()) text += "; ";
       text += message;
     }
-    if (running && s.extras) stop = s.extras->stop;
+    if (running && s.extras) stop = s.extra()->stop;
   } catch (...) {  // no memory for the message: it is cancelled all the same
   }
   if (foreign) {
@@ -438,7 +433,7 @@ void set_box(PendingState& s, void* value, void (*destroy)(void*) noexcept) {
   e.box = {value, destroy};
   update(s, [](P::Word w) { return w | P::kBoxed; });
 }
-void* boxed(PendingState& s) noexcept { return s.extras->box.get(); }
+void* boxed(PendingState& s) noexcept { return s.extra()->box.get(); }
 
 std::stop_token stop_token_of(PendingState& s) {
   Extras& e = extras_of(s);
@@ -453,7 +448,7 @@ std::stop_token stop_token_of(PendingState& s) {
 
 std::string cancel_message(PendingState& s) {
   const std::uintptr_t w = lock_word(s);
-  std::string text = s.extras ? s.extras->message : std::string();
+  std::string text = s.extras ? s.extra()->message : std::string();
   if (!(w & PendingState::kDone)) unlock_word(s, w);
   return text.empty() ? "the Pending was cancelled" : text;
 }
@@ -463,24 +458,24 @@ bool throw_outcome_slow(PendingState& s) {
   if (s.is(PendingState::kCancelled)) throw PendingCancelled(cancel_message(s));
   if (s.is(P::kFailed)) {
     observed(s);
-    std::rethrow_exception(s.extras->error);
+    std::rethrow_exception(s.extra()->error);
   }
   return s.is(P::kBoxed);
 }
 
 void finish_state(PendingState& s) noexcept {
-  if (s.is(P::kFailed) && !s.extras->observed.load(std::memory_order_relaxed)) {
+  if (s.is(P::kFailed) && !s.extra()->observed.load(std::memory_order_relaxed)) {
     const char* const where = "a Pending nobody looked at";
-    if (s.extras->voice) {
+    if (s.extra()->voice) {
       ContextNode* const mine = retain(current_context());
-      replace_current_context(s.extras->context.exchange(nullptr));
-      report_error_to(s.extras->voice.get(), where, s.extras->error);
+      replace_current_context(s.extra()->context.exchange(nullptr));
+      report_error_to(s.extra()->voice.get(), where, s.extra()->error);
       replace_current_context(mine);
     } else {
-      report_error(nullptr, where, s.extras->error);
+      report_error(nullptr, where, s.extra()->error);
     }
   }
-  if (s.extras) release(s.extras->context.exchange(nullptr));
+  if (s.extras) release(s.extra()->context.exchange(nullptr));
   // Callbacks of a Pending that is dropped before it was decided: nobody will ever call them.
   Waiter* w = head_of(s.word.load(std::memory_order_acquire));
   while (w) {
@@ -504,7 +499,7 @@ std::exception_ptr PendingBase::exception() const {
   if (cancelled()) throw PendingCancelled(detail::cancel_message(*state_));
   if (!state_->is(P::kFailed)) return nullptr;
   detail::observed(*state_);
-  return state_->extras->error;
+  return state_->extra()->error;
 }
 
 CallbackId PendingBase::add_done_callback(std::function<void(PendingBase)> fn) const {

@@ -16,12 +16,6 @@ Core& require_core(const char* operation) {
 
 namespace {
 
-/// The running work has seen its cancellation.
-void clear_undelivered(PendingState& s) noexcept {
-  const PendingState::Word w = lock_word(s);
-  if (!(w & PendingState::kDone)) unlock_word(s, w & ~PendingState::Word{PendingState::kUndelivered});
-}
-
 bool undelivered(const PendingState& s) noexcept {
   return s.word.load(std::memory_order_relaxed) & PendingState::kUndelivered;
 }
@@ -81,7 +75,7 @@ inline bool prepare_suspend(Suspension& s, std::coroutine_handle<> h) {
     require_core("co_await");
   if (ts.task) [[likely]] {
     if (undelivered(*ts.task)) [[unlikely]] {
-      clear_undelivered(*ts.task);
+      clear_flag(*ts.task, PendingState::kUndelivered);
       s.cancelled = true;
       s.handle = {};
       return false;
@@ -124,7 +118,7 @@ void deliver_cancel(PendingState& s) noexcept {
   Suspension* const w = s.suspended;
   if (!w || !w->detach) return;  // it runs, or is about to: the next await tells it
   if (!w->detach(w)) return;
-  clear_undelivered(s);
+  clear_flag(s, PendingState::kUndelivered);
   s.suspended = nullptr;
   w->cancelled = true;
   w->home->submit(w);
@@ -141,7 +135,7 @@ bool cancel_operation(PendingWait& w) noexcept {
   try {
     if (!cancel(*w.state, kCancelledWaiter)) return false;  // it has ended: the waiter is being resumed
     w.cancelled = true;
-    clear_undelivered(*w.task);
+    clear_flag(*w.task, PendingState::kUndelivered);
   } catch (...) {  // no memory for the message
   }
   return false;
@@ -425,7 +419,7 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   if (&s == ts.task) throw Error(Errc::deadlock, "Pending::wait: work cannot wait for its own Pending");
   PendingState* task = ts.task;
   if (!shield && cancellation_due()) {
-    clear_undelivered(*task);
+    clear_flag(*task, PendingState::kUndelivered);
     throw PendingCancelled(cancel_message(*task));
   }
 
@@ -466,8 +460,12 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   // A stop cancels the work it finds in the Core's list: this work waits, so it belongs there.
   const bool linked = task && !task->linked;
   if (linked) core->link_task(*task);
-  core->loop_until([&] { return w.woken || (outermost && core->stop_ready()); });
-  if (linked) core->unlink_task(*task);
+  bool broken = false;
+  bool* const outer_broken = std::exchange(core->nested_broken, &broken);
+  core->loop_until([&] { return w.woken || broken || (outermost && core->stop_ready()); });
+  core->nested_broken = outer_broken;
+  // A coroutine stays: what it has started in here is younger, and goes before it when the loop is abandoned.
+  if (linked && !task->frame) core->unlink_task(*task);
   core->timers.remove(w.timer);
   if (task) task->suspended = outer;
   if (!w.woken) {  // the loop was stopped under us
@@ -545,7 +543,7 @@ Coro<bool> PendingBase::async_wait_done(WaitOptions options) const {
     try {
       finished = co_await Done{self, left, options.protect || options.shield};
     } catch (const PendingCancelled&) {
-      if (!options.shield) throw;
+      if (!options.shield || core.forsaken()) throw;
       held_back = std::current_exception();
       continue;
     }

@@ -104,7 +104,7 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
   }
 
   void free(std::size_t size) noexcept {
-    if (this->extras) [[unlikely]]
+    if (this->extra()) [[unlikely]]
       finish_state(*this);
     this->destroy_value();
     deallocate(this, size);

@@ -78,7 +78,7 @@ struct PendingState : Op {
     Suspension* suspended = nullptr;  // where the work waits (loop's thread only)
     DelayNode* delay;                 // before it begins: its place in the timer heap, under LOCK
   };
-  Extras* extras = nullptr;  // created under LOCK
+  std::atomic<Extras*> extras{nullptr};
   Core* core;
   std::coroutine_handle<> frame;        // root coroutine, once there is one
   PendingState *prev_task, *next_task;  // while `linked`
@@ -92,6 +92,7 @@ struct PendingState : Op {
 
   bool done() const noexcept { return word.load(std::memory_order_acquire) & kDone; }
   bool is(Flag f) const noexcept { return word.load(std::memory_order_acquire) & f; }
+  Extras* extra() const noexcept { return extras.load(std::memory_order_acquire); }
   bool alone() const noexcept { return refs.load(std::memory_order_acquire) == 1; }
   void ref() noexcept { refs.fetch_add(1, std::memory_order_relaxed); }
   void unref() noexcept {
