@@ -36,15 +36,16 @@ public:
 
   void wake() noexcept override { uv_async_send(&wake_); }
 
-  void wait(std::optional<std::int64_t> timeout_ns, int) override {
-    // Its own sleep knows milliseconds only: where a time is given, its descriptor is awaited instead.
-    if (!timeout_ns) return run(UV_RUN_ONCE);
-    const std::optional<std::int64_t> own = this->timeout_ns();
-    const std::int64_t left = std::max<std::int64_t>(0, std::min(*timeout_ns, own.value_or(*timeout_ns)));
-    if (left > 0) {
+  /// Its own sleep knows milliseconds only, and goes to sleep for ever after a timer that was due when it was entered
+  /// (UV_RUN_ONCE of libuv 1.44): so its descriptor is awaited instead.
+  void wait(std::optional<std::int64_t> limit_ns, int) override {
+    std::optional<std::int64_t> left = this->timeout_ns();
+    if (limit_ns) left = std::min(*limit_ns, left.value_or(*limit_ns));
+    if (!left || *left > 0) {
       pollfd ready{uv_backend_fd(&loop_), POLLIN, 0};
-      const timespec time{static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
-      ::ppoll(&ready, 1, &time, nullptr);
+      timespec time{};
+      if (left) time = {static_cast<time_t>(*left / 1'000'000'000), static_cast<long>(*left % 1'000'000'000)};
+      ::ppoll(&ready, 1, left ? &time : nullptr, nullptr);
     }
     run(UV_RUN_NOWAIT);
   }
