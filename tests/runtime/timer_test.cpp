@@ -2,6 +2,7 @@
 #include "support/coro.hpp"
 
 #include <algorithm>
+#include <map>
 #include <random>
 #include <thread>
 
@@ -63,6 +64,44 @@ TEST_CASE("a thousand timers, some cancelled in any order, fire in order") {
   }
   CHECK(fired == expected);
   CHECK(detail::next_timer(loop.caller.core()) == -1);
+}
+
+TEST_CASE(
+    "timers added, cancelled and fired in turn keep their order, and most of them cancelled leave nothing behind") {
+  ManualLoop loop;
+  std::mt19937 random(11);
+  std::map<std::pair<std::int64_t, int>, Pending<>> model;  // by time and number
+  std::vector<int> fired, expected;
+  int next = 0;
+  std::int64_t now = 0;
+  for (int round = 0; round < 400; ++round) {
+    for (unsigned k = random() % 60; k > 0; --k) {
+      const std::int64_t when = now + 1 + static_cast<std::int64_t>(random() % 50);
+      const int number = next++;
+      model[{when, number}] =
+          loop.caller.call_later(Duration(when - now), [&fired, number] { fired.push_back(number); });
+    }
+    for (auto it = model.begin(); it != model.end();) {
+      if (random() % (round % 3 + 2) == 0) {
+        ++it;
+        continue;
+      }
+      it->second.cancel();
+      it = model.erase(it);
+    }
+    const std::int64_t earliest = model.empty() ? -1 : model.begin()->first.first;
+    CHECK(detail::next_timer(loop.caller.core()) == earliest);
+    const auto step = static_cast<std::int64_t>(random() % 20);
+    now += step;
+    loop.clock.advance(Duration(step));
+    loop.settle();
+    while (!model.empty() && model.begin()->first.first <= now) {
+      expected.push_back(model.begin()->first.second);
+      model.erase(model.begin());
+    }
+    REQUIRE(fired == expected);
+  }
+  CHECK(expected.size() > 100);
 }
 
 TEST_CASE("very long delays do not overflow") {

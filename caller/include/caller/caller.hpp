@@ -257,9 +257,9 @@ public:
     return detail::close_lane(*core_, detail::make_lane_key(function_or_key), std::move(message));
   }
 
-  /// Runs `fn(args…)` on a worker thread: the oldest idle one, else a new child Caller. The worker is free again when
-  /// its function ends, also when the Pending was cancelled before.
-  /// Errors: CallerStopped; what `fn` throws arrives in the Pending. Source: async-kernel Caller.to_thread.
+  /// Runs `fn(args…)` on a worker thread: the one idle for the shortest time, else a new child Caller. The worker is
+  /// free again when its function ends, also when the Pending was cancelled before. Errors: CallerStopped; what `fn`
+  /// throws arrives in the Pending. Source: async-kernel Caller.to_thread.
   template <class F, class... A>
   Pending<detail::result_of_call<F, A...>> to_thread(F&& fn, A&&... args) const {
     if (!detail::accepts_calls(*core_)) throw_stopped("to_thread");

@@ -23,7 +23,7 @@ thread_local constinit BlockCache block_cache{};
 
 namespace {
 
-constexpr std::size_t kDepotLimit = 64;  // full magazines kept a class; the rest goes back to malloc
+constexpr std::size_t kDepotBytes = 2 << 20;  // kept a class; the rest goes back to malloc
 
 struct Depot {
   std::mutex mutex;
@@ -43,7 +43,7 @@ void give_to_depot(std::size_t cls, FreeBlock* full) noexcept {
   try {
     Depot& depot = depots()[cls];
     const std::lock_guard lock(depot.mutex);
-    if (depot.full.size() < kDepotLimit) {
+    if (depot.full.size() < kDepotBytes / (kMagazine * kBlockSizes[cls])) {
       depot.full.push_back(full);
       return;
     }

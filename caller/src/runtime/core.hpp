@@ -164,9 +164,10 @@ public:
   std::string name;
   std::string thread_name;
   std::thread::id thread_id;
-  std::vector<Core*> children;        // retained, oldest first
-  std::shared_ptr<Lanes> lanes;       // of queue_call
-  std::shared_ptr<Pool> pool;         // of the workers this Core has
+  std::vector<Core*> children;   // retained, oldest first
+  std::shared_ptr<Lanes> lanes;  // of queue_call
+  std::shared_ptr<Pool> pool;    // of the workers this Core has; kept to its end
+  std::atomic<Pool*> pool_made{nullptr};
   std::shared_ptr<Pool> worker_pool;  // the pool this Core is a worker of
   struct IdleTimer : TimerNode {
     Core* core = nullptr;
@@ -177,7 +178,7 @@ public:
   bool orphaned = false;  // the last handle went inside the loop (own thread)
   /// A nested wait got what it waited for (own thread): the loop looks up after this entry.
   void break_drain() noexcept { budget_ = 0; }
-  bool* nested_broken = nullptr;         // of the innermost nested wait: forsaken, it must end (own thread)
+  bool* nested_broken = nullptr;  // of the innermost nested wait: forsaken, it must end (own thread)
 
   void report(const std::string& where, const std::exception_ptr& error) noexcept;
   Core* child(const CallerOptions& options);  // Caller::get; retained for the caller
@@ -223,7 +224,7 @@ private:
   bool bound_ = false;  // to a thread that is not ours
   int depth_ = 0;
   std::size_t budget_ = 0;  // entries the drain that goes on may still run
-  int futile_ = 0;  // rounds of end_waits since the last sleep
+  int futile_ = 0;          // rounds of end_waits since the last sleep
   PendingState* tasks_ = nullptr;
   std::uint64_t kicks_owed_ = 0;  // sleeps that ended because a producer took our mark
   const bool guest_;              // driven by options.host

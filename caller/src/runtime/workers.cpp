@@ -5,10 +5,24 @@
 
 namespace caller::detail {
 
+/// Held for a few instructions, often by two threads at once: going to sleep for it would cost more than the work.
+class SpinLock {
+public:
+  void lock() noexcept {
+    for (unsigned tries = 0; taken_.exchange(true, std::memory_order_acquire); ++tries)
+      while (taken_.load(std::memory_order_relaxed))
+        if (++tries > 64) std::this_thread::yield();
+  }
+  void unlock() noexcept { taken_.store(false, std::memory_order_release); }
+
+private:
+  std::atomic<bool> taken_{false};
+};
+
 /// Thread-safety: guarded by `mutex`. A worker is either idle (in `idle`) or has exactly one call.
 struct Pool {
-  std::mutex mutex;
-  std::deque<Core*> idle;             // retained; oldest idle first
+  SpinLock mutex;
+  std::deque<Core*> idle;             // retained; oldest idle first: the newest is taken, it may still be awake
   std::size_t count = 0;              // workers alive
   std::deque<PendingState*> waiting;  // above max_workers; each with its work's reference
   bool closed = false;                // the Core stops: nothing waits any more
@@ -23,12 +37,14 @@ struct Pool {
 namespace {
 
 Pool& pool_of(Core& core) {
+  if (Pool* const there = core.pool_made.load(std::memory_order_acquire)) return *there;
   std::lock_guard lock(core.mutex);
   if (!core.pool) {
     core.pool = std::make_shared<Pool>();
     core.pool->max_idle = core.options.max_idle_workers;
     core.pool->max_workers = core.options.max_workers;
     core.pool->idle_timeout = core.options.worker_idle_timeout;
+    core.pool_made.store(core.pool.get(), std::memory_order_release);
   }
   return *core.pool;
 }
@@ -115,8 +131,8 @@ void launch_on_worker(Core& core, PendingState& s) noexcept {
     std::lock_guard lock(pool.mutex);
     closed = pool.closed;
     while (!worker && !pool.idle.empty()) {
-      worker = pool.idle.front();
-      pool.idle.pop_front();
+      worker = pool.idle.back();
+      pool.idle.pop_back();
       if (!worker->accepts_calls()) {
         worker->release();
         worker = nullptr;

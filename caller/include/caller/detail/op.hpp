@@ -29,12 +29,13 @@ struct Op {
   void (*act)(Op*, OpAct) = nullptr;
 };
 
-/// The queue of a Core. `head`, `tail` and `diverted` belong to the loop's thread.
+/// The queue of a Core. `head`, `tail` and `diverted` belong to the loop's thread. What the loop writes at every entry,
+/// what everybody reads, and what other threads write lie on lines of their own.
 struct LoopQueue {
   Op* head = nullptr;
   Op** tail = &head;
-  bool diverted = false;              ///< a push on the own thread needs more than a place in the list
-  std::atomic<bool> accepting{true};  ///< false from the moment of stop()
+  bool diverted = false;                          ///< a push on the own thread needs more than a place in the list
+  alignas(64) std::atomic<bool> accepting{true};  ///< false from the moment of stop()
   alignas(64) std::atomic<Op*> inbox{nullptr};
 
   LoopQueue() = default;
