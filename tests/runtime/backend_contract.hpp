@@ -14,6 +14,7 @@
 #include "support/coro.hpp"
 
 #include <algorithm>
+#include <array>
 #include <thread>
 
 namespace caller::test {
@@ -72,20 +73,45 @@ TEST_CASE_TEMPLATE_DEFINE("calls of other threads wake a sleeping loop and run i
 
 TEST_CASE_TEMPLATE_DEFINE("a delay is waited for, earlier times come first, also those set later or by threads", B,
                           contract_timers) {
+  using Clock = std::chrono::steady_clock;
+  struct Timed {
+    Clock::time_point earliest, latest, fired;
+    std::size_t place = 0;
+  };
   B loop;
-  std::string order;
-  const auto start = std::chrono::steady_clock::now();
-  auto last = loop.caller->call_later(30ms, [&] { order += "d"; });
-  loop.caller->call_later(20ms, [&] { order += "c"; });
-  loop.caller->call_soon([&]() -> Coro<void> {
-    co_await sleep_for(10ms);
-    order += "b";
+  std::array<Timed, 4> timers{};
+  std::size_t places = 0;
+  Countdown all(4);
+  auto far = loop.caller->call_later(1h, [] {});  // whoever sleeps until then would never come back
+  const auto fire = [&](std::size_t i) {
+    timers[i].fired = Clock::now();
+    timers[i].place = places++;
+    all();
+  };
+  const auto set = [&](const Caller& c, std::size_t i, Duration delay) {
+    timers[i].earliest = Clock::now() + delay;
+    c.call_later(delay, fire, i);
+    timers[i].latest = Clock::now() + delay;
+  };
+  set(*loop.caller, 0, 9ms);
+  set(*loop.caller, 1, 6ms);
+  auto sleeping = loop.caller->call_soon([&]() -> Coro<void> {
+    timers[2].earliest = Clock::now() + 3ms;
+    co_await sleep_for(3ms);
+    timers[2].latest = Clock::now();
+    fire(2);
   });
-  std::thread other([&, c = *loop.caller] { c.call_later(1ms, [&] { order += "a"; }).wait(); });
-  loop.turn_until(last);
+  std::thread other([&, c = *loop.caller] {
+    c.started().wait();
+    set(c, 3, 1ms);
+  });
+  loop.turn_until(all.zero);
   other.join();
-  CHECK(order == "abcd");
-  CHECK(std::chrono::steady_clock::now() - start >= 30ms);
+  for (const Timed& t : timers) {
+    CHECK(t.fired >= t.earliest);
+    for (const Timed& u : timers) CHECK((t.latest >= u.earliest || t.place < u.place));
+  }
+  CHECK_FALSE(far.done());
 }
 
 TEST_CASE_TEMPLATE_DEFINE("cancelling works on queued, delayed, sleeping and awaiting work", B, contract_cancel) {

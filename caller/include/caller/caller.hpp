@@ -271,7 +271,8 @@ public:
 
   /// The executor of this Caller's io_context, made on first use; needs caller/asio.hpp. What runs on it runs in this
   /// Caller's thread while the Caller runs, and is dropped when it ends. Objects made with it must not outlive the last
-  /// handle of the Caller.
+  /// handle of the Caller; other threads may start operations with use_pending at any time, but plain handlers only
+  /// while the Caller does not end (as with any io_context).
   /// Thread-safety: any thread. Errors: CallerStopped; Error(unsupported_backend) for a guest whose host is no
   /// io_context. Source: asyncio.get_running_loop, for what needs one.
   template <class Tag = detail::AsioTag>

@@ -164,6 +164,8 @@ private:
   static Op* closed() noexcept { return reinterpret_cast<Op*>(std::uintptr_t{2}); }
   bool grab() noexcept;
   void sleep() noexcept;
+  void
+  rise() noexcept;  // takes the mark back; a wait nested in a handler of the backend rises before the sleep returns
   void fire_timers() noexcept;
   void thread_main();
   void begin_stop() noexcept;
@@ -191,7 +193,7 @@ private:
   PendingState* tasks_ = nullptr;
   std::uint64_t kicks_owed_ = 0;  // sleeps that ended because a producer took our mark
   const bool guest_;              // driven by options.host
-  bool resting_ = false;          // a guest between turns whose mark is in the inbox
+  bool asleep_ = false;           // our mark is in the inbox: in sleep(), or a guest between turns
   bool asked_ = false;            // … who has asked for a turn
   bool told_busy_ = false;        // what its host was told
   int turns_ = 0;                 // Pumps around us
@@ -236,6 +238,7 @@ std::size_t Core::loop_until(Pred&& pred) {
   ContextNode* const context = std::exchange(ts.context, nullptr);
   constexpr std::size_t kBudget = 1024;
   std::size_t total = 0, since_poll = 0;
+  rise();
   ++depth_;
   while (!pred()) {
     const std::size_t n = drain(kBudget);

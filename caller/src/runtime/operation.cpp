@@ -49,6 +49,11 @@ struct DelistOp : Op {
   }
 };
 
+/// In the io_context of a Core's own, started by another thread: the Core must not close it meanwhile.
+bool passes_gate(const PendingState& s) noexcept {
+  return s.core && !s.core->on_thread() && !s.is(PendingState::kHoldsCore);
+}
+
 /// While a Caller stops, only work that is still running may begin operations, for its clean-up.
 bool may_begin(Core& core) noexcept {
   if (core.accepts_calls()) return true;
@@ -57,18 +62,21 @@ bool may_begin(Core& core) noexcept {
 
 }  // namespace
 
-bool begin_operation(PendingState& s, Core* core) noexcept {
+bool begin_operation(PendingState& s, Core* core, bool elsewhere) noexcept {
   using P = PendingState;
   s.refs.store(2, std::memory_order_relaxed);
   s.flags.store(P::kWork | P::kStarted | P::kOperation, std::memory_order_relaxed);
   s.core = core;
   s.act = &enlist_op;
-  if (core && !may_begin(*core)) {
+  // What runs in the Core's own io_context goes with it; anything else may end after the Core.
+  const bool holds = core && (elsewhere || core->options.host);
+  if (holds) s.flags.fetch_or(P::kHoldsCore, std::memory_order_relaxed);
+  if (core && (!may_begin(*core) || (passes_gate(s) && !core->driver().enter()))) {
     end_work_cancelled(s, "the caller was stopped before the operation began");
     s.unref();
     return false;
   }
-  if (core) core->retain();  // its thread may not be ours
+  if (holds) core->retain();
   return true;
 }
 
@@ -78,7 +86,9 @@ void operation_begun(PendingState& s) noexcept {
     enlist(s);
   } else if (core) {
     s.ref();
-    if (!core->submit(&s)) enlist_op(&s, OpAct::drop);
+    const bool queued = core->submit(&s);
+    if (passes_gate(s)) core->driver().leave();
+    if (!queued) enlist_op(&s, OpAct::drop);
   }
   ContextNode* const context = current_context();
   if (context && context->group) group_add(*context->group, s);
@@ -95,14 +105,13 @@ void end_operation(PendingState& s, bool due) noexcept {
     if (!core->submit(op)) op->act(op, OpAct::drop);
   }
   if (due) complete(s);
-  if (core) core->release();
+  if (s.is(PendingState::kHoldsCore)) core->release();
   s.unref();
 }
 
 void forsake_operation(PendingState& s) noexcept {
-  if (settle(s) == Settle::lost) return;
   if (s.core) s.core->unlink_task(s);
-  complete(s);
+  end_work_cancelled(s, "the operation is left to its object");
 }
 
 /// Before the coroutines' frames go: what the operations write into lies there.

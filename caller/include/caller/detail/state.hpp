@@ -53,6 +53,7 @@ struct PendingState : Op {
     kTimer = 1u << 9,       // waits in the timer heap (loop's thread only)
     kLinked = 1u << 10,     // is in its Core's list of suspended work (loop's thread only)
     kWorker = 1u << 11,     // occupies a worker of to_thread
+    kHoldsCore = 1u << 15,  // the operation has a reference on its Core
     kOperation = 1u << 16,  // of another library, which may write into buffers of the waiter until it is done
   };
 
