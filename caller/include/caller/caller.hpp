@@ -90,9 +90,10 @@ inline constexpr bool is_std_function<std::function<S>> = true;
 
 /// One executor, bound to one thread: it runs calls one at a time, in the order made, and resumes coroutines there.
 ///
-/// A Caller object is a cheap shared handle. Handles copied from a constructor with `new_thread` or `manual` own the
-/// executor: when the last one goes it is stopped (and its thread joined; the destructor's own loop turns meanwhile).
-/// Handles from current(), get(), parent() and children() do not; a child lives until it or its parent stops.
+/// A Caller object is a cheap shared handle. Handles copied from a constructor with `new_thread`, `manual` or `guest`
+/// own the executor: when the last one goes it is stopped (and its thread joined; the destructor's own loop turns
+/// meanwhile). Handles from current(), get(), parent() and children() do not; a child lives until it or its parent
+/// stops.
 ///
 /// Thread-safety: any thread, unless a function says otherwise.
 /// Errors: see each function.
@@ -103,8 +104,9 @@ public:
   Caller() : Caller(Modifier::current_thread) {}
 
   /// The one the modifier names, or a new one.
-  /// Errors: NoRunningCaller; Error(caller_exists) for a second manual one in a thread; Error(mismatch) when an
-  /// existing one has another name or backend than asked for.
+  /// Errors: NoRunningCaller; Error(caller_exists) for a second one in a thread, or in a host; Error(mismatch) when an
+  /// existing one has another name or backend than asked for, or a host is given to anything but a guest;
+  /// Error(unsupported_backend) for a backend that is not built in.
   explicit Caller(Modifier which, const CallerOptions& options = {});
 
   Caller(const Caller& other) noexcept;
@@ -151,6 +153,7 @@ public:
   CallerState stop(bool force = false);
 
   // ---- pumping a manual Caller; its own thread only. Errors: Error(wrong_thread, already_running), CallerStopped ----
+  // A guest is driven by its host: poll and run_until turn it, too, run and run_once are Error(already_running).
 
   void run();              ///< until it is stopped
   std::size_t run_once();  ///< waits until something is ready and runs a batch; the number run

@@ -139,9 +139,8 @@ void* Driver::native(Core& core, Backend which, MakeLoop make) {
   if (loop) return closed_ ? nullptr : loop->native();
   if (closed_) return nullptr;
   std::unique_ptr<EventLoop> made = make();
-  loop = made.get();
-  register_loop(loop->native(), core);
-  (void)made.release();
+  register_loop(made->native(), core);
+  loop = made.release();
   if (which == Backend::uv)
     uv_.store(static_cast<WatchedLoop*>(loop), std::memory_order_release);
   else
