@@ -37,14 +37,18 @@ public:
   void wake() noexcept override { uv_async_send(&wake_); }
 
   void wait(std::optional<std::int64_t> timeout_ns, int) override {
-    // Its own sleep knows milliseconds only: where a time is given, its descriptor is awaited instead.
-    if (!timeout_ns) return run(UV_RUN_ONCE);
+    // It never blocks in uv_run: that knows milliseconds only, and runs timers that are due before it sleeps, for ever
+    // if these were the last, whatever they have queued here. Its descriptor is awaited instead.
     const std::optional<std::int64_t> own = this->timeout_ns();
-    const std::int64_t left = std::max<std::int64_t>(0, std::min(*timeout_ns, own.value_or(*timeout_ns)));
-    if (left > 0) {
+    if (own) timeout_ns = std::min(timeout_ns.value_or(*own), *own);
+    if (!timeout_ns || *timeout_ns > 0) {
       pollfd ready{uv_backend_fd(&loop_), POLLIN, 0};
-      const timespec time{static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
-      ::ppoll(&ready, 1, &time, nullptr);
+      timespec time{};
+      if (timeout_ns) {
+        time.tv_sec = static_cast<time_t>(*timeout_ns / 1'000'000'000);
+        time.tv_nsec = static_cast<long>(*timeout_ns % 1'000'000'000);
+      }
+      ::ppoll(&ready, 1, timeout_ns ? &time : nullptr, nullptr);
     }
     run(UV_RUN_NOWAIT);
   }
