@@ -78,6 +78,34 @@ ASYNC_THREADS_TEST_CASE("a connection is made and data goes both ways, with co_a
   CHECK(ended);
 }
 
+ASYNC_THREADS_TEST_CASE("a conversation with time-outs and a worker; abandoned anywhere it leaves nothing behind") {
+  Caller here;
+  Connection pair(here);
+  const auto answer = [&pair, here]() -> Coro<int> {
+    std::array<char, 2> question{};
+    int answered = 0;
+    for (;;) {
+      auto reading = asio::async_read(pair.b, asio::buffer(question), use_pending);
+      const bool in_time = co_await reading.async_wait_done({.timeout = 20ms});
+      if (!in_time) co_return answered;
+      auto work = here.to_thread([text = std::string(question.begin(), question.end())] { return text + text; });
+      const std::string reply = co_await work;
+      co_await asio::async_write(pair.b, asio::buffer(reply), use_pending);
+      ++answered;
+    }
+  };
+  auto answering = here.call_soon(answer);
+  for (int i = 0; i < 3; ++i) {
+    co_await asio::async_write(pair.a, asio::buffer("ab", 2), use_pending);
+    std::array<char, 4> reply{};
+    co_await asio::async_read(pair.a, asio::buffer(reply), use_pending);
+    CHECK(std::string(reply.begin(), reply.end()) == "abab");
+  }
+#if BOOST_VERSION >= 107700
+  CHECK(co_await answering == 3);
+#endif
+}
+
 TEST_CASE("an operation begins at once, before anybody awaits it") {
   Caller c(manual);
   Connection pair(c);
@@ -442,6 +470,17 @@ TEST_CASE("one that stops the io_context does not stop the Caller") {
   c.call_soon([&] { c.executor().context().stop(); }).wait();
   asio::post(c.executor(), use_pending).wait();
   CHECK(c.call_soon([] { return 1; }).wait() == 1);
+}
+
+TEST_CASE("a handler of Asio's may wait for operations, times and threads") {
+  Caller c(new_thread);
+  Pending<int> result;
+  asio::post(c.executor(), [&, result] {
+    asio::steady_timer timer(c.executor(), 1ms);
+    timer.async_wait(use_pending).wait();
+    result.set_result(c.call_later(1ms, [] { return 1; }).wait() + c.to_thread([] { return 10; }).wait());
+  });
+  CHECK(result.wait() == 11);
 }
 
 TEST_CASE("a function may wait for an operation in its own loop's thread") {

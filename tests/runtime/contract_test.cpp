@@ -165,6 +165,10 @@ struct UvBackend : OwnLoop {
   uv_loop_t* loop;
   UvEvents events;
   explicit UvBackend(CallerOptions options = {}) : OwnLoop(kBackend, std::move(options)), loop(uv_loop()) {}
+  ~UvBackend() {
+    caller.reset();
+    finish();
+  }
   void event(std::function<void()> fn) { events.add(loop, std::move(fn)); }
   void finish() {  // its loop has closed the handles, without calling anybody
     for (UvEvents::Event* e : events.open) delete e;

@@ -111,6 +111,20 @@ TEST_CASE("a guest that has ended asks for nothing any more") {
   CHECK(ran);
 }
 
+TEST_CASE("a guest may be destroyed when a thread has just asked for a turn that never came") {
+  for (const bool stopped : {false, true}) {
+    auto host = std::make_shared<NotedHost>();
+    Caller c(guest, {.host = host});
+    if (stopped) c.stop();
+    PendingBase p;
+    std::thread([&] { p = c.call_soon([] {}); }).join();
+    CHECK(host->requests == 1);
+    c = Caller(new_thread);
+    CHECK(p.cancelled());
+    CHECK(host->gone);
+  }
+}
+
 TEST_CASE("a host has one guest, a guest has a host, and nobody else has one") {
   auto host = std::make_shared<NotedHost>();
   Caller c(guest, {.host = host});

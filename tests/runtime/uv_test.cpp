@@ -59,8 +59,8 @@ struct Timer {
   }
 };
 
-Coro<std::thread::id> sleep_by_uv() {
-  Timer timer(1);
+Coro<std::thread::id> sleep_by_uv(std::uint64_t ms) {
+  Timer timer(ms);
   co_await timer.fired;
   const auto thread = std::this_thread::get_id();
   timer.close();
@@ -120,12 +120,17 @@ struct Streams {
 TEST_CASE("libuv is reached from a Caller of any backend, in its own thread") {
   for (const Backend backend : {Backend::uv, Backend::asio, Backend::manual}) {
     Caller c(new_thread, {.backend = backend});
-    auto here = c.call_using_backend(Backend::uv, sleep_by_uv);
+    auto here = c.call_using_backend(Backend::uv, sleep_by_uv, std::uint64_t{1});
     CHECK(here.wait() == c.thread());
     CHECK(c.backend() == backend);
     CHECK(c.call_using_backend(Backend::uv, [] { return uv_loop(); }).wait() ==
           c.call_soon([] { return uv_loop(); }).wait());
   }
+}
+
+TEST_CASE("a libuv timer that is due at once, and the only one, does not send the loop to sleep") {
+  Caller c(manual, {.backend = Backend::uv});
+  for (int i = 0; i < 3; ++i) c.run_until(c.call_soon(sleep_by_uv, std::uint64_t{0}));
 }
 
 TEST_CASE("its streams work, and what is open at the end is closed") {
@@ -230,7 +235,7 @@ TEST_CASE("children and workers of a Caller on libuv are on libuv, and a mismatc
   Caller c(new_thread, {.backend = Backend::uv});
   CHECK(std::string(to_string(c.backend())) == "uv");
   CHECK(c.get({.name = "child"}).backend() == Backend::uv);
-  CHECK(c.to_thread(sleep_by_uv).wait() != c.thread());
+  CHECK(c.to_thread(sleep_by_uv, std::uint64_t{1}).wait() != c.thread());
   try {
     c.get({.name = "child", .backend = Backend::asio});
     FAIL("no mismatch");
@@ -249,11 +254,11 @@ TEST_CASE("Asio and libuv live on one thread: each wakes it, none waits for the 
       co_await timer.async_wait(use_pending);
     };
     c.call_soon(asio_timer).wait();
-    c.call_using_backend(Backend::uv, sleep_by_uv).wait();
+    c.call_using_backend(Backend::uv, sleep_by_uv, std::uint64_t{1}).wait();
     c.call_soon(asio_timer).wait();
     std::vector<PendingBase> all;
     for (int i = 0; i < 20; ++i) {
-      all.push_back(c.call_using_backend(Backend::uv, sleep_by_uv));
+      all.push_back(c.call_using_backend(Backend::uv, sleep_by_uv, std::uint64_t{1}));
       all.push_back(c.call_soon(asio_timer));
       all.push_back(c.call_later(1ms, [] {}));
     }
@@ -354,7 +359,7 @@ TEST_CASE("uv_loop() of a guest is its host's") {
   HostOfGuests host;
   Caller c(guest, {.host = uv_host(&host.loop)});
   CHECK(uv_loop() == &host.loop);
-  auto by_uv = c.call_using_backend(Backend::uv, sleep_by_uv);
+  auto by_uv = c.call_using_backend(Backend::uv, sleep_by_uv, std::uint64_t{1});
   uv_run(&host.loop, UV_RUN_DEFAULT);
   CHECK(by_uv.done());
 }

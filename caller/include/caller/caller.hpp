@@ -100,9 +100,10 @@ inline constexpr bool is_std_function<std::function<S>> = true;
 
 /// One executor, bound to one thread: it runs calls one at a time, in the order made, and resumes coroutines there.
 ///
-/// A Caller object is a cheap shared handle. Handles copied from a constructor with `new_thread` or `manual` own the
-/// executor: when the last one goes it is stopped (and its thread joined; the destructor's own loop turns meanwhile).
-/// Handles from current(), get(), parent() and children() do not; a child lives until it or its parent stops.
+/// A Caller object is a cheap shared handle. Handles copied from a constructor with `new_thread`, `manual` or `guest`
+/// own the executor: when the last one goes it is stopped (and its thread joined; the destructor's own loop turns
+/// meanwhile). Handles from current(), get(), parent() and children() do not; a child lives until it or its parent
+/// stops.
 ///
 /// Thread-safety: any thread, unless a function says otherwise.
 /// Errors: see each function.
@@ -113,8 +114,9 @@ public:
   Caller() : Caller(Modifier::current_thread) {}
 
   /// The one the modifier names, or a new one.
-  /// Errors: NoRunningCaller; Error(caller_exists) for a second manual one in a thread; Error(mismatch) when an
-  /// existing one has another name or backend than asked for.
+  /// Errors: NoRunningCaller; Error(caller_exists) for a second one in a thread, or in a host; Error(mismatch) when an
+  /// existing one has another name or backend than asked for, or a host is given to anything but a guest;
+  /// Error(unsupported_backend) for a backend that is not built in.
   explicit Caller(Modifier which, const CallerOptions& options = {});
 
   Caller(const Caller& other) noexcept;
@@ -161,6 +163,7 @@ public:
   CallerState stop(bool force = false);
 
   // ---- pumping a manual Caller; its own thread only. Errors: Error(wrong_thread, already_running), CallerStopped ----
+  // A guest is driven by its host: poll and run_until turn it, too, run and run_once are Error(already_running).
 
   void run();              ///< until it is stopped
   std::size_t run_once();  ///< waits until something is ready and runs a batch; the number run
@@ -280,7 +283,8 @@ public:
 
   /// The executor of this Caller's io_context, made on first use; needs caller/asio.hpp. What runs on it runs in this
   /// Caller's thread while the Caller runs, and is dropped when it ends. Objects made with it must not outlive the last
-  /// handle of the Caller.
+  /// handle of the Caller; other threads may start operations with use_pending at any time, but plain handlers only
+  /// while the Caller does not end (as with any io_context).
   /// Thread-safety: any thread. Errors: CallerStopped; Error(unsupported_backend) for a guest whose host is no
   /// io_context. Source: asyncio.get_running_loop, for what needs one.
   template <class Tag = detail::AsioTag>

@@ -40,6 +40,7 @@ Core::Core(const CallerOptions& opts, Core* of, bool threaded)
 }
 
 Core::~Core() {
+  driver_.reset();  // handlers that are dropped only now look at us
   if (thread_.joinable()) thread_.detach();
   if (parent) parent->release();
 }
@@ -147,8 +148,14 @@ void Core::sleep() noexcept {
   std::optional<std::int64_t> timeout;
   // Time of a manual clock does not pass while waiting.
   if (!timers.empty() && !options.clock) timeout = std::max<std::int64_t>(0, timers.next() - now());
+  asleep_ = true;
   driver_->wait(timeout);
-  expected = asleep();
+  rise();
+}
+
+void Core::rise() noexcept {
+  if (!std::exchange(asleep_, false)) return;
+  Op* expected = asleep();
   if (!inbox.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) ++kicks_owed_;
 }
 
@@ -371,9 +378,9 @@ struct Core::ChildGone : Op {
 };
 
 void Core::close_and_drop() noexcept {
+  rise();  // a guest may end between turns
   closed_ = diverted = true;
   Op* list = inbox.exchange(closed(), std::memory_order_acq_rel);
-  if (std::exchange(resting_, false) && list != asleep()) ++kicks_owed_;  // a guest that ends between turns
   if (list && list != asleep() && list != closed()) {
     Op* first = nullptr;
     while (list) {

@@ -200,6 +200,8 @@ private:
   bool grab() noexcept;
   void sleep() noexcept;
   bool spin() noexcept;
+  /// Takes the mark back; a wait nested in a handler of the backend rises before the sleep returns.
+  void rise() noexcept;
   void fire_timers() noexcept;
   void thread_main();
   void begin_stop() noexcept;
@@ -228,7 +230,7 @@ private:
   PendingState* tasks_ = nullptr;
   std::uint64_t kicks_owed_ = 0;  // sleeps that ended because a producer took our mark
   const bool guest_;              // driven by options.host
-  bool resting_ = false;          // a guest between turns whose mark is in the inbox
+  bool asleep_ = false;           // our mark is in the inbox: in sleep(), or a guest between turns
   bool asked_ = false;            // … who has asked for a turn
   bool told_busy_ = false;        // what its host was told
   int turns_ = 0;                 // Pumps around us
@@ -292,6 +294,7 @@ std::size_t Core::loop_until(Pred&& pred) {
   const Bare bare;
   constexpr std::size_t kBudget = 1024;
   std::size_t total = 0, since_poll = 0;
+  rise();
   ++depth_;
   while (!pred()) {
     const std::size_t n = drain(kBudget);

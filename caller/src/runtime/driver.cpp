@@ -58,8 +58,8 @@ void Driver::wake() noexcept {
 
 /// False: there was word before, so do not sleep.
 bool Driver::lie_down(std::uint32_t how) noexcept {
-  std::uint32_t expected = kAwake;
-  if (word_.compare_exchange_strong(expected, how, std::memory_order_acq_rel)) return true;
+  // A wait nested in a handler finds what the outer one left: that one has risen long since.
+  if (word_.exchange(how, std::memory_order_acq_rel) != kNotified) return true;
   word_.exchange(kAwake, std::memory_order_acq_rel);
   return false;
 }
@@ -120,6 +120,7 @@ void Driver::poll() {
 void Driver::close() noexcept {
   {
     const std::lock_guard lock(making_);
+    const std::lock_guard nobody_inside(gate_);
     if (std::exchange(closed_, true)) return;
   }
   if (EventLoop* asio = asio_.load(std::memory_order_acquire)) asio->close();
@@ -138,9 +139,8 @@ void* Driver::native(Core& core, Backend which, MakeLoop make) {
   if (loop) return closed_ ? nullptr : loop->native();
   if (closed_) return nullptr;
   std::unique_ptr<EventLoop> made = make();
-  loop = made.get();
-  register_loop(loop->native(), core);
-  (void)made.release();
+  register_loop(made->native(), core);
+  loop = made.release();
   if (which == Backend::uv)
     uv_.store(static_cast<WatchedLoop*>(loop), std::memory_order_release);
   else

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 
 #include <caller/detail/event_loop.hpp>
 
@@ -55,6 +56,15 @@ public:
     return asio && asio->native() == io_context;
   }
 
+  /// Around the start of an operation by another thread: the io_context is not closed meanwhile. False: it is closed.
+  bool enter() {
+    gate_.lock_shared();
+    if (!closed_) return true;
+    gate_.unlock_shared();
+    return false;
+  }
+  void leave() noexcept { gate_.unlock_shared(); }
+
   /// A guest goes back to its host: until resume(), wake() asks the host for a turn.
   void rest() noexcept;
   void resume() noexcept { word_.exchange(kAwake, std::memory_order_acq_rel); }
@@ -71,7 +81,8 @@ private:
   std::atomic<EventLoop*> asio_{nullptr};
   std::atomic<WatchedLoop*> uv_{nullptr};
   std::unique_ptr<HostBed> host_;
-  std::mutex making_;  // guards the making of asio_ and uv_, and closed_
+  std::mutex making_;       // guards the making of asio_ and uv_
+  std::shared_mutex gate_;  // guards closed_
   bool closed_ = false;
 };
 

@@ -41,9 +41,7 @@ void Core::begin_turn() noexcept {
   diverted = closed_;
   driver_->resume();
   asked_ = false;
-  if (!std::exchange(resting_, false)) return;
-  Op* expected = asleep();
-  if (!inbox.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) ++kicks_owed_;
+  rise();
 }
 
 void Core::end_turn() noexcept {
@@ -58,8 +56,8 @@ void Core::end_turn() noexcept {
   bool more = head != nullptr;
   if (!more) {
     Op* expected = nullptr;
-    resting_ = inbox.compare_exchange_strong(expected, asleep(), std::memory_order_acq_rel);
-    more = !resting_;
+    asleep_ = inbox.compare_exchange_strong(expected, asleep(), std::memory_order_acq_rel);
+    more = !asleep_;
   }
   driver_->rest();
   tell_busy(more || tasks_ || !timers.empty() || state() == CallerState::stopping);

@@ -52,6 +52,11 @@ struct DelistOp : Op {
   }
 };
 
+/// In the io_context of a Core's own, started by another thread: the Core must not close it meanwhile.
+bool passes_gate(const PendingState& s) noexcept {
+  return s.core && !s.core->on_thread() && !s.is(PendingState::kHoldsCore);
+}
+
 /// While a Caller stops, only work that is still running may begin operations, for its clean-up.
 bool may_begin(Core& core) noexcept {
   if (core.accepts_calls()) return true;
@@ -60,17 +65,20 @@ bool may_begin(Core& core) noexcept {
 
 }  // namespace
 
-bool begin_operation(PendingState& s, Core* core) noexcept {
+bool begin_operation(PendingState& s, Core* core, bool elsewhere) noexcept {
   using P = PendingState;
   s.refs.store(2, std::memory_order_relaxed);
   s.word.store(P::kWork | P::kStarted | P::kOperation, std::memory_order_relaxed);
   s.core = core;
-  if (core && !may_begin(*core)) {
+  // What runs in the Core's own io_context goes with it; anything else may end after the Core.
+  const bool holds = core && (elsewhere || core->options.host);
+  if (holds) set_flag(s, P::kHoldsCore);
+  if (core && (!may_begin(*core) || (passes_gate(s) && !core->driver().enter()))) {
     end_work_cancelled(s, "the caller was stopped before the operation began");
     s.unref();
     return false;
   }
-  if (core) core->retain();  // its thread may not be ours
+  if (holds) core->retain();
   return true;
 }
 
@@ -80,7 +88,9 @@ void operation_begun(PendingState& s) noexcept {
     enlist(s);
   } else if (core) {
     s.ref();
-    if (!core->submit(&s)) operation_act(&s, OpAct::drop);
+    const bool queued = core->submit(&s);
+    if (passes_gate(s)) core->driver().leave();
+    if (!queued) operation_act(&s, OpAct::drop);
   }
   ContextNode* const context = current_context();
   if (context && context->group) group_add(*context->group, s);
@@ -97,7 +107,7 @@ void end_operation(PendingState& s, bool due) noexcept {
     if (!core->submit(op)) op->act(op, OpAct::drop);
   }
   if (due) complete(s);
-  if (core) core->release();
+  if (s.is(PendingState::kHoldsCore)) core->release();
   s.unref();
 }
 

@@ -36,16 +36,19 @@ public:
 
   void wake() noexcept override { uv_async_send(&wake_); }
 
-  /// Its own sleep knows milliseconds only, and goes to sleep for ever after a timer that was due when it was entered
-  /// (UV_RUN_ONCE of libuv 1.44): so its descriptor is awaited instead.
-  void wait(std::optional<std::int64_t> limit_ns, int) override {
-    std::optional<std::int64_t> left = this->timeout_ns();
-    if (limit_ns) left = std::min(*limit_ns, left.value_or(*limit_ns));
-    if (!left || *left > 0) {
+  void wait(std::optional<std::int64_t> timeout_ns, int) override {
+    // It never blocks in uv_run: that knows milliseconds only, and runs timers that are due before it sleeps, for ever
+    // if these were the last, whatever they have queued here. Its descriptor is awaited instead.
+    const std::optional<std::int64_t> own = this->timeout_ns();
+    if (own) timeout_ns = std::min(timeout_ns.value_or(*own), *own);
+    if (!timeout_ns || *timeout_ns > 0) {
       pollfd ready{uv_backend_fd(&loop_), POLLIN, 0};
       timespec time{};
-      if (left) time = {static_cast<time_t>(*left / 1'000'000'000), static_cast<long>(*left % 1'000'000'000)};
-      ::ppoll(&ready, 1, left ? &time : nullptr, nullptr);
+      if (timeout_ns) {
+        time.tv_sec = static_cast<time_t>(*timeout_ns / 1'000'000'000);
+        time.tv_nsec = static_cast<long>(*timeout_ns % 1'000'000'000);
+      }
+      ::ppoll(&ready, 1, timeout_ns ? &time : nullptr, nullptr);
     }
     run(UV_RUN_NOWAIT);
   }

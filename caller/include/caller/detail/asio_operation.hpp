@@ -201,18 +201,24 @@ Pending<typename AsioResult<Values...>::type> start_asio(Initiation&& initiation
   auto executor = executor_of(initiation);
   using Executor = decltype(executor);
   using Operation = AsioOperation<T, Executor>;
+  constexpr bool unknown = std::is_same_v<Executor, NoExecutor>;
   static_assert(alignof(Operation) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "over-aligned results are not supported");
 
   Core* core = core_of_executor(executor);
   std::optional<Executor> elsewhere;
   if (!core) {
     core = current_core();
-    if (!std::is_same_v<Executor, NoExecutor> || !core) elsewhere.emplace(std::move(executor));
+    if (!unknown || !core) elsewhere.emplace(std::move(executor));
   }
   auto* operation = ::new (allocate(sizeof(Operation))) Operation(std::move(elsewhere));
   Pending<T> pending(PendingBase::Adopt{}, operation);
-  if (!begin_operation(*operation, core)) return pending;
-  std::forward<Initiation>(initiation)(AsioHandler<Operation>(*operation), std::forward<A>(args)...);
+  if (!begin_operation(*operation, core, unknown || operation->elsewhere)) return pending;
+  try {
+    std::forward<Initiation>(initiation)(AsioHandler<Operation>(*operation), std::forward<A>(args)...);
+  } catch (...) {  // the handler was dropped
+    operation_begun(*operation);
+    throw;
+  }
   operation_begun(*operation);
   return pending;
 }

@@ -13,9 +13,10 @@
 
 namespace caller::detail {
 
-/// False: the Core has stopped, the Pending is cancelled and the operation must not be started.
+/// False: the Core has stopped, the Pending is cancelled and the operation must not be started. After true
+/// `operation_begun` follows in any case, also when starting it threw. `elsewhere`: it does not run in the Core's loop.
 /// Leaves two references, the operation's and the handle's; after false only the handle's.
-CALLER_API bool begin_operation(PendingState& s, Core* core) noexcept;
+CALLER_API bool begin_operation(PendingState& s, Core* core, bool elsewhere) noexcept;
 CALLER_API void operation_begun(PendingState& s) noexcept;
 /// What `act` of the state does, but for OpAct::destroy: the state itself is the entry of the queue.
 CALLER_API void operation_act(Op* op, OpAct why);

@@ -63,6 +63,7 @@ struct PendingState : Op {
     kForeign = kStarted << 10,         // has a canceller: cancelled, it is done when its owner completes it
     kOperation = kStarted << 11,  // of another library, which may write into buffers of the waiter until it is done
     kOperationEnded = kStarted << 12,  // it has called back
+    kHoldsCore = kStarted << 13,       // it has a reference on its Core
   };
   static constexpr Word kFlags = ~((Word{1} << kFlagShift) - 1);
   static constexpr Word kList = ~kFlags & ~Word{7};
