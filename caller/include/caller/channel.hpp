@@ -114,7 +114,8 @@ public:
 
   /// A channel without a limit. Errors: std::bad_alloc. Source: anyio.create_memory_object_stream(math.inf).
   Channel() : Channel(ChannelOptions{}) {}
-  /// Units: capacity in values. Errors: std::bad_alloc. Source: anyio.create_memory_object_stream(n); Go make(chan T, n).
+  /// Units: capacity in values. Errors: std::bad_alloc. Source: anyio.create_memory_object_stream(n); Go make(chan T,
+  /// n).
   explicit Channel(ChannelOptions options) : state_(new detail::ChannelState<T>(options.capacity)) {}
   Channel(const Channel& other) noexcept : state_(other.state_) {
     if (state_) state_->ref();
@@ -160,9 +161,8 @@ public:
   /// Thread-safety: one receiver at a time, a coroutine of any Caller; it resumes on its own.
   /// Cancel-safety: a receiver that is cancelled has taken nothing: the value stays for the next one. If it is being
   /// resumed with a value already, it gets that, and the next co_await throws.
-  /// Errors: Error(receiver_exists) when another waits; PendingCancelled; NoRunningCaller; what moving T throws: then the
-  /// value stays where it is.
-  /// Source: anyio receive; Go `v, ok := <-ch`; differs: nothing instead of EndOfStream.
+  /// Errors: Error(receiver_exists) when another waits; PendingCancelled; NoRunningCaller; what moving T throws: then
+  /// the value stays where it is. Source: anyio receive; Go `v, ok := <-ch`; differs: nothing instead of EndOfStream.
   ChannelReceive<T> receive() const noexcept { return ChannelReceive<T>(*state_); }
 
   /// The oldest value, if there is one. Never blocks (a send that has begun, but not ended, is waited for).

@@ -7,7 +7,8 @@
 //             the extra place, before it fills its slot; others wait for that. `tail_block` belongs to the lap that
 //             `tail` is in, so a producer that read an older one fails to take a place. The receiver frees a block
 //             when it has emptied it: its producers are through with it once their slots are full.
-//   kIdle     left by a receiver that found `tail` at its own place and sleeps. Who replaces it (a producer, close(), or
+//   kIdle     left by a receiver that found `tail` at its own place and sleeps. Who replaces it (a producer, close(),
+//   or
 //             the receiver itself, which gives up) is the only one to wake it, once.
 //   kClosed   no place is given any more.
 //   kicks     who took the mark uses `waiting` until `kicks_done` rises: a receiver whose frame dies waits for that.
@@ -282,12 +283,14 @@ struct ChannelState final : ChannelBase {
 
   /// The next value, if it is there. Errors: what moving it throws; it stays where it is.
   std::optional<T> take() {
-    if (!full()) return std::nullopt;
-    std::optional<T> value(std::in_place, std::move(slot().value()));
-    slot().stored().~Stored();
-    advance();
-    if (bounds) [[unlikely]]
-      give_room();
+    std::optional<T> value;  // returned in place: a move could throw when the value is out already
+    if (full()) [[likely]] {
+      value.emplace(std::move(slot().value()));
+      slot().stored().~Stored();
+      advance();
+      if (bounds) [[unlikely]]
+        give_room();
+    }
     return value;
   }
 
