@@ -41,14 +41,15 @@ struct Threads {
   ~Threads() { join(); }
 };
 
-/// Counts how many there are.
+/// Counts how many there are, without those that were moved from.
 struct Counted {
   std::shared_ptr<int> alive;
   explicit Counted(std::shared_ptr<int> n) : alive(std::move(n)) { ++*alive; }
-  Counted(const Counted& o) : alive(o.alive) { ++*alive; }
-  Counted(Counted&& o) noexcept : alive(o.alive) { ++*alive; }
-  Counted& operator=(const Counted&) = delete;
-  ~Counted() { --*alive; }
+  Counted(Counted&& o) noexcept : alive(std::move(o.alive)) {}
+  Counted& operator=(Counted&&) = delete;
+  ~Counted() {
+    if (alive) --*alive;
+  }
 };
 
 /// Its move may throw, once.
@@ -195,17 +196,18 @@ ASYNC_TEST_CASE("channel: close wakes a receiver that waits") {
 }
 
 ASYNC_THREADS_TEST_CASE("channel: a send that says true before a close from elsewhere is received") {
-  for (int round = 0; round < 50; ++round) {
+  for (int round = 0; round < 30; ++round) {
     const Channel<int> ch;
     std::atomic<int> sent{0};
     std::vector<int> all;
     Threads senders;
     for (int s = 0; s < 2; ++s)
       senders.add([ch, &sent] {
-        while (ch.send(1)) ++sent;
+        while (ch.send(1))
+          if (++sent % 8 == 0) std::this_thread::yield();
       });
-    senders.add([ch, round] {
-      for (int i = 0; i < round * 10; ++i) std::this_thread::yield();
+    senders.add([ch, round, &sent] {
+      while (sent < round * 10) std::this_thread::yield();
       ch.close();
     });
     all = co_await receive_all(ch);
@@ -620,7 +622,7 @@ TEST_CASE("channel: receive_wait gives up after its time, and loses nothing") {
   CHECK_FALSE(ch.receive_wait());
 }
 
-ASYNC_TEST_CASE("channel: receive_wait on a Caller's own thread lets its loop turn") {
+ASYNC_THREADS_TEST_CASE("channel: receive_wait on a Caller's own thread lets its loop turn") {
   const Channel<int> ch;
   Caller::current().call_later(1ms, [ch] { ch.send(1); });
   CHECK(ch.receive_wait() == 1);
@@ -652,33 +654,36 @@ TEST_CASE("channel: an abandoned receiver and an abandoned sender leave the chan
 
 TEST_CASE("channel: stress: receivers abandoned while others send; what they did not take stays") {
   MESSAGE("CALLER_SEED=" << seed());
-  const std::size_t rounds = std::max<std::size_t>(20, steps() / 100);
+  const std::size_t rounds = std::max<std::size_t>(20, steps() / 20);
+  const auto spin = [](std::mt19937& random, unsigned most) {
+    for (volatile unsigned n = static_cast<unsigned>(random() % most); n > 0;) n = n - 1;
+  };
   std::mt19937 random(seed());
   const Channel<std::size_t> ch;
-  std::atomic<bool> end{false};
-  std::atomic<std::size_t> sent{0};
+  std::atomic<std::size_t> begun{0}, sent{0};
   std::vector<std::size_t> got;
   Threads senders;
-  for (int s = 0; s < 2; ++s)
+  for (unsigned s = 0; s < 2; ++s)
     senders.add([&, s] {
-      std::mt19937 own(seed() + 1u + static_cast<unsigned>(s));
-      while (!end) {
-        ch.send(++sent);
-        for (auto pause = own() % 64; pause > 0; --pause) std::this_thread::yield();
+      std::mt19937 own(seed() + 1 + s);
+      for (std::size_t round = 1; round <= rounds; ++round) {
+        while (begun < round) std::this_thread::yield();
+        spin(own, 3000);
+        for (auto n = own() % 3; n > 0; --n) ch.send(++sent);
       }
     });
+  const auto receiver = [](Channel<std::size_t> c, std::vector<std::size_t>& out) -> Coro<void> {
+    while (const auto v = co_await c.receive()) out.push_back(*v);
+  };
   for (std::size_t round = 0; round < rounds; ++round) {
-    Reports reports;
-    CallerOptions options;
-    options.error_handler = reports.handler();
-    Caller loop(Modifier::manual, options);
-    const auto receiver = [](Channel<std::size_t> c, std::vector<std::size_t>& out) -> Coro<void> {
-      while (const auto v = co_await c.receive()) out.push_back(*v);
-    };
-    loop.call_soon(receiver, ch, std::ref(got));
-    for (auto turns = random() % 12; turns > 0; --turns) loop.poll();
+    ManualLoop loop;
+    loop.caller.call_soon(receiver, ch, std::ref(got));
+    loop.caller.poll();
+    ++begun;
+    spin(random, 3000);
+    if (round % 4 == 0) loop.caller.poll();
+    if (round % 8 == 0) std::this_thread::yield();
   }
-  end = true;
   senders.join();
   ch.close();
   while (const auto v = ch.try_receive()) got.push_back(*v);
@@ -732,7 +737,7 @@ TEST_CASE("channel: stress: senders that wait are abandoned and cancelled while 
 
 TEST_CASE("channel: stress: cancelled receivers on two Callers and senders on two threads lose no value") {
   MESSAGE("CALLER_SEED=" << seed());
-  const std::size_t rounds = std::max<std::size_t>(20, steps() / 40);
+  const std::size_t rounds = std::max<std::size_t>(20, steps() / 200);
   std::mt19937 random(seed());
   const Channel<int> ch;
   std::atomic<bool> end{false};
