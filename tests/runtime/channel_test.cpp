@@ -695,7 +695,7 @@ TEST_CASE("channel: stress: receivers abandoned while others send; what they did
 
 TEST_CASE("channel: stress: senders that wait are abandoned and cancelled while another thread receives") {
   MESSAGE("CALLER_SEED=" << seed());
-  const std::size_t rounds = std::max<std::size_t>(20, steps() / 100);
+  const std::size_t rounds = std::max<std::size_t>(20, steps() / 20);
   std::mt19937 random(seed());
   const auto alive = std::make_shared<std::atomic<int>>(0);
   struct Value {

@@ -138,6 +138,7 @@ public:
   /// capacity and is full (or others wait in async_send); the value is destroyed.
   ///
   /// Without a capacity it takes no lock, and one atomic step unless the receiver sleeps, which the first value wakes.
+  /// Once in a block of some dozens of values, senders yield until the one among them that adds the next has done so.
   /// Thread-safety: any thread, also one without a Caller.
   /// Errors: std::bad_alloc, and what moving T throws: nothing was sent then.
   /// Source: anyio send_nowait; Go `select` with a default; differs: false instead of WouldBlock.

@@ -101,7 +101,7 @@ bool ChannelWait::suspend(std::coroutine_handle<> h) {
     };
     detach = &detach_receive;
     marked = leave_mark(c, *this);
-    if (!marked && c.empty()) {  // and closed
+    if (!marked && (c.empty() || c.full())) {  // closed, or something has come
       abort_suspend(*this);
       c.receiving.store(false, std::memory_order_release);
       return false;
