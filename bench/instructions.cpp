@@ -61,6 +61,15 @@ Coro<void> awaits() {
   }
 }
 
+/// Each sent and received, by coroutines of one thread.
+Coro<void> channels() {
+  const caller::Channel<int> channel;
+  for ([[maybe_unused]] auto round : Measured("channel", kBatch, Allocations::none)) {
+    for (int i = 0; i < kBatch; ++i) channel.send(i);
+    for (int i = 0; i < kBatch; ++i) ran += (co_await channel.receive()).value_or(0);
+  }
+}
+
 /// `with_timeout`, where the runtime has it.
 template <class C>
 auto guarded(C coro) {
@@ -116,6 +125,7 @@ int main() {
   bench::print_compiler();
   queues();
   run(&awaits);
+  run(&channels);
   run(&guards);
   timers();
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <caller/caller.hpp>
+#include <caller/channel.hpp>
 #include <caller/context.hpp>
 #include <caller/coro.hpp>
 #include <caller/error.hpp>

@@ -26,6 +26,7 @@ enum class Errc {
   group_failed,           ///< members of a PendingGroup failed
   not_started,            ///< a StartStopTask was waited for before its start()
   stopped_early,          ///< a StartStopTask ended before it was asked to
+  receiver_exists,        ///< somebody else waits to receive from the channel
 };
 
 /// The category of Errc. Thread-safety: any thread. Errors: none.

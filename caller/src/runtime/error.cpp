@@ -40,6 +40,8 @@ public:
         return "not started";
       case Errc::stopped_early:
         return "ended before it was asked to";
+      case Errc::receiver_exists:
+        return "somebody else receives already";
     }
     return "unknown error " + std::to_string(value);
   }
