@@ -202,7 +202,7 @@ public:
   /// On a Caller's own thread the loop goes on turning meanwhile, to any depth; a wait that began later must end first.
   /// Thread-safety: any thread. Units: timeout in any std::chrono duration. Errors: TimedOut; as result().
   T wait(WaitOptions options = {}) const {
-    if (!wait_done(options)) throw TimedOut("Pending::wait");
+    if (!state_->done() && !wait_done(options)) throw TimedOut("Pending::wait");
     auto& s = *static_cast<detail::ValueState<T>*>(state_);
     if constexpr (std::is_void_v<T> || std::is_reference_v<T> || std::is_copy_constructible_v<T>)
       return s.get();
