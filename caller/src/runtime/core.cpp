@@ -97,14 +97,16 @@ bool Core::grab() noexcept {
 }
 
 std::size_t Core::drain(std::size_t budget) noexcept {
-  if (!timers.empty()) fire_timers();
+  bool more_due = !timers.empty() && fire_timers();
   const std::size_t outer = std::exchange(budget_, budget);
   std::size_t n = 0;
   for (;;) {
     Op* const op = head;
     if (!op) {
       if (grab()) continue;
-      break;
+      if (!more_due) break;
+      more_due = fire_timers();
+      continue;
     }
     if (!(head = op->next)) tail = &head;
     ++n;
@@ -141,15 +143,34 @@ bool Core::spin() noexcept {
   return timed && timers.next() <= now();
 }
 
+/// Where work comes back soon after each sleep, falling asleep and being woken cost more than the work. So a loop whose
+/// last sleeps were ended soon by calls first gives its processor away a few times, to whoever has work for it. True:
+/// there is some.
+bool Core::linger() noexcept {
+  constexpr int kTries = 16;
+  if (short_sleeps_ == 0) return false;
+  for (int i = 0; i < kTries; ++i) {
+    if (inbox.load(std::memory_order_relaxed)) return true;
+    std::this_thread::yield();
+  }
+  --short_sleeps_;
+  return false;
+}
+
 void Core::sleep() noexcept {
-  if (options.spin > Duration::zero() && spin()) return;
+  if (options.spin > Duration::zero() ? spin() : linger()) return;
   Op* expected = nullptr;
   if (!inbox.compare_exchange_strong(expected, asleep(), std::memory_order_acq_rel)) return;
   std::optional<std::int64_t> timeout;
   // Time of a manual clock does not pass while waiting.
   if (!timers.empty() && !options.clock) timeout = std::max<std::int64_t>(0, timers.next() - now());
   asleep_ = true;
+  const auto fell_asleep = std::chrono::steady_clock::now();
   driver_->wait(timeout);
+  constexpr auto kShort = std::chrono::microseconds(100);
+  constexpr int kTrust = 4;
+  const bool called = inbox.load(std::memory_order_relaxed) != asleep();  // not by a timer or the backend
+  if (called && std::chrono::steady_clock::now() - fell_asleep < kShort) short_sleeps_ = kTrust;
   rise();
 }
 
@@ -169,11 +190,10 @@ std::int64_t core_now(Core& core) noexcept { return core.now(); }
 void add_timer(Core& core, TimerNode& node) noexcept { core.timers.add(node); }
 void remove_timer(Core& core, TimerNode& node) noexcept { core.timers.remove(node); }
 
-void Core::fire_timers() noexcept {
-  const std::int64_t t = now();
-  if (timers.next() > t) return;
+/// True: there is more.
+bool Core::fire_timers() noexcept {
   // Only queue here: the nodes' own work runs in its turn, so that order is kept and the heap is at rest.
-  while (TimerNode* node = timers.pop_due(t)) node->act(node, OpAct::run);
+  return timers.fire_due(now(), [](TimerNode& node) { node.act(&node, OpAct::run); });
 }
 
 // ---- suspended work ----

@@ -200,9 +200,10 @@ private:
   bool grab() noexcept;
   void sleep() noexcept;
   bool spin() noexcept;
+  bool linger() noexcept;
   /// Takes the mark back; a wait nested in a handler of the backend rises before the sleep returns.
   void rise() noexcept;
-  void fire_timers() noexcept;
+  bool fire_timers() noexcept;
   void thread_main();
   void begin_stop() noexcept;
   void enter_running();
@@ -225,6 +226,7 @@ private:
   bool stop_begun_ = false;
   bool bound_ = false;  // to a thread that is not ours
   int depth_ = 0;
+  int short_sleeps_ = 0;    // how often it may linger before it sleeps
   std::size_t budget_ = 0;  // entries the drain that goes on may still run
   int futile_ = 0;          // rounds of end_waits since the last sleep
   PendingState* tasks_ = nullptr;

@@ -1,26 +1,14 @@
 #include "driver.hpp"
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <ctime>
-#include <limits>
 #include <utility>
 
 #include <caller/host.hpp>
 
+#include "futex.hpp"
+
 namespace caller::detail {
-namespace {
-
-long futex(std::atomic<std::uint32_t>& word, int operation, std::uint32_t value, const timespec* until) noexcept {
-  return ::syscall(SYS_futex, &word, operation | FUTEX_PRIVATE_FLAG, value, until, nullptr, FUTEX_BITSET_MATCH_ANY);
-}
-
-}  // namespace
-
 /// The host's loop as something to sleep in.
 struct Driver::HostBed final : EventLoop {
   HostLoop& host;
@@ -46,7 +34,7 @@ Driver::~Driver() {
 void Driver::wake() noexcept {
   switch (word_.exchange(kNotified, std::memory_order_acq_rel)) {
     case kInFutex:
-      futex(word_, FUTEX_WAKE, 1, nullptr);
+      futex_wake(word_);
       break;
     case kInLoop:
       bed_.load(std::memory_order_relaxed)->wake();
@@ -65,19 +53,8 @@ bool Driver::lie_down(std::uint32_t how) noexcept {
 }
 
 void Driver::wait_in_futex(std::optional<std::int64_t> timeout_ns) noexcept {
-  timespec until{};
-  if (timeout_ns) {
-    const std::int64_t now = std::chrono::steady_clock::now().time_since_epoch().count();
-    const std::int64_t left = std::numeric_limits<std::int64_t>::max() - now;
-    const std::int64_t end = now + std::clamp<std::int64_t>(*timeout_ns, 0, left);
-    until.tv_sec = static_cast<time_t>(end / 1'000'000'000);
-    until.tv_nsec = static_cast<long>(end % 1'000'000'000);
-  }
   if (!lie_down(kInFutex)) return;
-  while (word_.load(std::memory_order_acquire) == kInFutex) {
-    const long r = futex(word_, FUTEX_WAIT_BITSET, kInFutex, timeout_ns ? &until : nullptr);
-    if (r < 0 && errno == ETIMEDOUT) break;
-  }
+  futex_wait(word_, kInFutex, timeout_ns);
   word_.exchange(kAwake, std::memory_order_acq_rel);
 }
 

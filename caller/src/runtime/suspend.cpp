@@ -1,9 +1,9 @@
 // Suspending, resuming, timers, and blocking waits.
 #include <cassert>
-#include <condition_variable>
 #include <limits>
 
 #include "core.hpp"
+#include "futex.hpp"
 
 namespace caller::detail {
 
@@ -366,17 +366,14 @@ void cancel_delays(Core& core) noexcept {
 
 namespace {
 
-/// A thread with no loop.
+/// A thread with no loop: it sleeps on the word.
 struct ThreadWaiter : Waiter {
-  std::mutex mutex;
-  std::condition_variable condition;
-  bool fired = false;
+  std::atomic<std::uint32_t> fired{0};
   ThreadWaiter() {
     fire = [](Waiter* x) noexcept {
       auto& self = *static_cast<ThreadWaiter*>(x);
-      std::lock_guard lock(self.mutex);
-      self.fired = true;
-      self.condition.notify_one();
+      self.fired.store(1, std::memory_order_release);
+      futex_wake(self.fired);
     };
   }
 };
@@ -384,14 +381,7 @@ struct ThreadWaiter : Waiter {
 bool block_thread(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep) {
   ThreadWaiter w;
   if (!add_waiter(s, w)) return true;
-  {
-    std::unique_lock lock(w.mutex);
-    const auto fired = [&] { return w.fired; };
-    if (timeout_ns)
-      w.condition.wait_for(lock, std::chrono::nanoseconds(*timeout_ns), fired);
-    else
-      w.condition.wait(lock, fired);
-  }
+  futex_wait(w.fired, 0, timeout_ns);
   if (!remove_waiter(s, w)) return true;  // done; on return the firing is over
   if (!keep) cancel(s, "a wait for it timed out");
   if (!keep && s.is(PendingState::kOperation)) block_thread(s, std::nullopt, true);
