@@ -82,7 +82,7 @@ struct CallerOptions {
   bool protect = false;                                     ///< stop() without force is ignored
   std::size_t max_idle_workers = 10;                        ///< to_thread keeps at most so many idle workers
   Duration worker_idle_timeout = std::chrono::seconds(60);  ///< an idle worker stops after this; zero: never
-  std::size_t max_workers = 0;       ///< to_thread runs at most so many at once and queues the rest; 0: no limit
+  std::size_t max_workers = 0;  ///< to_thread runs at most so many at once and queues the rest; 0: no limit
   /// With nothing to do, the loop looks for calls of other threads for so long before it sleeps: a call then costs no
   /// wake-up. It takes a core meanwhile, and its backend's events wait; worth it only if there are cores to spare.
   Duration spin{};
