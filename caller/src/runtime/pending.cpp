@@ -394,8 +394,10 @@ bool cancel(PendingState& s, std::string message) {
   } catch (...) {  // no memory for the message: it is cancelled all the same
   }
   if (foreign) {
+    Canceller canceller;
+    canceller.swap(s.extra()->canceller);  // under the lock: whoever completes it next must not take it away
     unlock_word(s, now);
-    if (const Canceller canceller = take_canceller(s)) call_canceller(canceller, cancel_message(s));
+    call_canceller(canceller, cancel_message(s));
     return true;
   }
   if (!running && !(w & P::kTimer)) {
