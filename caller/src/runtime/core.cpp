@@ -53,7 +53,6 @@ bool submit_or_drop_slow(Core& core, Op* op) noexcept {
   op->act(op, OpAct::drop);
   return false;
 }
-LoopQueue& queue_of(Core& core) noexcept { return core; }
 
 std::size_t step(Core& core) noexcept { return core.loop_once(1); }
 std::int64_t next_timer(Core& core) noexcept { return core.timers.empty() ? -1 : core.timers.next(); }
@@ -80,19 +79,9 @@ bool Core::submit(Op* op) noexcept {
 }
 
 bool Core::grab() noexcept {
-  Op* list = inbox.load(std::memory_order_relaxed);
+  Op* const list = inbox.load(std::memory_order_relaxed);
   if (!list || list == asleep() || list == closed()) return false;
-  list = inbox.exchange(nullptr, std::memory_order_acquire);
-  Op* first = nullptr;
-  Op* const last = list;
-  while (list) {  // newest first → oldest first
-    Op* next = list->next;
-    list->next = first;
-    first = list;
-    list = next;
-  }
-  *tail = first;
-  tail = &last->next;
+  append_oldest_first(inbox.exchange(nullptr, std::memory_order_acquire), tail);
   return true;
 }
 
@@ -186,7 +175,6 @@ std::int64_t Core::now() const noexcept {
   if (options.clock) return options.clock->now();
   return std::chrono::steady_clock::now().time_since_epoch().count();
 }
-std::int64_t core_now(Core& core) noexcept { return core.now(); }
 void add_timer(Core& core, TimerNode& node) noexcept { core.timers.add(node); }
 void remove_timer(Core& core, TimerNode& node) noexcept { core.timers.remove(node); }
 
@@ -401,16 +389,7 @@ void Core::close_and_drop() noexcept {
   rise();  // a guest may end between turns
   closed_ = diverted = true;
   Op* list = inbox.exchange(closed(), std::memory_order_acq_rel);
-  if (list && list != asleep() && list != closed()) {
-    Op* first = nullptr;
-    while (list) {
-      Op* next = list->next;
-      list->next = first;
-      first = list;
-      list = next;
-    }
-    *tail = first;
-  }
+  if (list && list != asleep() && list != closed()) append_oldest_first(list, tail);
   while (Op* op = head) {
     head = op->next;
     op->act(op, OpAct::drop);

@@ -34,6 +34,21 @@ struct Voice {
   LogHandler log;
 };
 
+/// Puts a list that was pushed together, newest first, behind what `tail` ends, oldest first.
+template <class Node>
+void append_oldest_first(Node* newest, Node**& tail) noexcept {
+  Node* first = nullptr;
+  Node* const last = newest;
+  while (newest) {
+    Node* const older = newest->next;
+    newest->next = first;
+    first = newest;
+    newest = older;
+  }
+  *tail = first;
+  tail = &last->next;
+}
+
 /// Rarely used parts of a Pending, made on first use.
 struct Extras {
   std::string message;  // of cancel(), accumulated

@@ -50,7 +50,6 @@ struct Lane {
 
 private:
   bool push_from_elsewhere(Core& core, LaneItem* item) noexcept;
-  void append(LaneItem* newest_first) noexcept;
 };
 
 Lane::Lane() noexcept {
@@ -96,23 +95,10 @@ bool Lane::push_from_elsewhere(Core& core, LaneItem* item) noexcept {
   return true;
 }
 
-void Lane::append(LaneItem* list) noexcept {
-  LaneItem* first = nullptr;
-  LaneItem* const last = list;
-  while (list) {
-    LaneItem* next = list->next;
-    list->next = first;
-    first = list;
-    list = next;
-  }
-  *tail = first;
-  tail = &last->next;
-}
-
 LaneItem* Lane::pop() noexcept {
   if (!head) {
     if (!is_list(inbox.load(std::memory_order_relaxed))) return nullptr;
-    append(inbox.exchange(nullptr, std::memory_order_acquire));
+    append_oldest_first(inbox.exchange(nullptr, std::memory_order_acquire), tail);
   }
   LaneItem* const item = head;
   if (!(head = item->next)) tail = &head;
@@ -122,7 +108,7 @@ LaneItem* Lane::pop() noexcept {
 /// Drops what is left, and takes nothing more. On the loop's thread.
 void Lane::shut() noexcept {
   LaneItem* const list = inbox.exchange(closed(), std::memory_order_acq_rel);
-  if (is_list(list)) append(list);
+  if (is_list(list)) append_oldest_first(list, tail);
   while (LaneItem* item = head) {
     if (!(head = item->next)) tail = &head;
     item->run(item, nullptr);

@@ -346,13 +346,19 @@ void fail_unbegun(PendingState& s, std::exception_ptr error) noexcept {
   s.act(&s, OpAct::drop);
 }
 
+namespace {
+void add_message(PendingState& s, std::string_view message) {
+  std::string& text = extras_of(s).message;
+  if (!text.empty()) text += "; ";
+  text += message;
+}
+}  // namespace
+
 void end_work_cancelled(PendingState& s, const char* reason) noexcept {
   const P::Word w = update(s, [](P::Word was) { return was & P::kClaimed ? was : was | P::kClaimed | P::kCancelled; });
   if (w & P::kClaimed) return;
   try {
-    Extras& e = extras_of(s);
-    if (!e.message.empty()) e.message += "; ";
-    e.message += reason;
+    add_message(s, reason);
   } catch (...) {  // no memory for the message
   }
   complete(s);
@@ -386,9 +392,7 @@ bool cancel(PendingState& s, std::string message) {
   std::optional<std::stop_source> stop;
   try {
     if (!message.empty()) {
-      std::string& text = extras_of(s).message;
-      if (!text.empty()) text += "; ";
-      text += message;
+      add_message(s, message);
     }
     if (running && s.extras) stop = s.extra()->stop;
   } catch (...) {  // no memory for the message: it is cancelled all the same

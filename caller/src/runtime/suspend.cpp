@@ -67,9 +67,7 @@ void resume_timed_op(Op* op, OpAct why) {
 
 }  // namespace
 
-namespace {
-
-inline bool prepare_suspend(Suspension& s, std::coroutine_handle<> h) {
+bool begin_suspend(Suspension& s, std::coroutine_handle<> h) {
   const ThreadState& ts = this_thread();
   if (!ts.core) [[unlikely]]
     require_core("co_await");
@@ -90,10 +88,6 @@ inline bool prepare_suspend(Suspension& s, std::coroutine_handle<> h) {
   return true;
 }
 
-}  // namespace
-
-bool begin_suspend(Suspension& s, std::coroutine_handle<> h) { return prepare_suspend(s, h); }
-
 void abort_suspend(Suspension& s) noexcept {
   if (s.task) s.task->suspended = nullptr;
   s.handle = {};
@@ -109,10 +103,10 @@ void throw_cancelled(Suspension& s) {
 
 void deliver_cancel(PendingState& s) noexcept {
   const PendingState::Word f = s.word.load(std::memory_order_acquire);
-  if (f & PendingState::kTimer) {
+  if (f & PendingState::kTimer) {       // cancelled before it began: its timer must not keep it
     if (s.delay) drop_timer(*s.delay);  // else it has fired meanwhile, or found itself cancelled
     return;
-  }  // cancelled before it began: its timer must not keep it
+  }
   if (f & PendingState::kDone) return;
   if (!(f & PendingState::kUndelivered)) return;  // the coroutine met it by itself before this word of it arrived
   Suspension* const w = s.suspended;
@@ -174,7 +168,7 @@ void check_self(const PendingState& s) {
 
 bool suspend_on_slow(PendingWait& w, std::coroutine_handle<> h) {
   check_self(*w.state);
-  if (!prepare_suspend(w, h)) return false;
+  if (!begin_suspend(w, h)) return false;
   w.fire = &fire_pending;
   w.detach = &detach_pending;
   if (add_waiter(*w.state, w)) [[likely]]

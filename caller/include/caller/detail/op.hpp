@@ -47,7 +47,6 @@ struct LoopQueue {
     tail = &op->next;
   }
 };
-CALLER_API LoopQueue& queue_of(Core& core) noexcept;
 
 /// What the running code of a thread is.
 struct ThreadState {

@@ -231,7 +231,6 @@ struct TimerNode : Op {
   std::int64_t when = 0;  // nanoseconds of the loop's clock
   std::uint32_t position = kIdle;
 };
-CALLER_API std::int64_t core_now(Core& core) noexcept;
 CALLER_API void add_timer(Core& core, TimerNode& node) noexcept;
 CALLER_API void remove_timer(Core& core, TimerNode& node) noexcept;
 
