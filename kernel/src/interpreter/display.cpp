@@ -3,9 +3,11 @@
 #include <caller/kernel/display_host.hpp>
 
 #include <atomic>
-#include <chrono>
-#include <cmath>
+#include <cerrno>
+#include <fstream>
+#include <iterator>
 #include <stdexcept>
+#include <system_error>
 
 namespace caller {
 namespace kernel {
@@ -21,18 +23,18 @@ DisplayHost* display_host() noexcept { return installed.load(); }
 
 namespace detail {
 
-void publish_display(const MimeBundle& data, const std::string& id, bool update) {
-  if (auto* h = display_host()) h->display(data, id, update);
+void publish_display(const MimeBundle& data, const MimeBundle& metadata, const std::string& id, bool update) {
+  if (auto* h = display_host()) h->display(data, metadata, id, update);
 }
-void publish_result(const MimeBundle& data) {
-  if (auto* h = display_host()) h->result(data);
+void publish_result(const MimeBundle& data, const MimeBundle& metadata) {
+  if (auto* h = display_host()) h->result(data, metadata);
 }
 
 void publish_text_result(const std::string& text) {
-  if (auto* h = display_host()) h->result({{"text/plain", text}});
+  if (auto* h = display_host()) h->result({{"text/plain", text}}, {});
 }
 void publish_text_display(const std::string& text, const std::string& id, bool update) {
-  if (auto* h = display_host()) h->display({{"text/plain", text}}, id, update);
+  if (auto* h = display_host()) h->display({{"text/plain", text}}, {}, id, update);
 }
 
 namespace {
@@ -51,7 +53,18 @@ std::string base64(const std::string& in) {
   }
   return out;
 }
-std::string bytes(const std::string& data) { return std::to_string(data.size()) + " bytes"; }
+
+MimeBundle picture(const std::string& type, const std::string& name, const std::string& bytes) {
+  return {{type, base64(bytes)}, {"text/plain", "<" + name + " image, " + std::to_string(bytes.size()) + " bytes>"}};
+}
+
+MimeBundle size_of(const std::string& type, int width, int height) {
+  if (width <= 0 && height <= 0) return {};
+  std::string text;
+  if (width > 0) text += "\"width\": " + std::to_string(width);
+  if (height > 0) text += (text.empty() ? "" : ", ") + ("\"height\": " + std::to_string(height));
+  return {{type, "{" + text + "}"}};
+}
 }  // namespace
 }  // namespace detail
 }  // namespace kernel
@@ -60,14 +73,54 @@ MimeBundle mime_bundle_repr(const html& x) { return {{"text/html", x.text}, {"te
 MimeBundle mime_bundle_repr(const markdown& x) { return {{"text/markdown", x.text}, {"text/plain", x.text}}; }
 MimeBundle mime_bundle_repr(const latex& x) { return {{"text/latex", x.text}, {"text/plain", x.text}}; }
 MimeBundle mime_bundle_repr(const svg& x) { return {{"image/svg+xml", x.text}, {"text/plain", "<SVG image>"}}; }
-MimeBundle mime_bundle_repr(const png& x) {
-  return {{"image/png", kernel::detail::base64(x.bytes)},
-          {"text/plain", "<PNG image, " + kernel::detail::bytes(x.bytes) + ">"}};
+MimeBundle mime_bundle_repr(const png& x) { return kernel::detail::picture("image/png", "PNG", x.bytes); }
+MimeBundle mime_bundle_repr(const jpeg& x) { return kernel::detail::picture("image/jpeg", "JPEG", x.bytes); }
+MimeBundle mime_bundle_repr(const gif& x) { return kernel::detail::picture("image/gif", "GIF", x.bytes); }
+MimeBundle mime_metadata_repr(const png& x) { return kernel::detail::size_of("image/png", x.width, x.height); }
+MimeBundle mime_metadata_repr(const jpeg& x) { return kernel::detail::size_of("image/jpeg", x.width, x.height); }
+MimeBundle mime_metadata_repr(const gif& x) { return kernel::detail::size_of("image/gif", x.width, x.height); }
+MimeBundle mime_bundle_repr(const mime& x) {
+  MimeBundle out = x.data;
+  if (!out.count("text/plain")) {
+    std::string types;
+    for (const auto& [type, data] : x.data) types += (types.empty() ? "" : ", ") + type;
+    out["text/plain"] = "<" + types + ">";
+  }
+  return out;
 }
-MimeBundle mime_bundle_repr(const jpeg& x) {
-  return {{"image/jpeg", kernel::detail::base64(x.bytes)},
-          {"text/plain", "<JPEG image, " + kernel::detail::bytes(x.bytes) + ">"}};
+MimeBundle mime_metadata_repr(const mime& x) { return x.metadata; }
+
+namespace {
+std::string read_file(const std::string& name) {
+  errno = 0;
+  std::ifstream in(name, std::ios::binary);
+  std::string out;
+  if (in) out.assign(std::istreambuf_iterator<char>(in), {});
+  if (!in) throw std::system_error(errno ? errno : EIO, std::generic_category(), "image: " + name);
+  return out;
 }
+
+std::string picture_type(const std::string& bytes) {
+  if (bytes.starts_with("\x89PNG\r\n\x1a\n")) return "image/png";
+  if (bytes.starts_with("\xff\xd8\xff")) return "image/jpeg";
+  if (bytes.starts_with("GIF87a") || bytes.starts_with("GIF89a")) return "image/gif";
+  if (bytes.find('<') != std::string::npos && bytes.substr(0, 4096).find("<svg") != std::string::npos)
+    return "image/svg+xml";
+  return {};
+}
+}  // namespace
+
+image::image(const std::string& file, int width, int height) : bytes_(read_file(file)), width_(width), height_(height) {
+  type_ = picture_type(bytes_);
+  if (type_.empty()) throw std::runtime_error("image: " + file + " is neither PNG, JPEG, GIF nor SVG");
+}
+MimeBundle mime_bundle_repr(const image& x) {
+  if (x.type_ == "image/svg+xml") return mime_bundle_repr(svg{x.bytes_});
+  const char* name = x.type_ == "image/png" ? "PNG" : x.type_ == "image/gif" ? "GIF" : "JPEG";
+  return kernel::detail::picture(x.type_, name, x.bytes_);
+}
+MimeBundle mime_metadata_repr(const image& x) { return kernel::detail::size_of(x.type_, x.width_, x.height_); }
+
 MimeBundle mime_bundle_repr(const json& x) { return {{"application/json", x.text}, {"text/plain", x.text}}; }
 MimeBundle mime_bundle_repr(const vegalite& x) {
   return {{"application/vnd.vegalite.v5+json", x.text}, {"text/plain", "<Vega-Lite chart>"}};
@@ -83,71 +136,6 @@ void clear_output(bool wait) {
 std::string input(const std::string& prompt, bool password) {
   if (auto* h = kernel::display_host()) return h->input(prompt, password);
   throw std::runtime_error("input: nobody is there to answer");
-}
-
-namespace {
-long long now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-std::string next_progress_id() {
-  static std::atomic<unsigned> n{0};
-  return "caller-progress-" + std::to_string(now_ms()) + "-" + std::to_string(++n);
-}
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '<')
-      out += "&lt;";
-    else if (c == '&')
-      out += "&amp;";
-    else
-      out += c;
-  }
-  return out;
-}
-}  // namespace
-
-progress::progress(double total, std::string label) : total_(total), label_(std::move(label)), id_(next_progress_id()) {
-  last_ = now_ms();
-  kernel::detail::publish_display(
-      {{"text/plain", label_ + " 0%"}, {"text/html", "<progress value=\"0\"></progress> " + escaped(label_)}}, id_,
-      false);
-  show(true);
-}
-
-progress::~progress() {
-  try {
-    show(true);
-  } catch (...) {  // the bar is not worth a terminated kernel
-  }
-}
-
-void progress::set(double value) {
-  value_ = value;
-  show(false);
-}
-
-void progress::label(std::string text) {
-  label_ = std::move(text);
-  show(false);
-}
-
-void progress::show(bool now) {
-  const auto t = now_ms();
-  if (!now && t - last_ < 100) return;
-  last_ = t;
-  std::string text, bar = "<progress";
-  if (total_ > 0) {
-    const int percent = static_cast<int>(std::lround(100 * value_ / total_));
-    text = std::to_string(percent) + "%";
-    bar += " max=\"100\" value=\"" + std::to_string(percent) + "\"";
-  } else {
-    text = std::to_string(static_cast<long long>(value_));
-  }
-  bar += "></progress> " + text + " " + escaped(label_);
-  kernel::detail::publish_display({{"text/plain", (label_.empty() ? "" : label_ + " ") + text}, {"text/html", bar}},
-                                  id_, true);
 }
 
 }  // namespace caller

@@ -60,10 +60,10 @@ std::string place(const clang::NamedDecl* d, const clang::ASTContext& ast) {
 
 class Capture final : public DisplayHost {
 public:
-  void result(const MimeBundle& data) override {
+  void result(const MimeBundle& data, const MimeBundle&) override {
     text = data.count("text/plain") ? data.at("text/plain") : std::string();
   }
-  void display(const MimeBundle&, const std::string&, bool) override {}
+  void display(const MimeBundle&, const MimeBundle&, const std::string&, bool) override {}
   void clear_output(bool) override {}
   std::string input(const std::string&, bool) override { return {}; }
   std::string text;

@@ -21,14 +21,25 @@ namespace {
   return out;
 }
 
+// What is no object is left out: clients look into the metadata of a type without asking what it is.
+::nlohmann::json to_metadata(const MimeBundle& metadata) {
+  auto out = ::nlohmann::json::object();
+  for (const auto& [type, text] : metadata) {
+    auto document = ::nlohmann::json::parse(text, nullptr, false);
+    if (document.is_object()) out[type] = std::move(document);
+  }
+  return out;
+}
+
 }  // namespace
 
-void SessionDisplay::result(const MimeBundle& data) {
+void SessionDisplay::result(const MimeBundle& data, const MimeBundle& metadata) {
   const WorkPtr work = session_.work_or_newest();
   if (!work) return;
   auto content = to_json(data);
   if (work->capture) {
     work->capture->data = std::move(content);
+    work->capture->metadata = to_metadata(metadata);
     work->capture->filled = true;
     return;
   }
@@ -38,16 +49,16 @@ void SessionDisplay::result(const MimeBundle& data) {
     session_.history().store_output(work->history_session, work->number, it->second);
   session_.iopub().publish(
       "execute_result", work->request,
-      {{"execution_count", work->number}, {"data", std::move(content)}, {"metadata", ::nlohmann::json::object()}});
+      {{"execution_count", work->number}, {"data", std::move(content)}, {"metadata", to_metadata(metadata)}});
 }
 
-void SessionDisplay::display(const MimeBundle& data, const std::string& display_id, bool update) {
+void SessionDisplay::display(const MimeBundle& data, const MimeBundle& metadata, const std::string& display_id,
+                             bool update) {
   auto transient = ::nlohmann::json::object();
   if (!display_id.empty()) transient["display_id"] = display_id;
   if (settle_) settle_();
-  session_.publish(
-      update ? "update_display_data" : "display_data",
-      {{"data", to_json(data)}, {"metadata", ::nlohmann::json::object()}, {"transient", std::move(transient)}});
+  session_.publish(update ? "update_display_data" : "display_data",
+                   {{"data", to_json(data)}, {"metadata", to_metadata(metadata)}, {"transient", std::move(transient)}});
 }
 
 void SessionDisplay::clear_output(bool wait) {

@@ -20,8 +20,8 @@ public:
   }
   ~SessionDisplay() override { set_display_host(nullptr); }
 
-  void result(const MimeBundle& data) override;
-  void display(const MimeBundle& data, const std::string& display_id, bool update) override;
+  void result(const MimeBundle& data, const MimeBundle& metadata) override;
+  void display(const MimeBundle& data, const MimeBundle& metadata, const std::string& display_id, bool update) override;
   void clear_output(bool wait) override;
   std::string input(const std::string& prompt, bool password) override { return session_.ask(prompt, password); }
 

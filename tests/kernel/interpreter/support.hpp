@@ -66,7 +66,7 @@ public:
   std::unique_ptr<Interpreter> language;
   CellError error;
   std::string shown, warnings, log;
-  std::vector<MimeBundle> bundles;
+  std::vector<MimeBundle> bundles, metadatas;
   std::vector<std::string> displays;
   std::string answer;
   int number = 0;
@@ -76,13 +76,15 @@ private:
     call_async_from_sync([w = std::move(work)]() mutable -> Coro<void> { co_await std::move(w); });
   }
 
-  void result(const MimeBundle& data) override {
+  void result(const MimeBundle& data, const MimeBundle& metadata) override {
     bundles.push_back(data);
+    metadatas.push_back(metadata);
     if (!shown.empty()) shown += "\n";
     shown += data.at("text/plain");
   }
-  void display(const MimeBundle& data, const std::string& id, bool update) override {
+  void display(const MimeBundle& data, const MimeBundle& metadata, const std::string& id, bool update) override {
     bundles.push_back(data);
+    metadatas.push_back(metadata);
     displays.push_back((update ? "update " : "display ") + id + ": " + data.at("text/plain"));
   }
   void clear_output(bool wait) override { displays.push_back(wait ? "clear later" : "clear"); }

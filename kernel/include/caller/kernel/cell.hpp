@@ -27,7 +27,7 @@ template <class T>
   if constexpr (std::is_base_of_v<std::ios_base, T>) {
     // `std::cout << x` has shown what there was to show
   } else if constexpr (HasBundle<T>) {
-    publish_result(bundle(x));
+    publish_result(bundle(x), metadata(x));
   } else {
     std::string text;
     print(text, x);
@@ -46,7 +46,10 @@ struct Show {
       if constexpr (requires { MimeBundle(mime_bundle_repr(x)); }) {
         MimeBundle data = mime_bundle_repr(x);
         if (!data.count("text/plain")) print_other(data["text/plain"], x);
-        publish_result(data);
+        if constexpr (requires { MimeBundle(mime_metadata_repr(x)); })
+          publish_result(data, mime_metadata_repr(x));
+        else
+          publish_result(data, {});
         return;
       } else if constexpr (!std::is_base_of_v<std::ios_base, U> && std::is_class_v<U> &&
                            requires(std::ostream& o) { o << x; }) {

@@ -12,7 +12,7 @@
 namespace caller {
 
 /// Types whose value is shown as what it holds. `mime_bundle_repr` of your own types, found by argument-dependent
-/// look-up, does the same for them.
+/// look-up, does the same for them; `mime_metadata_repr` gives, by mime type, JSON objects of metadata.
 ///
 /// Thread-safety: distinct objects: safe; shared objects: unsafe to assign, safe to read.
 /// Errors: none.
@@ -29,11 +29,19 @@ struct latex {
 struct svg {
   std::string text;
 };
+/// Pictures: the file's bytes, base64 happens on the way out. Width and height are in pixels of the page; 0 is the
+/// file's own size.
 struct png {
   std::string bytes;
-};  ///< the file's bytes; base64 happens on the way out
+  int width = 0, height = 0;
+};
 struct jpeg {
   std::string bytes;
+  int width = 0, height = 0;
+};
+struct gif {
+  std::string bytes;
+  int width = 0, height = 0;
 };
 struct json {
   std::string text;
@@ -51,20 +59,56 @@ CALLER_API MimeBundle mime_bundle_repr(const latex& x);
 CALLER_API MimeBundle mime_bundle_repr(const svg& x);
 CALLER_API MimeBundle mime_bundle_repr(const png& x);
 CALLER_API MimeBundle mime_bundle_repr(const jpeg& x);
+CALLER_API MimeBundle mime_bundle_repr(const gif& x);
+CALLER_API MimeBundle mime_metadata_repr(const png& x);
+CALLER_API MimeBundle mime_metadata_repr(const jpeg& x);
+CALLER_API MimeBundle mime_metadata_repr(const gif& x);
 CALLER_API MimeBundle mime_bundle_repr(const json& x);
 CALLER_API MimeBundle mime_bundle_repr(const vegalite& x);
 CALLER_API MimeBundle mime_bundle_repr(const mermaid& x);
 
+/// Any forms of a value, by mime type: `mime{{{"text/html", "<b>x</b>"}, {"text/plain", "x"}}}`. `metadata` holds, by
+/// mime type as well, JSON objects such as `{"width": 300}`.
+///
+/// Thread-safety: distinct objects: safe; shared objects: unsafe to assign, safe to read.
+/// Errors: none; a type that ends in `json` with text that is no JSON is shown as text. Source: IPython raw display.
+struct mime {
+  MimeBundle data;
+  MimeBundle metadata;
+};
+CALLER_API MimeBundle mime_bundle_repr(const mime& x);
+CALLER_API MimeBundle mime_metadata_repr(const mime& x);
+
+/// A picture from a file, read when this is made: PNG, JPEG, GIF or SVG, known by its content.
+///
+/// Units: width and height in pixels of the page; 0 is the file's own size.
+/// Thread-safety: distinct objects: safe; shared objects: unsafe to assign, safe to read.
+/// Errors: std::system_error naming the file when it cannot be read; std::runtime_error when it is none of these.
+/// Source: IPython.display.Image(filename=…), SVG(filename=…).
+class CALLER_API image {
+public:
+  explicit image(const std::string& file, int width = 0, int height = 0);
+  friend CALLER_API MimeBundle mime_bundle_repr(const image& x);
+  friend CALLER_API MimeBundle mime_metadata_repr(const image& x);
+
+private:
+  std::string type_, bytes_;
+  int width_, height_;
+};
+CALLER_API MimeBundle mime_bundle_repr(const image& x);
+CALLER_API MimeBundle mime_metadata_repr(const image& x);
+
 namespace kernel::detail {
-CALLER_API void publish_display(const MimeBundle& data, const std::string& display_id, bool update);
-CALLER_API void publish_result(const MimeBundle& data);
+CALLER_API void publish_display(const MimeBundle& data, const MimeBundle& metadata, const std::string& display_id,
+                                bool update);
+CALLER_API void publish_result(const MimeBundle& data, const MimeBundle& metadata);
 CALLER_API void publish_text_result(const std::string& text);
 CALLER_API void publish_text_display(const std::string& text, const std::string& display_id, bool update);
 
 template <class T>
 [[gnu::noinline]] void show(const T& x, const std::string& display_id, bool update) {
   if constexpr (HasBundle<T>) {
-    publish_display(bundle(x), display_id, update);
+    publish_display(bundle(x), metadata(x), display_id, update);
   } else {  // without the containers of a bundle: compiling them costs more than all the rest
     std::string text;
     print(text, x);
@@ -107,27 +151,5 @@ CALLER_API void clear_output(bool wait = false);
 /// Errors: InputNotAllowed (a std::runtime_error) when the client does not take input requests.
 /// Source: ipykernel raw_input, getpass.
 CALLER_API std::string input(const std::string& prompt = {}, bool password = false);
-
-/// A bar for long work: `progress bar(n); for (…) { …; bar.step(); }`. Also holds a label.
-///
-/// Updates are sent at most ten times a second.
-/// Thread-safety: distinct objects: safe; shared objects: unsafe.
-/// Units: `total` counts steps, 0 means unknown. Errors: none. Source: tqdm, as notebooks use it.
-class CALLER_API progress {
-public:
-  explicit progress(double total, std::string label = {});
-  ~progress();
-  progress(const progress&) = delete;
-  progress& operator=(const progress&) = delete;
-  void step(double n = 1) { set(value_ + n); }
-  void set(double value);
-  void label(std::string text);
-
-private:
-  void show(bool now);
-  double total_, value_ = 0;
-  long long last_ = 0;
-  std::string label_, id_;
-};
 
 }  // namespace caller

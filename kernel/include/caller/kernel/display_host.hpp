@@ -10,14 +10,16 @@ namespace caller::kernel {
 
 /// Receives what cells show. Which cell a call belongs to is the host's to know, from the running code's context.
 ///
-/// Data of a mime type that ends in `json` is JSON text; all other data is text, images as base64.
+/// Data of a mime type that ends in `json` is JSON text; all other data is text, images as base64. Metadata is, by mime
+/// type, the text of a JSON object.
 ///
 /// Thread-safety: every function may be called from any thread, several at a time.
 class CALLER_API DisplayHost {
 public:
   virtual ~DisplayHost();
-  virtual void result(const MimeBundle& data) = 0;
-  virtual void display(const MimeBundle& data, const std::string& display_id, bool update) = 0;
+  virtual void result(const MimeBundle& data, const MimeBundle& metadata) = 0;
+  virtual void display(const MimeBundle& data, const MimeBundle& metadata, const std::string& display_id,
+                       bool update) = 0;
   virtual void clear_output(bool wait) = 0;
   virtual std::string input(const std::string& prompt, bool password) = 0;
 };

@@ -67,6 +67,9 @@
 #endif
 #include <caller/kernel/cell.hpp>
 #include <caller/kernel/display.hpp>
+#include <caller/kernel/plot.hpp>
+#include <caller/kernel/progress.hpp>
+#include <caller/kernel/table.hpp>
 
 namespace caller::kernel::detail {
 // Showing these is compiled in advance; anything else takes the time its templates take.

@@ -52,6 +52,8 @@ std::string type_name() {
 template <class T>
 concept HasBundle = requires(const T& x) { MimeBundle(mime_bundle_repr(x)); };
 template <class T>
+concept HasMetadata = requires(const T& x) { MimeBundle(mime_metadata_repr(x)); };
+template <class T>
 concept Streams = requires(std::ostream& o, const T& x) { o << x; };
 template <class T>
 concept Text = std::is_convertible_v<const T&, std::string_view> && !std::is_null_pointer_v<T>;
@@ -302,6 +304,15 @@ MimeBundle bundle(const T& x) {
   } else {
     return {{"text/plain", repr(x)}};
   }
+}
+
+/// The metadata of those forms, JSON objects by mime type; empty for most. Thread-safety, Errors, Source: as repr.
+template <class T>
+MimeBundle metadata(const T& x) {
+  if constexpr (detail::HasMetadata<T>)
+    return mime_metadata_repr(x);
+  else
+    return {};
 }
 
 }  // namespace kernel

@@ -1,0 +1,209 @@
+// Plots from plain containers: lines, points, bars, histograms.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <caller/export.hpp>
+#include <caller/kernel/values.hpp>
+
+namespace caller {
+
+namespace kernel::detail {
+
+template <class T>
+concept PlotNumber = std::is_arithmetic_v<T> || (Optional<T> && requires(const T& x) { static_cast<double>(*x); }) ||
+                     (Duration<T> && requires(const T& x) { static_cast<double>(x.count()); });
+
+template <class R>
+using PlotElement = std::remove_cvref_t<std::iter_value_t<decltype(std::begin(std::declval<R&>()))>>;
+
+template <class R>
+concept PlotNumbers = !Text<std::remove_cvref_t<R>> && requires(R& r) {
+  std::begin(r) != std::end(r);
+  requires PlotNumber<PlotElement<R>>;
+};
+template <class R>
+concept PlotNames = !Text<std::remove_cvref_t<R>> && requires(R& r) {
+  std::begin(r) != std::end(r);
+  requires Text<PlotElement<R>>;
+};
+// Maps, and ranges of pairs.
+template <class R, class First>
+concept PlotPairs = requires(R& r) {
+  std::begin(r) != std::end(r);
+  requires Pair<PlotElement<R>>;
+  requires std::is_convertible_v<typename PlotElement<R>::first_type, First>;
+  requires PlotNumber<typename PlotElement<R>::second_type>;
+};
+
+template <class T>
+double plot_value(const T& x) {
+  if constexpr (Optional<T>)
+    return x.has_value() ? static_cast<double>(*x) : std::nan("");
+  else if constexpr (Duration<T>)
+    return static_cast<double>(x.count()) * static_cast<double>(T::period::num) / static_cast<double>(T::period::den);
+  else
+    return static_cast<double>(x);
+}
+
+template <class R>
+std::vector<double> plot_values(R& range) {
+  std::vector<double> out;
+  if constexpr (requires { std::size(range); }) out.reserve(static_cast<std::size_t>(std::size(range)));
+  for (auto&& x : range) out.push_back(plot_value<PlotElement<R>>(x));
+  return out;
+}
+
+}  // namespace kernel::detail
+
+/// A plot: `caller::plot(x, y)`, or `caller::plot().line(x, y, "sin").scatter(…).title("…")`, shown like any value.
+///
+/// Series are drawn one over the other. Values may be numbers, durations (in seconds) or optionals of numbers; what is
+/// not finite, empty, or not positive on a logarithmic axis makes a gap. Data of any size is drawn in bounded space:
+/// a line keeps the extremes of every pixel column. A client without pictures gets the plot in characters.
+///
+/// `label`, `color`, `thick`, `dashed` and `markers` are about the series added last.
+///
+/// Thread-safety: distinct objects: safe; shared objects: unsafe to change, safe to show.
+/// Units: `size` in pixels of the page; `thick` in pixels.
+/// Errors: std::invalid_argument when x and y differ in number, when a setting is no number, when bins are 0 or a size
+/// is below 100, or when a property of a series is set before there is one.
+/// Source: matplotlib.pyplot; differs: SVG, no state between plots.
+class CALLER_API plot {
+public:
+  plot();
+  template <kernel::detail::PlotNumbers Y>
+  explicit plot(Y&& y, std::string label = {}) : plot() {
+    line(std::forward<Y>(y), std::move(label));
+  }
+  template <kernel::detail::PlotNumbers X, kernel::detail::PlotNumbers Y>
+  plot(X&& x, Y&& y, std::string label = {}) : plot() {
+    line(std::forward<X>(x), std::forward<Y>(y), std::move(label));
+  }
+  plot(const plot& other);
+  plot(plot&& other) noexcept;
+  plot& operator=(const plot& other);
+  plot& operator=(plot&& other) noexcept;
+  ~plot();
+
+  /// A line through the points; without x they are numbered from 0.
+  template <kernel::detail::PlotNumbers Y>
+  plot& line(Y&& y, std::string label = {}) {
+    return add(Kind::line, numbered(y), kernel::detail::plot_values(y), std::move(label));
+  }
+  template <kernel::detail::PlotNumbers X, kernel::detail::PlotNumbers Y>
+  plot& line(X&& x, Y&& y, std::string label = {}) {
+    return add(Kind::line, kernel::detail::plot_values(x), kernel::detail::plot_values(y), std::move(label));
+  }
+  template <kernel::detail::PlotPairs<double> P>
+  plot& line(P&& points, std::string label = {}) {
+    return add_pairs(Kind::line, points, std::move(label));
+  }
+
+  /// The points alone.
+  template <kernel::detail::PlotNumbers Y>
+  plot& scatter(Y&& y, std::string label = {}) {
+    return add(Kind::scatter, numbered(y), kernel::detail::plot_values(y), std::move(label));
+  }
+  template <kernel::detail::PlotNumbers X, kernel::detail::PlotNumbers Y>
+  plot& scatter(X&& x, Y&& y, std::string label = {}) {
+    return add(Kind::scatter, kernel::detail::plot_values(x), kernel::detail::plot_values(y), std::move(label));
+  }
+  template <kernel::detail::PlotPairs<double> P>
+  plot& scatter(P&& points, std::string label = {}) {
+    return add_pairs(Kind::scatter, points, std::move(label));
+  }
+
+  /// Bars from zero, side by side where there are several series; at x, at names, or numbered.
+  template <kernel::detail::PlotNumbers Y>
+  plot& bar(Y&& y, std::string label = {}) {
+    return add(Kind::bar, numbered(y), kernel::detail::plot_values(y), std::move(label));
+  }
+  template <kernel::detail::PlotNumbers X, kernel::detail::PlotNumbers Y>
+  plot& bar(X&& x, Y&& y, std::string label = {}) {
+    return add(Kind::bar, kernel::detail::plot_values(x), kernel::detail::plot_values(y), std::move(label));
+  }
+  template <kernel::detail::PlotNames X, kernel::detail::PlotNumbers Y>
+  plot& bar(X&& names, Y&& y, std::string label = {}) {
+    std::vector<std::string> texts;
+    for (auto&& name : names) texts.emplace_back(std::string_view(name));
+    return add_bars(std::move(texts), kernel::detail::plot_values(y), std::move(label));
+  }
+  template <kernel::detail::PlotPairs<std::string_view> P>
+  plot& bar(P&& pairs, std::string label = {}) {
+    std::vector<std::string> names;
+    std::vector<double> y;
+    for (auto&& p : pairs) {
+      names.emplace_back(std::string_view(p.first));
+      y.push_back(kernel::detail::plot_value(p.second));
+    }
+    return add_bars(std::move(names), std::move(y), std::move(label));
+  }
+
+  /// How often values fall into each of `bins` equal parts of their range; without a number it is chosen by their
+  /// spread.
+  template <kernel::detail::PlotNumbers V>
+  plot& histogram(V&& values, std::string label = {}) {
+    return add_histogram(kernel::detail::plot_values(values), -1, std::move(label));
+  }
+  template <kernel::detail::PlotNumbers V>
+  plot& histogram(V&& values, int bins, std::string label = {}) {
+    return add_histogram(kernel::detail::plot_values(values), bins, std::move(label));
+  }
+
+  plot& title(std::string text);
+  plot& x_label(std::string text);
+  plot& y_label(std::string text);
+  plot& log_x(bool on = true);
+  plot& log_y(bool on = true);
+  plot& x_range(double from, double to);
+  plot& y_range(double from, double to);
+  plot& size(int width, int height);
+  plot& legend(bool on);  ///< without this there is one when a series has a label
+
+  plot& label(std::string text);
+  plot& color(std::string css);
+  plot& thick(double pixels);
+  plot& dashed(bool on = true);
+  plot& markers(bool on = true);
+
+  std::string svg() const;
+  std::string text() const;
+
+  struct State;
+
+private:
+  enum class Kind { line, scatter, bar, histogram };
+  plot& add(Kind kind, std::vector<double> x, std::vector<double> y, std::string label);
+  plot& add_bars(std::vector<std::string> names, std::vector<double> y, std::string label);
+  plot& add_histogram(std::vector<double> values, int bins, std::string label);
+
+  template <class Y>
+  static std::vector<double> numbered(Y& y) {
+    std::vector<double> out;
+    for (auto i = std::begin(y); i != std::end(y); ++i) out.push_back(static_cast<double>(out.size()));
+    return out;
+  }
+  template <class P>
+  plot& add_pairs(Kind kind, P& points, std::string label) {
+    std::vector<double> x, y;
+    for (auto&& p : points) {
+      x.push_back(kernel::detail::plot_value(p.first));
+      y.push_back(kernel::detail::plot_value(p.second));
+    }
+    return add(kind, std::move(x), std::move(y), std::move(label));
+  }
+
+  std::unique_ptr<State> state_;
+};
+CALLER_API MimeBundle mime_bundle_repr(const plot& x);
+
+}  // namespace caller
