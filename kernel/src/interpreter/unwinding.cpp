@@ -168,8 +168,9 @@ _Unwind_Reason_Code step(_Unwind_Context* context, void* data) {
   const Passage p = passage(context);
   const bool caught_below = std::exchange(walk.caught, p == Passage::caught);
   if (p == Passage::blocked) {
-    // The runtime resumes coroutines, and the body of a coroutine keeps what it throws.
-    walk.stopped = caught_below && in("caller_runtime");
+    // The runtime, of which the program has inlined parts, resumes coroutines, and the body of a coroutine keeps what
+    // it throws.
+    walk.stopped = caught_below && (in("caller_runtime") || (known && info.dli_fbase == program()));
     if (!walk.stopped) walk.result = Throwing::deadly;
     return _URC_END_OF_STACK;
   }

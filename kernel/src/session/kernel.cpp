@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <map>
+#include <optional>
 
 #include "protocol/log.hpp"
 #include "session/shell.hpp"
@@ -43,6 +44,7 @@ Kernel::Kernel(const KernelOptions& options, ConnectionInfo connection, Caller m
       comms_([this](const std::string& type, const json& content, const json& metadata,
                     Frames buffers) { session_.publish(type, content, metadata, std::move(buffers)); },
              [this] { return kernel_info(); }),
+      cell_comms_(session_, comms_, [this] { settle(); }),
       main_shell_(std::make_shared<Shell>(*this, main_, "", session_.history().session())) {
   if (options_.test_comms) comms_.register_echo_target("echo");
 }
@@ -196,20 +198,46 @@ void Kernel::route_comm(Request request) {
   if (!shell) return serve(control_, std::move(request), &Kernel::on_unknown_subshell);
   // One lane per comm: its messages stay in order, and a handler that waits holds up no other comm.
   const auto lane = "comm " + field<std::string>(request->content, "comm_id", "");
-  shell->caller().queue_call(lane, [this, request] {
-    RequestScope scope(session_, request, [this] { settle(); });
-    scope.expect_no_reply();
-    const auto active = cells_.add(request);
-    try {
-      const Interrupts::Plain interruptible(interrupts_, active->thread);
-      on_comm(scope);
-    } catch (...) {
-      const CellError error = describe_current(0);
-      session_.iopub().stream(request, StreamName::err, error.ename + ": " + error.evalue + "\n");
-      log(LogLevel::warning, request->type() + ": " + error.ename + ": " + error.evalue);
+  shell->caller().queue_call(lane, [this](Request r) { return serve_comm(std::move(r)); }, request);
+}
+
+Coro<void> Kernel::serve_comm(Request request) {
+  RequestScope scope(session_, request, [this] { settle(); });
+  scope.expect_no_reply();
+  struct Active {
+    ActiveCells& cells;
+    ActiveCellPtr cell;
+    ~Active() { cells.remove(cell); }
+  } active{cells_, cells_.add(request)};
+  std::exception_ptr error;
+  std::optional<Pending<void>> running;
+  try {
+    const std::optional<CommCall> own = cell_comms_.call(*request);
+    if (own && own->awaiting) {
+      running = Caller::current().call_soon(own->awaiting);
+      cells_.set_run(active.cell, *running);
+    } else {
+      const Interrupts::Plain interruptible(interrupts_, active.cell->thread);
+      if (!own)
+        on_comm(scope);
+      else if (own->plain)
+        own->plain();
     }
-    cells_.remove(active);
-  });
+  } catch (...) {
+    error = std::current_exception();
+  }
+  if (running) {
+    co_await running->async_wait_done();
+    if (!running->cancelled()) error = running->exception();
+  }
+  if (!error) co_return;
+  try {
+    std::rethrow_exception(error);
+  } catch (...) {
+    const CellError text = describe_current(0);
+    session_.iopub().stream(request, StreamName::err, text.ename + ": " + text.evalue + "\n");
+    log(LogLevel::warning, request->type() + ": " + text.ename + ": " + text.evalue);
+  }
 }
 
 void Kernel::on_comm(RequestScope& scope) {

@@ -17,6 +17,7 @@
 
 #include "interpreter/interpreter.hpp"
 #include "session/active_cells.hpp"
+#include "session/comm_host.hpp"
 #include "session/display_host.hpp"
 #include "session/interrupts.hpp"
 #include "session/kernel_app.hpp"
@@ -90,6 +91,7 @@ private:
   void route(Request request);  // I/O thread
   void serve(const Caller& where, Request request, Handler handler);
   void route_comm(Request request);
+  Coro<void> serve_comm(Request request);
   Interpreter& require_interpreter();
 
   // Control
@@ -124,6 +126,7 @@ private:
   Interrupts interrupts_;
   ActiveCells cells_;
   XeusFace comms_;
+  SessionComms cell_comms_;
   std::shared_ptr<Interpreter> interpreter_;  // set once in the compile thread, before any use
   std::string interpreter_error_;
   std::mutex shells_mutex_;

@@ -104,8 +104,37 @@ struct XeusFace::State {
   Interpreter* interpreter = nullptr;
   std::unique_ptr<xeus::xkernel> kernel;
   mutable std::recursive_mutex mutex;
+  int depth = 0;  // calls into xeus that are under way on the thread with the lock
+  // Comms of others come and go on any thread, while a handler under the lock may wait for that very thread. So they
+  // only queue, and who leaves the lock does what is queued.
+  std::mutex queue_mutex;
+  std::vector<std::function<void(State&)>> queue;
+  std::map<std::string, xeus::xtarget> foreign_targets;
+  std::map<std::string, std::unique_ptr<xeus::xcomm>> foreign;
   std::list<xeus::xcomm> echoes;
   std::atomic<bool> closed{false};  // a comm_close went out
+
+  void later(std::function<void(State&)> change) {
+    {
+      const std::lock_guard lock(queue_mutex);
+      queue.push_back(std::move(change));
+    }
+    drain();
+  }
+  void drain() {
+    for (;;) {
+      const std::unique_lock lock(mutex, std::try_to_lock);
+      // Whoever holds it drains when it leaves; under a call of xeus, what that call uses must stay.
+      if (!lock || depth > 0) return;
+      std::vector<std::function<void(State&)>> changes;
+      {
+        const std::lock_guard queue_lock(queue_mutex);
+        changes.swap(queue);
+      }
+      if (changes.empty()) return;
+      for (const auto& change : changes) change(*this);
+    }
+  }
 
   xeus::xcomm_manager& comms() const { return interpreter->comm_manager(); }
   bool knows(const std::string& id) const {
@@ -119,6 +148,25 @@ struct XeusFace::State {
     if (!content.contains("data")) content["data"] = json::object();
     return xeus::xmessage(m.idents, m.header, m.parent_header, m.metadata, std::move(content), to_buffers(m.buffers));
   }
+};
+
+// Holds the lock; what was queued meanwhile is done on the way out.
+class XeusFace::Entered {
+public:
+  explicit Entered(State& state) : state_(state) {
+    state_.mutex.lock();
+    ++state_.depth;
+  }
+  ~Entered() {
+    --state_.depth;
+    state_.mutex.unlock();
+    state_.drain();
+  }
+  Entered(const Entered&) = delete;
+  Entered& operator=(const Entered&) = delete;
+
+private:
+  State& state_;
 };
 
 XeusFace::XeusFace(Publish publish, KernelInfo kernel_info) : state_(std::make_unique<State>()) {
@@ -143,10 +191,36 @@ XeusFace::XeusFace(Publish publish, KernelInfo kernel_info) : state_(std::make_u
 XeusFace::~XeusFace() {
   // Comms unregister themselves from the manager, which goes with the kernel.
   state_->echoes.clear();
+  state_->foreign.clear();
+}
+
+void XeusFace::add(const std::string& id, const std::string& target, Forward message, Forward close) {
+  if (id.empty() || id.size() > kLongestId) return;
+  state_->later([id, target, message = std::move(message), close = std::move(close)](State& s) {
+    const auto forward = [](const Forward& to) {
+      return [to](const xeus::xmessage& m) {
+        to(field<json>(m.content(), "data", json::object()).dump(), m.metadata().dump(), to_frames(m.buffers()));
+      };
+    };
+    const auto at = s.foreign_targets.try_emplace(target, target, xeus::xtarget::function_type(), &s.comms()).first;
+    auto comm = std::make_unique<xeus::xcomm>(&at->second, xeus::xguid(id.c_str()));
+    comm->on_message(forward(message));
+    comm->on_close(forward(close));
+    s.foreign[id] = std::move(comm);
+  });
+}
+
+void XeusFace::remove(const std::string& id) {
+  state_->later([id](State& s) {
+    const auto it = s.foreign.find(id);
+    if (it == s.foreign.end()) return;
+    s.comms().comms().erase(xeus::xguid(id.c_str()));
+    s.foreign.erase(it);
+  });
 }
 
 bool XeusFace::comm_open(const Message& request) {
-  const std::lock_guard lock(state_->mutex);
+  const Entered entered(*state_);
   const auto id = field<std::string>(request.content, "comm_id", "");
   if (id.empty() || id.size() > kLongestId) {
     state_->publish("comm_close", {{"comm_id", id}, {"data", json::object()}}, json::object(), {});
@@ -165,14 +239,14 @@ bool XeusFace::comm_open(const Message& request) {
 }
 
 bool XeusFace::comm_msg(const Message& request) {
-  const std::lock_guard lock(state_->mutex);
+  const Entered entered(*state_);
   if (!state_->knows(field<std::string>(request.content, "comm_id", ""))) return false;
   state_->comms().comm_msg(State::convert(request));
   return true;
 }
 
 bool XeusFace::comm_close(const Message& request) {
-  const std::lock_guard lock(state_->mutex);
+  const Entered entered(*state_);
   const auto id = field<std::string>(request.content, "comm_id", "");
   if (!state_->knows(id)) return false;
   state_->comms().comm_close(State::convert(request));
@@ -180,7 +254,7 @@ bool XeusFace::comm_close(const Message& request) {
 }
 
 json XeusFace::comm_info(const std::string& target) const {
-  const std::lock_guard lock(state_->mutex);
+  const Entered entered(*state_);
   json out = json::object();
   for (const auto& [id, comm] : state_->comms().comms()) {
     const std::string name = comm->target().name();
@@ -190,7 +264,7 @@ json XeusFace::comm_info(const std::string& target) const {
 }
 
 void XeusFace::register_echo_target(const std::string& name) {
-  const std::lock_guard lock(state_->mutex);
+  const Entered entered(*state_);
   state_->comms().register_comm_target(name, [s = state_.get()](xeus::xcomm&& opened, xeus::xmessage) {
     s->echoes.push_back(std::move(opened));
     xeus::xcomm& comm = s->echoes.back();

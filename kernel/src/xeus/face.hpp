@@ -35,6 +35,12 @@ public:
   bool comm_msg(const Message& request);
   bool comm_close(const Message& request);
 
+  /// Makes a comm of somebody else's known to the manager: it stands in comm_info, and who calls it by the manager's
+  /// means reaches `message` or `close`. Does not wait for handlers of xeus that run: it is done when they are.
+  using Forward = std::function<void(const std::string& data, const std::string& metadata, Frames buffers)>;
+  void add(const std::string& id, const std::string& target, Forward message, Forward close);
+  void remove(const std::string& id);
+
   /// `{comm_id: {target_name}}`, of all targets when `target` is empty.
   json comm_info(const std::string& target) const;
 
@@ -43,6 +49,7 @@ public:
 
 private:
   struct State;
+  class Entered;
   std::unique_ptr<State> state_;
 };
 

@@ -66,6 +66,7 @@
 #include <caller/coro.hpp>
 #endif
 #include <caller/kernel/cell.hpp>
+#include <caller/kernel/comm.hpp>
 #include <caller/kernel/display.hpp>
 #include <caller/kernel/plot.hpp>
 #include <caller/kernel/progress.hpp>
