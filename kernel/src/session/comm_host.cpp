@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <caller/caller.hpp>
+#include <caller/kernel/widget_host.hpp>
 
 #include "protocol/wire.hpp"
 
@@ -30,6 +31,7 @@ void run(std::optional<CommCall> call) {
 SessionComms::SessionComms(Session& session, XeusFace& face, std::function<void()> settle)
     : session_(session), face_(face), settle_(std::move(settle)) {
   set_comm_host(this);
+  serve_widgets();
 }
 
 SessionComms::~SessionComms() { set_comm_host(nullptr); }
@@ -44,6 +46,11 @@ std::optional<CommCall> SessionComms::call(const Message& request) {
 }
 
 std::string SessionComms::new_id() { return kernel::new_id(); }
+
+std::string SessionComms::request_id() {
+  const WorkPtr work = session_.work_or_newest();
+  return work && work->request ? work->request->id() : std::string();
+}
 
 void SessionComms::publish(CommKind kind, const std::string& id, const std::string& target,
                            const CommMessage& message) {

@@ -26,6 +26,7 @@ public:
   static std::optional<CommCall> call(const Message& request);
 
   std::string new_id() override;
+  std::string request_id() override;
   void publish(CommKind kind, const std::string& id, const std::string& target, const CommMessage& message) override;
   void added(const std::string& id, const std::string& target) override;
   void removed(const std::string& id) override;

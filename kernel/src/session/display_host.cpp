@@ -1,5 +1,7 @@
 #include "session/display_host.hpp"
 
+#include <caller/kernel/widget_host.hpp>
+
 #include "protocol/utf8.hpp"
 
 namespace caller::kernel {
@@ -44,7 +46,8 @@ void SessionDisplay::result(const MimeBundle& data, const MimeBundle& metadata) 
     return;
   }
   if (work->silent) return;
-  if (settle_) settle_();  // what was printed before comes before
+  if (content.contains(kWidgetView)) return display(data, metadata, {}, false);  // which is how pages know widgets
+  if (settle_) settle_();                                                        // what was printed before comes before
   if (const auto it = data.find("text/plain"); it != data.end() && work->history_session != 0)
     session_.history().store_output(work->history_session, work->number, it->second);
   session_.iopub().publish(
@@ -57,8 +60,12 @@ void SessionDisplay::display(const MimeBundle& data, const MimeBundle& metadata,
   auto transient = ::nlohmann::json::object();
   if (!display_id.empty()) transient["display_id"] = display_id;
   if (settle_) settle_();
-  session_.publish(update ? "update_display_data" : "display_data",
-                   {{"data", to_json(data)}, {"metadata", to_metadata(metadata)}, {"transient", std::move(transient)}});
+  auto content = to_json(data);
+  if (const auto view = content.find(kWidgetView); view != content.end() && !update)
+    if (widget_shown(field<std::string>(*view, "model_id", ""))) content["text/html"] = "<!-- a widget -->";
+  session_.publish(
+      update ? "update_display_data" : "display_data",
+      {{"data", std::move(content)}, {"metadata", to_metadata(metadata)}, {"transient", std::move(transient)}});
 }
 
 void SessionDisplay::clear_output(bool wait) {

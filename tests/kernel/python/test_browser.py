@@ -102,3 +102,54 @@ class ClassicNotebook(unittest.TestCase):
             "const e = jQuery.Event('keydown'); e.which = 13; e.keyCode = 13; jQuery(i).trigger(e);"
         )
         self.wait_output(index, "Ada")
+
+    def test_widgets_are_used_from_both_sides_and_survive_a_reload(self):
+        index = self.run_cell(
+            "using namespace caller::widgets;\n"
+            'IntSlider slider({.value = 5, .max = 50, .description = "n"}); Button button({.description = "press", .button_style = "info"});\n'
+            'Text text({.description = "name"}); Checkbox check({.description = "yes"}); IntProgress bar({.value = 30, .bar_style = "success"});\n'
+            'Dropdown choice({.options = {"red", "green", "blue"}, .description = "colour"}); Label label("waiting"); Output out;\n'
+            'button.on_click([] { std::cout << "pressed in C++\\n"; label.set_value("clicked"); });\n'
+            'slider.on_change([](long long n) { bar.set_value(n * 2); auto here = out.capture(); std::cout << "moved to " << n << "\\n"; });\n'
+            "VBox({HBox({slider, bar}), HBox({text, check, choice}), HBox({button, label}), out})"
+        )
+        self.browser.wait("document.querySelector('.ui-slider-handle') && document.querySelector('.widget-button')")
+
+        # The page's changes reach C++.
+        self.browser.type(".ui-slider-handle", "\ue014\ue014")  # the right arrow, twice
+        self.browser.wait("document.querySelector('.widget-readout').innerText === '7'")
+        self.browser.type(".widget-text input", "Ada")
+        self.browser.click(".widget-checkbox input")
+        self.browser.script(
+            "const s = document.querySelector('.widget-select select'); s.value = 'blue'; s.dispatchEvent(new Event('change', {bubbles: true}));"
+        )
+        self.browser.wait("document.body.innerText.includes('moved to 7')")
+        after = self.run_cell("std::make_tuple(slider.value(), text.value(), check.value(), choice.value(), bar.value())")
+        self.wait_output(after, '(7, "Ada", true, "blue", 14)')
+        self.assertEqual(self.output(after).count("moved to"), 0)  # that is in the place for output
+
+        # C++'s changes reach the page.
+        self.run_cell('slider.set_value(42); choice.set_value("green"); check.set_value(false); text.set_value("Grace");')
+        self.browser.wait("document.querySelector('.widget-readout').innerText === '42'")
+        self.browser.wait("document.querySelector('.widget-select select').value === 'green'")
+        self.browser.wait("!document.querySelector('.widget-checkbox input').checked && document.querySelector('.widget-text input').value === 'Grace'")
+
+        # A click runs the callback, whose output is the cell's.
+        self.browser.click(".widget-button")
+        self.wait_output(index, "pressed in C++")
+        self.browser.wait("document.querySelector('.widget-label').innerText.includes('clicked') || document.body.innerText.includes('clicked')")
+        picture = pathlib.Path(os.environ.get("CALLER_SCREENSHOT", support.HOME / "widgets.png"))
+        self.browser.script("document.querySelector('.ui-slider-handle').scrollIntoView({block: 'center'});")
+        self.browser.screenshot(picture)
+        self.assertGreater(picture.stat().st_size, 10_000)
+        self.assertEqual(self.browser.script("return document.querySelectorAll('.output_error, .output_stderr').length;"), 0)
+
+        # A page that is loaded again finds its widgets, and they still work.
+        self.browser.script("Jupyter.notebook.save_notebook();")
+        self.browser.wait("!Jupyter.notebook.dirty")
+        self.browser.open(self.browser.script("return window.location.href;"))
+        self.browser.wait(self.READY)
+        self.browser.wait("document.querySelector('.widget-readout') && document.querySelector('.widget-readout').innerText === '42'")
+        self.browser.type(".ui-slider-handle", "\ue012")  # the left arrow
+        after = self.run_cell("slider.value()")
+        self.wait_output(after, "41")

@@ -1,4 +1,4 @@
-"""notebooks/01_caller.ipynb through the real kernel: every cell's output is what the text says."""
+"""The notebooks through the real kernel: every cell's output is what the text says."""
 
 import os
 import pathlib
@@ -112,3 +112,45 @@ class Notebook(unittest.TestCase):
         self.assertIn("hello world! from My caller1", result.stdout)
         self.assertIn("auto two = [] { return 1 + 1; };", result.stdout)
         self.assertIn("<html", page.read_text(encoding="utf-8"))
+
+
+class Cells(unittest.TestCase):
+    """notebooks/02_cells.ipynb"""
+
+    maxDiff = None
+
+    def test_what_cells_show(self):
+        notebook = execute(NOTEBOOKS / "02_cells.ipynb")
+        cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+        for name, cell in cells.items():
+            for output in cell.outputs:
+                self.assertNotEqual(output.output_type, "error", name)
+                self.assertNotEqual(output.get("name"), "stderr", output)
+        expected = {
+            "mixed": "42",
+            "first-point": "5.0",
+            "second-point": "7.0",
+            "update": "",
+            "own-look": "a disc of radius 40.000000",
+            "stars": "   name    magnitude  distance\n─  ──────  ─────────  ────────\n0  Sirius      -1.46         9\n"
+            "1  Vega         0.03        25\n2  Deneb        1.25      2615\n3 rows × 3 columns",
+            "columns": "star    parsecs\n──────  ───────\nSirius  2.75942\nVega    7.66504\nDeneb   801.764\n3 rows × 2 columns",
+            "slider": "HBox(2 children)",
+            "set": '"49"',
+        }
+        for name, text in expected.items():
+            with self.subTest(cell=name):
+                self.assertEqual(shown(cells[name]), text)
+        # What was shown under a name has been replaced where it stood.
+        self.assertIn("done", cells["named"].outputs[0].data["text/html"])
+        self.assertIn("<table", cells["stars"].outputs[0].data["text/html"])
+        for name, part in {"waves": ">sin t<", "histogram": ">Normal distribution<", "bars": ">pears<"}.items():
+            self.assertIn(part, cells[name].outputs[0].data["image/svg+xml"])
+            self.assertIn("values", shown(cells[name]))
+        self.assertIn("2000/2000", cells["bar"].outputs[0].data["text/plain"])
+        self.assertEqual(cells["bar"].outputs[1].data["text/plain"], "true")
+        view = cells["slider"].outputs[0].data["application/vnd.jupyter.widget-view+json"]
+        states = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+        self.assertEqual(states[view["model_id"]]["model_name"], "HBoxModel")
+        values = {s["model_name"]: s["state"].get("value") for s in states.values()}
+        self.assertEqual((values["IntSliderModel"], values["LabelModel"]), (7, "49"))

@@ -64,6 +64,19 @@ class Browser:
         """Runs JavaScript (a function's body) and returns its value."""
         return self._call("POST", f"/session/{self.session}/execute/sync", {"script": text, "args": list(arguments)})
 
+    def element(self, selector):
+        """The first element of a CSS selector, scrolled into view."""
+        self.script("document.querySelector(arguments[0]).scrollIntoView({block: 'center'});", selector)
+        found = self._call("POST", f"/session/{self.session}/element", {"using": "css selector", "value": selector})
+        return next(iter(found.values()))
+
+    def click(self, selector):
+        self._call("POST", f"/session/{self.session}/element/{self.element(selector)}/click")
+
+    def type(self, selector, text):
+        """Presses keys in an element."""
+        self._call("POST", f"/session/{self.session}/element/{self.element(selector)}/value", {"text": text})
+
     def wait(self, text, timeout=60):
         """Waits until the JavaScript expression is true, and returns its value."""
         deadline = time.monotonic() + timeout

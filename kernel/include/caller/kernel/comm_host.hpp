@@ -22,6 +22,8 @@ public:
   virtual std::string new_id() = 0;
   /// Publishes under the running code's request. Errors: std::invalid_argument for what is no JSON.
   virtual void publish(CommKind kind, const std::string& id, const std::string& target, const CommMessage& message) = 0;
+  /// The id of the request that the running code belongs to; empty when there was none yet.
+  virtual std::string request_id() = 0;
   /// The comm is one of the process from now on, until it is removed.
   virtual void added(const std::string& id, const std::string& target) = 0;
   virtual void removed(const std::string& id) = 0;

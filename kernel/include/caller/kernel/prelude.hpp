@@ -71,6 +71,7 @@
 #include <caller/kernel/plot.hpp>
 #include <caller/kernel/progress.hpp>
 #include <caller/kernel/table.hpp>
+#include <caller/kernel/widgets.hpp>
 
 namespace caller::kernel::detail {
 // Showing these is compiled in advance; anything else takes the time its templates take.
