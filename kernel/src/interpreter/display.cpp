@@ -30,6 +30,17 @@ void publish_result(const MimeBundle& data, const MimeBundle& metadata) {
   if (auto* h = display_host()) h->result(data, metadata);
 }
 
+void publish_forms(const void* x, BundleOf data, BundleOf metadata, PrintOf other, const std::string* display,
+                   bool update) {
+  MimeBundle forms = data(x);
+  if (!forms.count("text/plain")) other(forms["text/plain"], x);
+  const MimeBundle more = metadata ? metadata(x) : MimeBundle();
+  if (display)
+    publish_display(forms, more, *display, update);
+  else
+    publish_result(forms, more);
+}
+
 void publish_text_result(const std::string& text) {
   if (auto* h = display_host()) h->result({{"text/plain", text}}, {});
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 
 #include "show/plot_model.hpp"
@@ -17,6 +18,12 @@ void check_range(const char* what, double from, double to) {
 }
 
 }  // namespace
+
+void kernel::detail::plot_append(std::vector<double>& out, double value) { out.push_back(value); }
+void kernel::detail::plot_append(std::vector<double>& out, const double* values, std::size_t count) {
+  out.insert(out.end(), values, values + count);
+}
+void kernel::detail::plot_append(std::vector<std::string>& out, std::string_view name) { out.emplace_back(name); }
 
 plot::plot() : state_(std::make_unique<State>()) {}
 plot::plot(const plot& other) : state_(std::make_unique<State>(*other.state_)) {}
@@ -37,6 +44,12 @@ plot& plot::add(Kind kind, std::vector<double> x, std::vector<double> y, std::st
                                          : Series::Kind::bar;
   state_->series.push_back({k, std::move(x), std::move(y), 0, std::move(label), {}});
   return *this;
+}
+
+plot& plot::add_numbered(Kind kind, std::vector<double> y, std::string label) {
+  std::vector<double> x(y.size());
+  std::iota(x.begin(), x.end(), 0.0);
+  return add(kind, std::move(x), std::move(y), std::move(label));
 }
 
 plot& plot::add_bars(std::vector<std::string> names, std::vector<double> y, std::string label) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "show/text.hpp"
 
@@ -24,17 +25,51 @@ bool table_view::wants(std::size_t i, std::size_t total) const noexcept {
   return i < (most + 1) / 2 || i >= total - most / 2;
 }
 
-void table_view::add(std::vector<cell> row) {
-  Row r{rows_++, std::move(row)};
-  const std::size_t most = options_.max_rows, half = (most + 1) / 2;
-  if (most == 0 || head_.size() < half)
-    head_.push_back(std::move(r));
-  else if (tail_.size() < most - half)
-    tail_.push_back(std::move(r));
-  else if (!tail_.empty())
-    tail_[std::min_element(tail_.begin(), tail_.end(), [](auto& a, auto& b) { return a.number < b.number; }) -
-          tail_.begin()] = std::move(r);
+table_view::table_view(table_options options) : options_(std::move(options)) {}
+// A copy is of a table that is finished: its row is not known.
+table_view::table_view(const table_view& other)
+    : options_(other.options_), names_(other.names_), head_(other.head_), tail_(other.tail_), rows_(other.rows_) {}
+table_view::table_view(table_view&& other) noexcept
+    : options_(std::move(other.options_)),
+      names_(std::move(other.names_)),
+      head_(std::move(other.head_)),
+      tail_(std::move(other.tail_)),
+      rows_(other.rows_) {}
+table_view& table_view::operator=(table_view other) noexcept {
+  options_ = std::move(other.options_);
+  names_ = std::move(other.names_);
+  head_ = std::move(other.head_);
+  tail_ = std::move(other.tail_);
+  row_ = nullptr;
+  rows_ = other.rows_;
+  return *this;
 }
+table_view::~table_view() = default;
+
+void table_view::name(std::string_view text) { names_.emplace_back(text); }
+
+void table_view::begin_row() {
+  const std::size_t most = options_.max_rows, half = (most + 1) / 2;
+  if (most == 0 || head_.size() < half) {
+    row_ = &head_.emplace_back();
+  } else if (tail_.size() < most - half) {
+    row_ = &tail_.emplace_back();
+  } else if (!tail_.empty()) {
+    row_ = &*std::min_element(tail_.begin(), tail_.end(), [](auto& a, auto& b) { return a.number < b.number; });
+    row_->cells.clear();
+  } else {  // a table of one row: what follows is counted, and written over
+    spare_.cells.clear();
+    row_ = &spare_;
+  }
+  row_->number = rows_++;
+}
+
+table_view::cell& table_view::next() {
+  if (!row_) begin_row();
+  return row_->cells.emplace_back();
+}
+
+std::size_t table_view::size() const noexcept { return row_ ? row_->cells.size() : 0; }
 
 // What is shown: the rows in order, the text of each cell, and what was left out.
 struct table_view::Shape {

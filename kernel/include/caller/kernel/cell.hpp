@@ -27,7 +27,7 @@ template <class T>
   if constexpr (std::is_base_of_v<std::ios_base, T>) {
     // `std::cout << x` has shown what there was to show
   } else if constexpr (HasBundle<T>) {
-    publish_result(bundle(x), metadata(x));
+    publish_bundle(x, nullptr, false);
   } else {
     std::string text;
     print(text, x);
@@ -44,12 +44,13 @@ struct Show {
     using U = std::remove_cvref_t<T>;
     if constexpr (std::is_class_v<U> || std::is_enum_v<U>) {
       if constexpr (requires { MimeBundle(mime_bundle_repr(x)); }) {
-        MimeBundle data = mime_bundle_repr(x);
-        if (!data.count("text/plain")) print_other(data["text/plain"], x);
+        BundleOf metadata = nullptr;
         if constexpr (requires { MimeBundle(mime_metadata_repr(x)); })
-          publish_result(data, mime_metadata_repr(x));
-        else
-          publish_result(data, {});
+          metadata = [](const void* p) -> MimeBundle { return mime_metadata_repr(*static_cast<const U*>(p)); };
+        publish_forms(
+            __builtin_addressof(x),
+            [](const void* p) -> MimeBundle { return mime_bundle_repr(*static_cast<const U*>(p)); }, metadata,
+            [](std::string& out, const void* p) { print_other(out, *static_cast<const U*>(p)); }, nullptr, false);
         return;
       } else if constexpr (!std::is_base_of_v<std::ios_base, U> && std::is_class_v<U> &&
                            requires(std::ostream& o) { o << x; }) {

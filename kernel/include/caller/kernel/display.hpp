@@ -102,13 +102,29 @@ namespace kernel::detail {
 CALLER_API void publish_display(const MimeBundle& data, const MimeBundle& metadata, const std::string& display_id,
                                 bool update);
 CALLER_API void publish_result(const MimeBundle& data, const MimeBundle& metadata);
+using BundleOf = MimeBundle (*)(const void* x);
+using PrintOf = void (*)(std::string& out, const void* x);
+/// Publishes a value by its functions (`metadata` may be null): as a result, or as a display when there is an id. Cells
+/// that work on bundles themselves compile the code of a std::map each.
+CALLER_API void publish_forms(const void* x, BundleOf data, BundleOf metadata, PrintOf other,
+                              const std::string* display, bool update);
 CALLER_API void publish_text_result(const std::string& text);
 CALLER_API void publish_text_display(const std::string& text, const std::string& display_id, bool update);
 
 template <class T>
+void publish_bundle(const T& x, const std::string* display, bool update) {
+  BundleOf metadata = nullptr;
+  if constexpr (HasMetadata<T>)
+    metadata = [](const void* p) -> MimeBundle { return mime_metadata_repr(*static_cast<const T*>(p)); };
+  publish_forms(
+      __builtin_addressof(x), [](const void* p) -> MimeBundle { return mime_bundle_repr(*static_cast<const T*>(p)); },
+      metadata, [](std::string& out, const void* p) { print_other(out, *static_cast<const T*>(p)); }, display, update);
+}
+
+template <class T>
 [[gnu::noinline]] void show(const T& x, const std::string& display_id, bool update) {
   if constexpr (HasBundle<T>) {
-    publish_display(bundle(x), metadata(x), display_id, update);
+    publish_bundle(x, &display_id, update);
   } else {  // without the containers of a bundle: compiling them costs more than all the rest
     std::string text;
     print(text, x);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <iterator>
 #include <memory>
@@ -54,11 +55,21 @@ double plot_value(const T& x) {
     return static_cast<double>(x);
 }
 
+// In the library, so that a cell does not compile what a vector does.
+CALLER_API void plot_append(std::vector<double>& out, double value);
+CALLER_API void plot_append(std::vector<double>& out, const double* values, std::size_t count);
+CALLER_API void plot_append(std::vector<std::string>& out, std::string_view name);
+
 template <class R>
 std::vector<double> plot_values(R& range) {
   std::vector<double> out;
-  if constexpr (requires { std::size(range); }) out.reserve(static_cast<std::size_t>(std::size(range)));
-  for (auto&& x : range) out.push_back(plot_value<PlotElement<R>>(x));
+  if constexpr (requires {
+                  { std::data(range) } -> std::convertible_to<const double*>;
+                  std::size(range);
+                })
+    plot_append(out, std::data(range), std::size(range));
+  else
+    for (auto&& x : range) plot_append(out, plot_value<PlotElement<R>>(x));
   return out;
 }
 
@@ -97,7 +108,7 @@ public:
   /// A line through the points; without x they are numbered from 0.
   template <kernel::detail::PlotNumbers Y>
   plot& line(Y&& y, std::string label = {}) {
-    return add(Kind::line, numbered(y), kernel::detail::plot_values(y), std::move(label));
+    return add_numbered(Kind::line, kernel::detail::plot_values(y), std::move(label));
   }
   template <kernel::detail::PlotNumbers X, kernel::detail::PlotNumbers Y>
   plot& line(X&& x, Y&& y, std::string label = {}) {
@@ -111,7 +122,7 @@ public:
   /// The points alone.
   template <kernel::detail::PlotNumbers Y>
   plot& scatter(Y&& y, std::string label = {}) {
-    return add(Kind::scatter, numbered(y), kernel::detail::plot_values(y), std::move(label));
+    return add_numbered(Kind::scatter, kernel::detail::plot_values(y), std::move(label));
   }
   template <kernel::detail::PlotNumbers X, kernel::detail::PlotNumbers Y>
   plot& scatter(X&& x, Y&& y, std::string label = {}) {
@@ -125,7 +136,7 @@ public:
   /// Bars from zero, side by side where there are several series; at x, at names, or numbered.
   template <kernel::detail::PlotNumbers Y>
   plot& bar(Y&& y, std::string label = {}) {
-    return add(Kind::bar, numbered(y), kernel::detail::plot_values(y), std::move(label));
+    return add_numbered(Kind::bar, kernel::detail::plot_values(y), std::move(label));
   }
   template <kernel::detail::PlotNumbers X, kernel::detail::PlotNumbers Y>
   plot& bar(X&& x, Y&& y, std::string label = {}) {
@@ -134,7 +145,7 @@ public:
   template <kernel::detail::PlotNames X, kernel::detail::PlotNumbers Y>
   plot& bar(X&& names, Y&& y, std::string label = {}) {
     std::vector<std::string> texts;
-    for (auto&& name : names) texts.emplace_back(std::string_view(name));
+    for (auto&& name : names) kernel::detail::plot_append(texts, std::string_view(name));
     return add_bars(std::move(texts), kernel::detail::plot_values(y), std::move(label));
   }
   template <kernel::detail::PlotPairs<std::string_view> P>
@@ -142,8 +153,8 @@ public:
     std::vector<std::string> names;
     std::vector<double> y;
     for (auto&& p : pairs) {
-      names.emplace_back(std::string_view(p.first));
-      y.push_back(kernel::detail::plot_value(p.second));
+      kernel::detail::plot_append(names, std::string_view(p.first));
+      kernel::detail::plot_append(y, kernel::detail::plot_value(p.second));
     }
     return add_bars(std::move(names), std::move(y), std::move(label));
   }
@@ -183,21 +194,16 @@ public:
 private:
   enum class Kind { line, scatter, bar, histogram };
   plot& add(Kind kind, std::vector<double> x, std::vector<double> y, std::string label);
+  plot& add_numbered(Kind kind, std::vector<double> y, std::string label);
   plot& add_bars(std::vector<std::string> names, std::vector<double> y, std::string label);
   plot& add_histogram(std::vector<double> values, int bins, std::string label);
 
-  template <class Y>
-  static std::vector<double> numbered(Y& y) {
-    std::vector<double> out;
-    for (auto i = std::begin(y); i != std::end(y); ++i) out.push_back(static_cast<double>(out.size()));
-    return out;
-  }
   template <class P>
   plot& add_pairs(Kind kind, P& points, std::string label) {
     std::vector<double> x, y;
     for (auto&& p : points) {
-      x.push_back(kernel::detail::plot_value(p.first));
-      y.push_back(kernel::detail::plot_value(p.second));
+      kernel::detail::plot_append(x, kernel::detail::plot_value(p.first));
+      kernel::detail::plot_append(y, kernel::detail::plot_value(p.second));
     }
     return add(kind, std::move(x), std::move(y), std::move(label));
   }

@@ -43,12 +43,21 @@ public:
     bool number = false;  ///< shown at the right
   };
 
-  explicit table_view(table_options options = {}) : options_(std::move(options)) {}
+  explicit table_view(table_options options = {});
+  table_view(const table_view& other);
+  table_view(table_view&& other) noexcept;
+  table_view& operator=(table_view other) noexcept;
+  ~table_view();
 
-  void columns(std::vector<std::string> names) { names_ = std::move(names); }
+  /// The next column's name.
+  void name(std::string_view text);
   /// Whether row `i` of `total` will be shown; others need only be counted. A total of 0 is not known.
   bool wants(std::size_t i, std::size_t total) const noexcept;
-  void add(std::vector<cell> row);
+  /// Begins a row; `next` gives its cells.
+  void begin_row();
+  cell& next();
+  /// How many cells the row has.
+  std::size_t size() const noexcept;
   void skip() noexcept { ++rows_; }
 
   std::size_t rows() const noexcept { return rows_; }
@@ -57,7 +66,7 @@ public:
 
 private:
   struct Row {
-    std::size_t number;
+    std::size_t number = 0;
     std::vector<cell> cells;
   };
   struct Shape;
@@ -66,6 +75,8 @@ private:
   table_options options_;
   std::vector<std::string> names_;
   std::vector<Row> head_, tail_;  // the tail is a ring once it is full
+  Row* row_ = nullptr;            // the one begun last
+  Row spare_{};
   std::size_t rows_ = 0;
 };
 CALLER_API MimeBundle mime_bundle_repr(const table_view& x);
@@ -94,50 +105,43 @@ void put_cell(table_view::cell& out, const T& x) {
 }
 
 template <class T>
-table_view::cell cell_of(const T& x) {
-  table_view::cell out;
-  put_cell(out, x);
-  return out;
-}
-
-template <class T>
 concept Members = member_count<T>() > 0 && member_count<T>() <= kMaxMembers && !Range<const T> && !Tuple<T> &&
                   !Text<T> && !HasBundle<T>;
 template <class T>
 concept Row = Range<const T> && !Text<T>;
 
 template <class T>
-void put_names(std::vector<std::string>& out, const char* scalar) {
+void put_names(table_view& out, std::string_view first, std::string_view last) {
   if constexpr (Members<T>) {
-    for (const std::string_view name : member_names<T>()) out.emplace_back(name);
+    for (const std::string_view name : member_names<T>()) out.name(name);
   } else if constexpr (Row<T>) {
     // as many as the longest row has
   } else if constexpr (Pair<T>) {
-    out.emplace_back("first");
-    put_names<typename T::second_type>(out, "second");
+    out.name(first);
+    put_names<typename T::second_type>(out, "second", last);
   } else if constexpr (Tuple<T>) {
-    for (std::size_t i = 0; i < std::tuple_size<T>::value; ++i) out.push_back(std::to_string(i));
+    for (std::size_t i = 0; i < std::tuple_size<T>::value; ++i) out.name(std::to_string(i));
   } else {
-    out.emplace_back(scalar);
+    out.name(last);
   }
 }
 
 template <class T>
-void put_row(std::vector<table_view::cell>& out, const T& x, std::size_t limit) {
+void put_row(table_view& out, const T& x, std::size_t limit) {
   if constexpr (Members<T>) {
-    with_members(x, [&](const auto&... member) { (out.push_back(cell_of(member)), ...); });
+    with_members(x, [&](const auto&... member) { (put_cell(out.next(), member), ...); });
   } else if constexpr (Row<T>) {
     for (const auto& e : x) {
       if (limit && out.size() > limit) break;  // one too many, which says that there are more
-      out.push_back(cell_of<std::remove_cvref_t<decltype(e)>>(e));
+      put_cell<std::remove_cvref_t<decltype(e)>>(out.next(), e);
     }
   } else if constexpr (Pair<T>) {
-    out.push_back(cell_of(x.first));
+    put_cell(out.next(), x.first);
     put_row(out, x.second, limit);
   } else if constexpr (Tuple<T>) {
-    std::apply([&](const auto&... e) { (out.push_back(cell_of(e)), ...); }, x);
+    std::apply([&](const auto&... e) { (put_cell(out.next(), e), ...); }, x);
   } else {
-    out.push_back(cell_of(x));
+    put_cell(out.next(), x);
   }
 }
 
@@ -145,21 +149,17 @@ template <class R>
 using ElementOf = std::iter_value_t<decltype(std::begin(std::declval<R&>()))>;
 
 template <class R, class Make>
-table_view make_table(R& range, const table_options& options, std::vector<std::string> names, Make make) {
-  table_view out(options);
-  out.columns(std::move(names));
+void put_rows(table_view& out, R& range, Make make) {
   std::size_t total = 0, i = 0;
   if constexpr (requires { std::size(range); }) total = static_cast<std::size_t>(std::size(range));
   for (auto&& e : range) {
     if (out.wants(i++, total)) {
-      std::vector<table_view::cell> row;
-      make(row, static_cast<const ElementOf<R>&>(e));
-      out.add(std::move(row));
+      out.begin_row();
+      make(static_cast<const ElementOf<R>&>(e));
     } else {
       out.skip();
     }
   }
-  return out;
 }
 
 }  // namespace kernel::detail
@@ -193,14 +193,11 @@ template <class R>
 table_view table(R&& range, const table_options& options = {}) {
   using namespace kernel::detail;
   using T = ElementOf<R>;
-  std::vector<std::string> names;
-  put_names<T>(names, "value");
-  if constexpr (Map<std::remove_cvref_t<R>>) {
-    names.front() = "key";
-    if (names.size() == 2 && names[1] == "second") names[1] = "value";
-  }
-  return make_table(range, options, std::move(names),
-                    [&](auto& row, const T& x) { put_row(row, x, options.max_columns); });
+  constexpr bool is_map = Map<std::remove_cvref_t<R>>;
+  table_view out(options);
+  put_names<T>(out, is_map ? "key" : "first", !is_map && Pair<T> ? "second" : "value");
+  put_rows(out, range, [&](const T& x) { put_row(out, x, options.max_columns); });
+  return out;
 }
 
 /// The same with columns of your choice: `table(people, {{"name", &Person::name}, {"born", [](auto& p) { … }}})`.
@@ -210,11 +207,12 @@ template <class R>
 table_view table(R&& range, std::initializer_list<column<kernel::detail::ElementOf<R>>> columns,
                  const table_options& options = {}) {
   using T = kernel::detail::ElementOf<R>;
-  std::vector<std::string> names;
-  for (const auto& c : columns) names.push_back(c.name);
-  return kernel::detail::make_table(range, options, std::move(names), [&](auto& row, const T& x) {
-    for (const auto& c : columns) c.put(row.emplace_back(), x);
+  table_view out(options);
+  for (const auto& c : columns) out.name(c.name);
+  kernel::detail::put_rows(out, range, [&](const T& x) {
+    for (const auto& c : columns) c.put(out.next(), x);
   });
+  return out;
 }
 
 }  // namespace caller
