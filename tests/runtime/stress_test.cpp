@@ -120,6 +120,34 @@ TEST_CASE("stress: set, cancel, wait, add and remove callbacks: every Pending en
   CHECK(sound);
 }
 
+TEST_CASE("stress: what the last handle did before it went counts, however its call begins and ends meanwhile") {
+  MESSAGE("CALLER_SEED=" << seed());
+  constexpr std::size_t kBatch = 512;
+  const Caller loop(new_thread);
+  Random random(0);
+  std::vector<std::atomic<bool>> ran(kBatch), never(kBatch);
+  std::atomic<std::size_t> called{0};
+  std::size_t added = 0;
+  bool sound = true;
+  for (std::size_t round = 0; round < std::max<std::size_t>(1, steps() / kBatch); ++round) {
+    for (std::size_t i = 0; i < kBatch; ++i) {
+      ran[i] = never[i] = false;
+      auto p = loop.call_soon([&ran, i] { ran[i] = true; });
+      for (unsigned n = random.below(100); n > 0; --n) std::atomic_signal_fence(std::memory_order_seq_cst);
+      if (random.one_in(2)) {
+        ++added;
+        p.add_done_callback([&called](const PendingBase&) { ++called; });
+      } else if (p.cancel() && p.done() && !ran[i]) {
+        never[i] = true;  // it ended before it began
+      }
+    }
+    loop.call_soon([] {}).wait();
+    for (std::size_t i = 0; i < kBatch; ++i) sound &= !(ran[i] && never[i]);
+  }
+  CHECK(sound);
+  CHECK(called == added);
+}
+
 TEST_CASE("stress: calls of every kind while their Caller stops and is destroyed: each ends once") {
   MESSAGE("CALLER_SEED=" << seed());
   constexpr unsigned kThreads = 4, kCalls = 24;

@@ -44,13 +44,11 @@ CALLER_API Core& find_core(Modifier which, const CallerOptions& options);
 CALLER_API void launch_slow(Core& core, PendingState& s, const ScheduleOptions* options) noexcept;
 inline void launch(Core& core, PendingState& s) noexcept {
   const ThreadState& ts = this_thread();
-  if (ts.core == &core && !(ts.context && ts.context->group) && !ts.queue->diverted &&
-      ts.queue->accepting.load(std::memory_order_acquire)) [[likely]] {
-    s.context = retain(ts.context);
-    ts.queue->push_local(&s);
-  } else {
-    launch_slow(core, s, nullptr);
-  }
+  ContextNode* const context = ts.context;
+  if (ts.core != &core || !ts.queue->unhindered() || (context && context->group)) [[unlikely]]
+    return launch_slow(core, s, nullptr);
+  if (context) s.context = retain(context);
+  ts.queue->push_local(&s);
 }
 CALLER_API void launch_later(Core& core, PendingState& s, DelayNode& node, Duration delay) noexcept;
 CALLER_API void launch_on_worker(Core& core, PendingState& s) noexcept;

@@ -54,11 +54,14 @@ struct CoroPromise : CoroPromiseBase {
   union {
     Stored value;
   };
-  bool has_value = false;
+  static constexpr bool kTrivial = std::is_trivially_destructible_v<Stored>;
+  struct Nothing {};
+  [[no_unique_address]] std::conditional_t<kTrivial, Nothing, bool> has_value{};  // for the destructor only
 
   CoroPromise() noexcept {}
   ~CoroPromise() {
-    if (has_value) value.~Stored();
+    if constexpr (!kTrivial)
+      if (has_value) value.~Stored();
   }
   Coro<T> get_return_object() noexcept;
   template <class U>
@@ -68,7 +71,7 @@ struct CoroPromise : CoroPromiseBase {
       ::new (static_cast<void*>(std::addressof(value))) Stored(std::addressof(v));
     else
       ::new (static_cast<void*>(std::addressof(value))) Stored(std::forward<U>(v));
-    has_value = true;
+    if constexpr (!kTrivial) has_value = true;
   }
   T take() {
     if (error) std::rethrow_exception(std::move(error));
@@ -77,18 +80,18 @@ struct CoroPromise : CoroPromiseBase {
     else
       return std::move(value);
   }
-  /// The outcome of work that has ended; the error, if that is what it is.
-  std::exception_ptr move_into(ValueState<T>& s) noexcept {
-    if (error) return std::move(error);
+  /// The value of work that has ended; or `error` says what came in its place.
+  void move_into(ValueState<T>& s) noexcept {
+    if (error) [[unlikely]]
+      return;
     try {
       if constexpr (std::is_reference_v<T>)
         s.emplace(static_cast<T>(*value));
       else
         s.emplace(std::move(value));
     } catch (...) {
-      return std::current_exception();
+      error = std::current_exception();
     }
-    return nullptr;
   }
 };
 
@@ -99,7 +102,7 @@ struct CoroPromise<void> : CoroPromiseBase {
   void take() {
     if (error) std::rethrow_exception(std::move(error));
   }
-  std::exception_ptr move_into(ValueState<void>&) noexcept { return std::move(error); }
+  void move_into(ValueState<void>&) const noexcept {}
 };
 
 }  // namespace detail

@@ -140,6 +140,7 @@ CALLER_API std::ostream& operator<<(std::ostream& out, const PendingBase& pendin
 
 namespace detail {
 
+/// `Own`: takes over a reference. Else it needs one only while it waits: until then there is the handle it was made of.
 template <class T, bool Own>
 struct PendingAwaiter : PendingWait {
   using caller_awaitable = void;
@@ -148,10 +149,16 @@ struct PendingAwaiter : PendingWait {
   PendingAwaiter& operator=(const PendingAwaiter&) = delete;
   ~PendingAwaiter() {
     if (handle) forget_wait(*this);
-    state->unref();
+    if (Own || held) static_cast<ValueState<T>*>(state)->leave_to_others();
   }
   bool await_ready() const noexcept { return state->done() && !cancellation_due(); }
-  bool await_suspend(std::coroutine_handle<> h) { return suspend_on(*this, h); }
+  bool await_suspend(std::coroutine_handle<> h) {
+    if constexpr (!Own) {
+      state->ref();
+      held = true;
+    }
+    return suspend_on(*this, h);
+  }
   decltype(auto) await_resume() {
     handle = {};
     throw_if_cancelled(*this);
@@ -255,10 +262,7 @@ public:
     return set_exception(std::make_exception_ptr(std::forward<E>(error)));
   }
 
-  detail::PendingAwaiter<T, false> operator co_await() const& {
-    state_->ref();
-    return detail::PendingAwaiter<T, false>(state_);
-  }
+  detail::PendingAwaiter<T, false> operator co_await() const& { return detail::PendingAwaiter<T, false>(state_); }
   detail::PendingAwaiter<T, true> operator co_await() && {
     return detail::PendingAwaiter<T, true>(std::exchange(state_, nullptr));
   }

@@ -116,7 +116,6 @@ public:
   /// `co_await task`: what the function returns. Errors: Error(not_started); as Pending::result().
   detail::PendingAwaiter<T, false> operator co_await() const {
     state().require_started("co_await");
-    state().stopped.state()->ref();
     return detail::PendingAwaiter<T, false>(state().stopped.state());
   }
 

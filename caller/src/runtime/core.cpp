@@ -283,7 +283,7 @@ CallerState Core::request_stop(bool force) noexcept {
   while (s < CallerState::stopping && !state_.compare_exchange_weak(s, CallerState::stopping)) {
   }
   if (s < CallerState::stopping) {
-    accepting.store(false, std::memory_order_release);
+    stop_accepting();
     log(this, LogLevel::debug, "stopping");
     stopping.set_result();
     auto* op = new StopOp(this);
@@ -387,7 +387,8 @@ struct Core::ChildGone : Op {
 
 void Core::close_and_drop() noexcept {
   rise();  // a guest may end between turns
-  closed_ = diverted = true;
+  closed_ = true;
+  divert(true);
   Op* list = inbox.exchange(closed(), std::memory_order_acq_rel);
   if (list && list != asleep() && list != closed()) append_oldest_first(list, tail);
   while (Op* op = head) {
@@ -425,7 +426,7 @@ void Core::abandon() noexcept {
   if (state() == CallerState::stopped) return;
   for (CallerState s = state(); s < CallerState::stopping && !state_.compare_exchange_weak(s, CallerState::stopping);) {
   }
-  accepting.store(false, std::memory_order_release);
+  stop_accepting();
   log(this, tasks_ ? LogLevel::warning : LogLevel::debug, "abandoned",
       tasks_ ? ", with coroutines that had not ended" : "");
   stopping.set_result();

@@ -110,7 +110,7 @@ public:
 
   // -- life --
   CallerState state() const noexcept { return state_.load(std::memory_order_acquire); }
-  bool accepts_calls() const noexcept { return accepting.load(std::memory_order_acquire); }
+  bool accepts_calls() const noexcept { return accepting(); }
   CallerState request_stop(bool force) noexcept;  // any thread
   void bind_to_this_thread();                     // registers; Error(caller_exists)
   void start_thread();
@@ -278,6 +278,8 @@ void deliver_cancel(PendingState& s) noexcept;                                  
 void pass_report(PendingState& from, PendingState& to) noexcept;
 void cancel_delays(Core& core) noexcept;
 void drop_timer(TimerNode& node) noexcept;
+/// Of a call that waits for its time, with its word locked, on its Core's thread: takes it out of the timers.
+void unschedule(PendingState& s) noexcept;
 void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept;
 void enqueue_launch(Core& core, PendingState& s) noexcept;
 void fail_unbegun(PendingState& s, std::exception_ptr error) noexcept;  // it will never begin, for this reason

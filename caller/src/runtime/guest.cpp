@@ -38,7 +38,7 @@ void Core::leave_host() noexcept {
 
 void Core::begin_turn() noexcept {
   if (turns_++ > 0) return;
-  diverted = closed_;
+  divert(closed_);
   driver_->resume();
   asked_ = false;
   rise();
@@ -46,7 +46,7 @@ void Core::begin_turn() noexcept {
 
 void Core::end_turn() noexcept {
   if (--turns_ > 0) return;
-  diverted = true;  // what is queued from here on must ask for a turn
+  divert(true);  // what is queued from here on must ask for a turn
   finish_if_stopped();
   if (state() == CallerState::stopped) return;
   HostLoop& host = *options.host;

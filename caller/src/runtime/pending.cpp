@@ -12,6 +12,7 @@ namespace {
 using P = PendingState;
 
 struct Callback : Waiter {
+  Callback() { fire = nullptr; }
   std::function<void(PendingBase)> fn;
   CallbackId id = 0;
   ContextNode* context = nullptr;
@@ -36,6 +37,7 @@ void pause(unsigned& spins) noexcept {
 }
 
 void unlink(P::Word& word, Waiter& w) noexcept {
+  word &= ~P::Word{P::kSole};  // it may be the one meant, and somebody else gets a reference in its place
   if (w.prev)
     w.prev->next = w.next;
   else
@@ -273,7 +275,7 @@ bool publish_slow(PendingState& s) noexcept {
 
 bool publish(PendingState& s) noexcept {
   P::Word w = s.word.load(std::memory_order_acquire);
-  if (w & ~(P::kList | P::kWork | P::kStarted)) [[unlikely]]
+  if (w & ~(P::kList | P::kWork | P::kStarted | P::kSole)) [[unlikely]]
     return publish_slow(s);
   const P::Word done = (w & P::kFlags) | P::kDone | P::kClaimed;
   const bool waited_for = w & P::kList;
@@ -410,6 +412,16 @@ bool cancel(PendingState& s, std::string message) {
   }
   // The core cannot end before this work is done, and the work cannot be done while we hold the lock.
   const bool here = !s.core || s.core->on_thread();
+  if (here && (w & P::kTimer)) {
+    unschedule(s);
+    unlock_word(s, now & ~P::Word{P::kTimer});
+    s.act(&s, OpAct::drop);
+    if (s.alone())
+      complete_locked(s, s.word.load(std::memory_order_relaxed));
+    else
+      complete(s);
+    return true;
+  }
   if (!here) {
     s.word.store(now | P::kLock, std::memory_order_release);  // before the loop can hear of it
     auto* op = ::new (allocate(sizeof(CancelOp))) CancelOp(s);

@@ -20,9 +20,7 @@ bool undelivered(const PendingState& s) noexcept {
   return s.word.load(std::memory_order_relaxed) & PendingState::kUndelivered;
 }
 
-}  // namespace
-
-void coroutine_returned(PendingState& s) noexcept {
+void came_back(PendingState& s) noexcept {
   ThreadState& ts = this_thread();
   ts.task = nullptr;
   s.context = std::exchange(ts.context, nullptr);
@@ -36,21 +34,21 @@ void coroutine_returned(PendingState& s) noexcept {
     deliver_cancel(s);
 }
 
-namespace {
-
 void resume_now(Suspension& s) noexcept {
   const std::coroutine_handle<> h = s.handle;
   if (PendingState* const task = s.task) [[likely]] {
     task->suspended = nullptr;
     enter_work(*task);
     h.resume();
-    coroutine_returned(*task);
+    came_back(*task);
   } else {
     h.resume();
   }
 }
 
 }  // namespace
+
+void coroutine_returned(PendingState& s) noexcept { came_back(s); }
 
 void resume_op(Op* op, OpAct why) {
   if (why == OpAct::run) resume_now(*static_cast<Suspension*>(op));
@@ -294,10 +292,15 @@ namespace {
 void pass_delay(DelayNode& n, OpAct why) noexcept {
   PendingState& s = *n.state;
   Core& core = *n.core;
-  // Under the lock: whoever cancels a call with a timer uses its core under the lock.
-  const PendingState::Word w = lock_word(s);
-  s.suspended = nullptr;
-  if (!(w & PendingState::kDone)) unlock_word(s, w & ~PendingState::Word{PendingState::kTimer});
+  if (s.alone()) {  // without a handle there is nobody else
+    s.suspended = nullptr;
+    s.word.store(s.word.load(std::memory_order_relaxed) & ~PendingState::Word{PendingState::kTimer},
+                 std::memory_order_relaxed);
+  } else {  // under the lock: whoever cancels a call with a timer uses its core under the lock
+    const PendingState::Word w = lock_word(s);
+    s.suspended = nullptr;
+    if (!(w & PendingState::kDone)) unlock_word(s, w & ~PendingState::Word{PendingState::kTimer});
+  }
   if (n.separate) deallocate(&n, sizeof n);
   if (why == OpAct::run)
     core.push_local(&s);
@@ -305,9 +308,16 @@ void pass_delay(DelayNode& n, OpAct why) noexcept {
     s.act(&s, OpAct::drop);
 }
 
-void arm(DelayNode& n) noexcept {
+/// `fresh`: its handle has not been given to anybody yet.
+void arm(DelayNode& n, bool fresh) noexcept {
+  using P = PendingState;
   PendingState& s = *n.state;
   n.armed = true;
+  if (fresh && s.holders() == 2 && s.word.load(std::memory_order_relaxed) == P::kWork && n.core->accepts_calls()) {
+    s.delay = &n;
+    s.word.store(P::kWork | P::kTimer, std::memory_order_relaxed);
+    return n.core->timers.add(n);
+  }
   const PendingState::Word w = lock_word(s);
   if (w & PendingState::kDone) return pass_delay(n, OpAct::drop);
   s.delay = &n;
@@ -318,7 +328,7 @@ void arm(DelayNode& n) noexcept {
 
 void delay_act(Op* op, OpAct why) {
   auto& n = *static_cast<DelayNode*>(op);
-  if (why == OpAct::run && !n.armed) return arm(n);  // it came from another thread
+  if (why == OpAct::run && !n.armed) return arm(n, false);  // it came from another thread
   pass_delay(n, why);
 }
 
@@ -336,9 +346,15 @@ void arm_delay(Core& core, PendingState& s, DelayNode* node, Duration delay) noe
   const std::int64_t left = std::numeric_limits<std::int64_t>::max() - now;
   node->when = now + std::min<std::int64_t>(delay.count(), left);
   if (core.on_thread() && !core.between_turns())  // the host must hear of it
-    arm(*node);
+    arm(*node, true);
   else if (!core.submit(node))
     pass_delay(*node, OpAct::drop);
+}
+
+void unschedule(PendingState& s) noexcept {
+  DelayNode& n = *std::exchange(s.delay, nullptr);
+  n.core->timers.remove(n);
+  if (n.separate) deallocate(&n, sizeof n);
 }
 
 void drop_timer(TimerNode& node) noexcept {
@@ -389,7 +405,6 @@ struct NestedWait : Suspension, Waiter {
   struct Timer : TimerNode {
     NestedWait* owner = nullptr;
   } timer;
-  bool timed_out = false;
 };
 
 }  // namespace

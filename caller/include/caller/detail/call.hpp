@@ -76,7 +76,8 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
   /// With two references: the work's and its first handle's.
   template <class G, class... B>
   explicit CallState(Core& on, G&& g, B&&... b)
-      : Base(&on_act, &on, PendingState::kWork, 2), call{std::forward<G>(g), std::tuple<A...>(std::forward<B>(b)...)} {}
+      : Base(&on_act, &on, PendingState::kWork, 2, PendingState::block_of(sizeof(CallState))),
+        call{std::forward<G>(g), std::tuple<A...>(std::forward<B>(b)...)} {}
   ~CallState() {}  // the call ends with the work
 
   decltype(auto) invoke() {
@@ -119,9 +120,11 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
   /// The function has ended and what it held is freed: now the result may be seen.
   void leave() noexcept {
     using P = PendingState;
-    if (!(this->word.load(std::memory_order_acquire) & ~(P::kWork | P::kStarted)) && this->alone())
+    const std::uint32_t holding = this->holders();
+    const P::Word w = this->word.load(std::memory_order_acquire);
+    if (holding == 1 && !(w & ~(P::kWork | P::kStarted)))
       return this->act == &on_act ? free(sizeof(CallState)) : this->act(this, OpAct::destroy);  // nobody will look
-    if (publish(*this)) [[likely]]
+    if (hand_over(*this, holding, w) || publish(*this)) [[likely]]
       return;
     this->destroy_value();
     end_unwanted(*this);
@@ -144,7 +147,10 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
     }
     if constexpr (Traits::is_coroutine) {
       this->frame.resume();
-      coroutine_returned(*this);
+      if (ended_at_once(*this)) [[likely]]
+        finish_coroutine();
+      else
+        coroutine_returned(*this);
     } else {
       std::destroy_at(std::addressof(call));
       leave_work();
@@ -160,17 +166,23 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
     end_work_failed(*this, std::move(error));
   }
 
+  [[gnu::cold]] void coroutine_failed(std::coroutine_handle<CoroPromise<Result>> h) noexcept {
+    auto error = std::move(h.promise().error);
+    h.destroy();
+    std::destroy_at(std::addressof(call));
+    end_work_failed(*this, std::move(error));
+  }
+
   void finish_coroutine() noexcept {
     if constexpr (Traits::is_coroutine) {
-      std::exception_ptr error;
       if (this->frame) [[likely]] {  // else it was abandoned, and its outcome decided
         auto h = std::coroutine_handle<CoroPromise<Result>>::from_address(this->frame.address());
-        error = h.promise().move_into(*this);
+        h.promise().move_into(*this);
+        if (h.promise().error) [[unlikely]]
+          return coroutine_failed(h);
         h.destroy();
       }
       std::destroy_at(std::addressof(call));
-      if (error) [[unlikely]]
-        return end_work_failed(*this, std::move(error));
       if (this->context) [[unlikely]]
         release(std::exchange(this->context, nullptr));
       leave();
@@ -184,6 +196,7 @@ struct LaterState : CallState<F, A...> {
   DelayNode node;
   template <class... B>
   explicit LaterState(B&&... b) : CallState<F, A...>(std::forward<B>(b)...) {
+    this->block = PendingState::block_of(sizeof(LaterState));
     this->act = [](Op* op, OpAct why) {
       if (why == OpAct::destroy)
         static_cast<LaterState*>(op)->free(sizeof(LaterState));

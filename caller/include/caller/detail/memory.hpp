@@ -88,4 +88,19 @@ inline void deallocate(void* block, std::size_t size) noexcept {
   deallocate_slow(block, size);
 }
 
+/// The same, of a block whose class is known.
+inline void deallocate_of_class(void* block, unsigned c) noexcept {
+#if CALLER_POOLED_INLINE
+  Magazine& m = block_cache.current[c];
+  if (m.room) [[likely]] {
+    auto* b = static_cast<FreeBlock*>(block);
+    b->next = m.head;
+    m.head = b;
+    --m.room;
+    return;
+  }
+#endif
+  deallocate_slow(block, kBlockSizes[c]);
+}
+
 }  // namespace caller::detail

@@ -25,22 +25,35 @@ enum class OpAct : unsigned char {
 
 /// One entry of a loop's queue, embedded in what it runs. An Op is in at most one queue.
 struct Op {
-  Op* next;  // while queued
-  void (*act)(Op*, OpAct) = nullptr;
+  Op* next;                 // while queued
+  void (*act)(Op*, OpAct);  // set before it is queued
 };
 
-/// The queue of a Core. `head`, `tail` and `diverted` belong to the loop's thread. What the loop writes at every entry,
-/// what everybody reads, and what other threads write lie on lines of their own.
+/// The queue of a Core. `head` and `tail` belong to the loop's thread. What the loop writes at every entry, what
+/// everybody reads, and what other threads write lie on lines of their own.
 struct LoopQueue {
+  enum Hindrance : std::uint8_t {
+    kStopping = 1,  ///< from the moment of stop(): calls are not accepted; any thread sets it
+    kDiverted = 2,  ///< a push on the own thread needs more than a place in the list; the own thread sets it
+  };
   Op* head = nullptr;
   Op** tail = &head;
-  bool diverted = false;                          ///< a push on the own thread needs more than a place in the list
-  alignas(64) std::atomic<bool> accepting{true};  ///< false from the moment of stop()
+  alignas(64) std::atomic<std::uint8_t> hindrance{0};
   alignas(64) std::atomic<Op*> inbox{nullptr};
 
   LoopQueue() = default;
   LoopQueue(const LoopQueue&) = delete;
   LoopQueue& operator=(const LoopQueue&) = delete;
+  bool accepting() const noexcept { return !(hindrance.load(std::memory_order_acquire) & kStopping); }
+  bool diverted() const noexcept { return hindrance.load(std::memory_order_relaxed) & kDiverted; }
+  bool unhindered() const noexcept { return hindrance.load(std::memory_order_acquire) == 0; }
+  void stop_accepting() noexcept { hindrance.fetch_or(kStopping, std::memory_order_acq_rel); }
+  void divert(bool on) noexcept {
+    if (on)
+      hindrance.fetch_or(kDiverted, std::memory_order_relaxed);
+    else if (diverted())
+      hindrance.fetch_and(static_cast<std::uint8_t>(~kDiverted), std::memory_order_relaxed);
+  }
   void push_local(Op* op) noexcept {
     op->next = nullptr;
     *tail = op;
@@ -70,7 +83,7 @@ inline ThreadState& this_thread() noexcept { return thread_state; }
 CALLER_API bool submit_slow(Core& core, Op* op) noexcept;
 inline bool submit(Core& core, Op* op) noexcept {
   const ThreadState& ts = this_thread();
-  if (ts.core == &core && !ts.queue->diverted) [[likely]] {
+  if (ts.core == &core && !ts.queue->diverted()) [[likely]] {
     ts.queue->push_local(op);
     return true;
   }
@@ -81,7 +94,7 @@ inline bool submit(Core& core, Op* op) noexcept {
 CALLER_API bool submit_or_drop_slow(Core& core, Op* op) noexcept;
 inline bool submit_or_drop(Core& core, Op* op) noexcept {
   const ThreadState& ts = this_thread();
-  if (ts.core == &core && !ts.queue->diverted && ts.queue->accepting.load(std::memory_order_acquire)) [[likely]] {
+  if (ts.core == &core && ts.queue->unhindered()) [[likely]] {
     ts.queue->push_local(op);
     return true;
   }

@@ -11,6 +11,11 @@
 //            work which started first is told.
 //   core     valid until DONE: a Core ends only after all its unfinished work has; `core` is used under LOCK, not DONE.
 //   alone    who finds `refs` to be 1 and holds that reference has the state to itself: no handle, nobody to race with.
+//            It looks at `refs` first and at the word only then, which is how others left it; not the other way round.
+//   sole     kSole says that the one waiter in the list holds a reference and waits on the loop that will run the work:
+//            while `refs` is 2 both are that thread's, so that it changes the word by plain stores (`ours`). Set and
+//            cleared only by that thread, or under LOCK, with the waiter. More references can only come from that
+//            thread, and whoever it gives one to may, as ever, only compare-and-swap.
 #pragma once
 
 #include <any>
@@ -36,7 +41,7 @@ namespace caller::detail {
 /// Someone to tell of completion. Those with `fire` are told under LOCK and must only queue or signal.
 struct Waiter {
   Waiter *prev, *next;  // while in a list
-  void (*fire)(Waiter*) noexcept = nullptr;
+  void (*fire)(Waiter*) noexcept;
 };
 
 struct Suspension;
@@ -64,6 +69,7 @@ struct PendingState : Op {
     kOperation = kStarted << 11,  // of another library, which may write into buffers of the waiter until it is done
     kOperationEnded = kStarted << 12,  // it has called back
     kHoldsCore = kStarted << 13,       // it has a reference on its Core
+    kSole = kStarted << 15,            // the first waiter is the only holder but the work, both on the work's loop
   };
   static constexpr Word kFlags = ~((Word{1} << kFlagShift) - 1);
   static constexpr Word kList = ~kFlags & ~Word{7};
@@ -72,8 +78,15 @@ struct PendingState : Op {
   std::atomic<std::uint32_t> refs;
   // Written by whoever makes or runs the work, read after DONE or on the loop's thread.
   bool has_value = false;
-  bool finished = false;           // the coroutine reached its end
-  bool linked = false;             // is in its Core's list of suspended work
+  bool finished = false;  // the coroutine reached its end
+  bool linked = false;    // is in its Core's list of suspended work
+  /// Of a call: the class of its block, which is all there is to free once the work and its value are gone.
+  static constexpr std::uint8_t kNoBlock = 0xff;
+  static constexpr std::uint8_t block_of(std::size_t size) noexcept {
+    const int c = block_class(size);
+    return c < 0 ? kNoBlock : static_cast<std::uint8_t>(c);
+  }
+  std::uint8_t block = kNoBlock;
   ContextNode* context = nullptr;  // of the work, until it ends
   union {
     Suspension* suspended = nullptr;  // where the work waits (loop's thread only)
@@ -84,8 +97,9 @@ struct PendingState : Op {
   std::coroutine_handle<> frame;        // root coroutine, once there is one
   PendingState *prev_task, *next_task;  // while `linked`
 
-  PendingState(void (*with)(Op*, OpAct), Core* on, Word w, std::uint32_t holders) noexcept
-      : word(w), refs(holders), core(on) {
+  PendingState(void (*with)(Op*, OpAct), Core* on, Word w, std::uint32_t holders,
+               std::uint8_t in_block = kNoBlock) noexcept
+      : word(w), refs(holders), block(in_block), core(on) {
     act = with;
   }
   PendingState(const PendingState&) = delete;
@@ -95,9 +109,13 @@ struct PendingState : Op {
   bool is(Flag f) const noexcept { return word.load(std::memory_order_acquire) & f; }
   Extras* extra() const noexcept { return extras.load(std::memory_order_acquire); }
   bool alone() const noexcept { return refs.load(std::memory_order_acquire) == 1; }
+  std::uint32_t holders() const noexcept { return refs.load(std::memory_order_acquire); }
+  /// For work, on its loop's thread: nobody else can see the state. `w` is its word, loaded after `holding`.
+  static bool ours(std::uint32_t holding, Word w) noexcept { return holding == 1 || (holding == 2 && (w & kSole)); }
   void ref() noexcept { refs.fetch_add(1, std::memory_order_relaxed); }
+  bool last() noexcept { return alone() || refs.fetch_sub(1, std::memory_order_acq_rel) == 1; }
   void unref() noexcept {
-    if (alone() || refs.fetch_sub(1, std::memory_order_acq_rel) == 1) act(this, OpAct::destroy);
+    if (last()) act(this, OpAct::destroy);
   }
 };
 
@@ -105,6 +123,9 @@ struct PendingState : Op {
 struct Suspension : Op {
   std::coroutine_handle<> handle;  // null: does not wait
   bool cancelled = false;
+  bool keep = false;  // a PendingWait: being cancelled does not cancel what is awaited
+  bool held = false;  // a PendingAwaiter: it has a reference on what is awaited
+  bool timed_out = false;
   // From begin_suspend() on:
   Core* home;
   PendingState* task;
@@ -162,10 +183,11 @@ inline bool throw_outcome(PendingState& s) {
 /// On the loop's thread, before work runs. False: it was cancelled (or the Caller stopped) first, and is complete.
 inline bool begin_work(PendingState& s) noexcept {
   using P = PendingState;
+  const std::uint32_t holding = s.holders();
   P::Word w = s.word.load(std::memory_order_relaxed);
-  if (!(w & ~(P::kList | P::kWork | P::kProtected | P::kWorker)) &&
-      this_thread().queue->accepting.load(std::memory_order_acquire)) [[likely]] {
-    if (s.alone()) {
+  if (!(w & ~(P::kList | P::kWork | P::kProtected | P::kWorker | P::kSole)) && this_thread().queue->accepting())
+      [[likely]] {
+    if (P::ours(holding, w)) {
       s.word.store(w | P::kStarted, std::memory_order_relaxed);
       return true;
     }
@@ -194,20 +216,24 @@ inline bool cancellation_due() noexcept {
 /// A coroutine waiting for one Pending.
 struct PendingWait : Suspension, Waiter {
   PendingState* state = nullptr;
-  bool keep = false;  // being cancelled does not cancel what is awaited
 };
 CALLER_API void resume_op(Op* op, OpAct why);
 CALLER_API bool detach_pending(Suspension* s) noexcept;
 CALLER_API void fire_pending(Waiter* w) noexcept;
 CALLER_API bool suspend_on_slow(PendingWait& w, std::coroutine_handle<> h);
-/// Waits for `w.state`. False: it is done, or the wait is cancelled; do not suspend.
+/// Waits for `w.state`, on which `w` holds a reference. False: it is done, or the wait is cancelled; do not suspend.
 inline bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
   using P = PendingState;
   const ThreadState& ts = this_thread();
   PendingState* const task = ts.task;
-  P::Word was = w.state->word.load(std::memory_order_acquire);
-  if (!task || task == w.state || (task->word.load(std::memory_order_relaxed) & P::kUndelivered) ||
-      (was & (P::kList | P::kLock | P::kDone))) [[unlikely]]
+  PendingState& s = *w.state;
+  if (!task || (task->word.load(std::memory_order_relaxed) & P::kUndelivered)) [[unlikely]]
+    return suspend_on_slow(w, h);
+  const std::uint32_t holding = s.holders();
+  P::Word was = s.word.load(std::memory_order_acquire);
+  // A call that waits in this loop's own queue, or on its way to it, and no handle but ours?
+  const bool sole = was == P::kWork && holding == 2 && s.core == ts.core;
+  if (!sole && ((was & (P::kList | P::kLock | P::kDone)) || task == &s)) [[unlikely]]
     return suspend_on_slow(w, h);
   w.handle = h;
   w.home = ts.core;
@@ -217,10 +243,27 @@ inline bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
   w.fire = &fire_pending;
   w.prev = w.Waiter::next = nullptr;
   task->suspended = &w;
-  if (w.state->word.compare_exchange_strong(was, was | reinterpret_cast<P::Word>(static_cast<Waiter*>(&w)),
-                                            std::memory_order_acq_rel, std::memory_order_acquire)) [[likely]]
+  const P::Word with = was | reinterpret_cast<P::Word>(static_cast<Waiter*>(&w));
+  if (sole) {
+    s.word.store(with | P::kSole, std::memory_order_relaxed);
+    return true;
+  }
+  if (s.word.compare_exchange_strong(was, with, std::memory_order_acq_rel, std::memory_order_acquire)) [[likely]]
     return true;
   return suspend_on_slow(w, h);
+}
+/// The end of work that has left its value in its storage, where nobody but its one waiter, on the same loop, can see
+/// the state. False: it is not so. `w` is its word, loaded after `holding`.
+inline bool hand_over(PendingState& s, std::uint32_t holding, PendingState::Word w) noexcept {
+  using P = PendingState;
+  if (holding != 2 || (w & ~P::kList) != (P::kWork | P::kStarted | P::kSole)) return false;
+  auto& wait = static_cast<PendingWait&>(*reinterpret_cast<Waiter*>(w & P::kList));
+  if (wait.Waiter::next) [[unlikely]]
+    return false;
+  s.word.store(P::kWork | P::kStarted | P::kDone | P::kClaimed, std::memory_order_relaxed);
+  s.refs.store(1, std::memory_order_relaxed);
+  this_thread().queue->push_local(&wait);  // not diverted: it runs us
+  return true;
 }
 /// For a frame that is destroyed while it waits.
 CALLER_API void forget_wait(PendingWait& w) noexcept;
@@ -247,7 +290,6 @@ struct TimedWait : PendingWait {
   struct Timer : TimerNode {
     TimedWait* owner = nullptr;
   } timer;
-  bool timed_out = false;
 };
 CALLER_API bool suspend_timed(TimedWait& w, std::coroutine_handle<> h, std::int64_t timeout_ns);
 CALLER_API void forget_timed(TimedWait& w) noexcept;
@@ -275,6 +317,14 @@ inline void leave_work() noexcept {
   ts.task = nullptr;
   if (ts.context) [[unlikely]]
     release(std::exchange(ts.context, nullptr));
+}
+/// The coroutine of `s`, the running work, came back: true, and no work runs any more, if it began and ended in one go.
+inline bool ended_at_once(PendingState& s) noexcept {
+  if (!s.finished || s.linked) return false;
+  ThreadState& ts = this_thread();
+  ts.task = nullptr;
+  s.context = std::exchange(ts.context, nullptr);
+  return true;
 }
 /// The coroutine of `s` ran and came back: if it has ended it is finished, if not it is remembered by its Core.
 CALLER_API void coroutine_returned(PendingState& s) noexcept;
@@ -328,6 +378,14 @@ struct ValueState : PendingState {
     if constexpr (!std::is_trivially_destructible_v<Stored>)
       if (std::exchange(has_value, false)) own()->~Stored();
   }
+  /// unref(), for who knows the type.
+  void leave_to_others() noexcept {
+    if (!last()) return;
+    if (block == kNoBlock || extra()) [[unlikely]]
+      return act(this, OpAct::destroy);
+    destroy_value();
+    deallocate_of_class(this, block);
+  }
 
 private:
   Stored* own() noexcept { return std::launder(reinterpret_cast<Stored*>(storage)); }
@@ -340,6 +398,12 @@ struct ValueState<void> : PendingState {
   void emplace_boxed() noexcept {}
   void get() { throw_outcome(*this); }
   void destroy_value() noexcept {}
+  void leave_to_others() noexcept {
+    if (!last()) return;
+    if (block == kNoBlock || extra()) [[unlikely]]
+      return act(this, OpAct::destroy);
+    deallocate_of_class(this, block);
+  }
 };
 
 /// Settles with a value. True: complete() is due.
