@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <random>
 #include <thread>
 
@@ -64,6 +65,53 @@ TEST_CASE("a thousand timers, some cancelled in any order, fire in order") {
   }
   CHECK(fired == expected);
   CHECK(detail::next_timer(loop.caller.core()) == -1);
+}
+
+TEST_CASE("a crowd of timers due at once fires in order, and those that fire cancel and add others") {
+  struct Range {
+    std::int64_t unit, spread;  // of the deadlines
+  };
+  // Many of equal times; few of equal times; days apart.
+  for (const auto [unit, spread] : {Range{1'000'000, 50}, Range{1, 40'000'000}, Range{1'000'003, 1'000'000'000}}) {
+    ManualLoop loop;
+    std::mt19937_64 random(11);
+    constexpr std::size_t kCount = 3000;
+    std::vector<std::int64_t> when(kCount);
+    for (auto& w : when) w = 1 + unit * static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(spread));
+    std::vector<std::size_t> victim(kCount), fired, later, expected, expected_later;
+    for (auto& v : victim) v = random() % kCount;
+    std::vector<Pending<>> calls;
+    for (std::size_t i = 0; i < kCount; ++i) {
+      calls.push_back(loop.caller.call_later(std::chrono::nanoseconds(when[i]), [&, i] {
+        fired.push_back(i);
+        if (i % 3 == 0) calls[victim[i]].cancel();
+        if (i % 5 == 0) loop.caller.call_later(1ns, [&later, i] { later.push_back(i); });
+      }));
+    }
+    for (std::size_t i = 0; i < kCount; i += 7) calls[i].cancel();
+    // In two crowds: most at once, then the rest.
+    for (const std::int64_t until : {unit * spread / 4 * 3, unit * spread + 1}) {
+      loop.clock.advance(std::chrono::nanoseconds(until) - std::chrono::nanoseconds(loop.clock.now()));
+      loop.settle();
+    }
+    loop.clock.advance(1ns);
+    loop.settle();
+
+    std::vector<std::size_t> order(kCount);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::ranges::stable_sort(order, {}, [&](std::size_t i) { return when[i]; });
+    std::vector<bool> cancelled(kCount, false);
+    for (std::size_t i = 0; i < kCount; i += 7) cancelled[i] = true;
+    for (const std::size_t i : order) {
+      if (cancelled[i]) continue;
+      expected.push_back(i);
+      if (i % 3 == 0) cancelled[victim[i]] = true;
+      if (i % 5 == 0) expected_later.push_back(i);
+    }
+    CHECK(fired == expected);
+    CHECK(later == expected_later);
+    CHECK(detail::next_timer(loop.caller.core()) == -1);
+  }
 }
 
 TEST_CASE(
