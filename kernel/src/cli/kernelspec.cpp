@@ -235,7 +235,8 @@ std::string kernel_json(const InstallOptions& options) {
   spec["interrupt_mode"] = "message";
   spec["kernel_protocol_version"] = "5.5";
   spec["env"] = options.environment;
-  spec["metadata"] = {{"debugger", false}, {"caller", {{"name", checked_name(options.name)}}}};
+  spec["metadata"] = {
+      {"debugger", false}, {"supported_encryption", {"curve"}}, {"caller", {{"name", checked_name(options.name)}}}};
   return spec.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 

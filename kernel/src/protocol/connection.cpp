@@ -11,9 +11,13 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "protocol/log.hpp"
+
 namespace caller::kernel {
 namespace {
 using nlohmann::json;
+
+constexpr std::size_t kZ85Key = 40;  // characters
 
 [[noreturn]] void fail(const std::string& name, const std::string& what) {
   throw KernelError(KernelErrc::connection_file, "connection file " + name + ": " + what);
@@ -23,6 +27,14 @@ std::string text_field(const json& file, const char* field, const std::string& f
   const auto it = file.find(field);
   if (it == file.end() || it->is_null()) return fallback;
   if (!it->is_string()) fail(name, std::string("field \"") + field + "\" must be text, found " + it->dump());
+  return it->get<std::string>();
+}
+
+// The same for what must not stand in a message.
+std::string secret_field(const json& file, const char* field, const std::string& name) {
+  const auto it = file.find(field);
+  if (it == file.end() || it->is_null()) return {};
+  if (!it->is_string()) fail(name, std::string("field \"") + field + "\" must be text");
   return it->get<std::string>();
 }
 
@@ -60,12 +72,15 @@ ConnectionInfo parse_connection(const std::string& text, const std::string& name
   info.iopub_port = port_field(file, "iopub_port", tcp, name);
   info.hb_port = port_field(file, "hb_port", tcp, name);
   info.signature_scheme = text_field(file, "signature_scheme", "hmac-sha256", name);
-  info.key = text_field(file, "key", "", name);
+  info.key = secret_field(file, "key", name);
   info.kernel_name = text_field(file, "kernel_name", "", name);
   // Whoever asks for encryption must not be served without it.
-  for (const char* field : {"curve_publickey", "curve_secretkey"})
-    if (const auto it = file.find(field); it != file.end() && !it->is_null())
-      fail(name, std::string("field \"") + field + "\": CURVE is not supported");
+  info.curve_public = text_field(file, "curve_publickey", "", name);
+  info.curve_secret = secret_field(file, "curve_secretkey", name);
+  if (info.curve_public.empty() != info.curve_secret.empty())
+    fail(name, "fields \"curve_publickey\" and \"curve_secretkey\" must be given both or not at all");
+  if (!info.curve_secret.empty() && (info.curve_public.size() != kZ85Key || info.curve_secret.size() != kZ85Key))
+    fail(name, "fields \"curve_publickey\" and \"curve_secretkey\" must be 40 characters of Z85");
   if (!info.key.empty() && info.signature_scheme != "hmac-sha256")
     fail(name, "field \"signature_scheme\" must be hmac-sha256, found \"" + info.signature_scheme + "\"");
   return info;
@@ -80,7 +95,11 @@ ConnectionInfo read_connection_file(const std::string& path) {
   } catch (const std::exception& e) {  // a folder opens and then fails
     fail(path, std::string("cannot be read: ") + e.what());
   }
-  return parse_connection(text, path);
+  ConnectionInfo info = parse_connection(text, path);
+  struct stat status{};
+  if (::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && (status.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+    log(LogLevel::warning, "connection file " + path + " is not its owner's alone: whoever reads it can run code here");
+  return info;
 }
 
 void write_connection_file(const ConnectionInfo& info, const std::string& path) {
@@ -94,9 +113,14 @@ void write_connection_file(const ConnectionInfo& info, const std::string& path) 
                {"signature_scheme", info.signature_scheme},
                {"key", info.key},
                {"kernel_name", info.kernel_name}};
+  if (!info.curve_secret.empty()) {
+    file["curve_publickey"] = info.curve_public;
+    file["curve_secretkey"] = info.curve_secret;
+  }
   const std::string text = file.dump(2) + "\n";
   const std::string temporary = path + ".part";
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  ::unlink(temporary.c_str());  // what somebody else made would keep its mode
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   bool good = fd >= 0 && ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
   if (fd >= 0) good = ::close(fd) == 0 && good;
   if (good) good = std::rename(temporary.c_str(), path.c_str()) == 0;

@@ -24,6 +24,8 @@ struct ConnectionInfo {
   std::string signature_scheme = "hmac-sha256";
   std::string key;  ///< empty: messages are neither signed nor checked
   std::string kernel_name;
+  std::string curve_public;  ///< Z85, with curve_secret: every socket is a CURVE server; both empty: no encryption
+  std::string curve_secret;
 
   /// The ZMQ endpoint of a port: `tcp://ip:port` (`*` for port 0) or `ipc://ip-port`.
   std::string endpoint(int port) const;
@@ -32,8 +34,10 @@ struct ConnectionInfo {
 /// Reads a connection file. Unknown fields are ignored, optional ones that are null or missing take their defaults.
 ///
 /// Thread-safety: any thread.
+/// A file that others can read is taken, and the log says so: whoever reads it can run code in the kernel.
+///
 /// Errors: KernelError(connection_file) naming the file and the field.
-/// Source: ipykernel `--f`; differs: the message says which field is wrong.
+/// Source: ipykernel `--f`; differs: the message says which field is wrong. CURVE: Jupyter enhancement proposal 145.
 ConnectionInfo read_connection_file(const std::string& path);
 
 /// The same from text; `name` stands in messages in place of a path.

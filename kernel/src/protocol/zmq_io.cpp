@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,14 +27,24 @@ constexpr int kRetryMs = 10;         // for a question whose client is not conne
 constexpr std::chrono::seconds kPeerPatience{10};
 constexpr int kBatch = 64;  // messages taken from one socket before the others are looked at
 
+// With ipc a port is the end of a file's name: 0 means one that nobody has.
+int free_ipc_port(const ConnectionInfo& info) {
+  int port = 1;
+  while (::access((info.ip + "-" + std::to_string(port)).c_str(), F_OK) == 0) ++port;
+  return port;
+}
+
 void bind(zmq::socket_t& socket, const ConnectionInfo& info, int& port) {
+  const bool ipc = info.transport == "ipc";
+  if (ipc && port == 0) port = free_ipc_port(info);
   const std::string endpoint = info.endpoint(port);
   try {
     socket.bind(endpoint);
   } catch (const zmq::error_t& e) {
     throw KernelError(KernelErrc::bind, "binding " + endpoint + ": " + e.what());
   }
-  if (port != 0 || info.transport != "tcp") return;
+  if (ipc && info.ip.front() != '@') ::chmod((info.ip + "-" + std::to_string(port)).c_str(), S_IRUSR | S_IWUSR);
+  if (port != 0 || ipc) return;
   const std::string actual = socket.get(zmq::sockopt::last_endpoint);
   port = std::stoi(actual.substr(actual.rfind(':') + 1));
 }
@@ -43,6 +54,22 @@ void set_common(zmq::socket_t& socket, const ConnectionInfo& info) {
   socket.set(zmq::sockopt::sndhwm, 0);  // a slow client must not lose answers
   socket.set(zmq::sockopt::rcvhwm, 0);
   if (info.ip.find(':') != std::string::npos) socket.set(zmq::sockopt::ipv6, true);
+  if (info.curve_secret.empty()) return;
+  socket.set(zmq::sockopt::curve_server, true);
+  socket.set(zmq::sockopt::curve_secretkey, info.curve_secret);
+}
+
+// Whoever asks for encryption is not served without it, nor with a key that is not the one clients are told.
+void check_curve(const ConnectionInfo& info) {
+  if (info.curve_secret.empty()) return;
+  if (zmq_has("curve") == 0)
+    throw KernelError(KernelErrc::connection_file, "the connection file asks for CURVE, which this libzmq cannot do");
+  char derived[41] = "";
+  if (zmq_curve_public(derived, info.curve_secret.c_str()) != 0)
+    throw KernelError(KernelErrc::connection_file, "field \"curve_secretkey\" of the connection file is no Z85 key");
+  if (info.curve_public != derived)
+    throw KernelError(KernelErrc::connection_file,
+                      "field \"curve_publickey\" of the connection file does not belong to its \"curve_secretkey\"");
 }
 
 bool receive(zmq::socket_t& socket, Frames& frames) {
@@ -231,6 +258,7 @@ struct ZmqIo::State {
 ZmqIo::ZmqIo(ConnectionInfo& info, Handlers handlers, int watch_pid) : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.handlers = std::move(handlers);
+  check_curve(info);
   for (zmq::socket_t* socket : {&s.shell, &s.control, &s.input, &s.heartbeat}) {
     set_common(*socket, info);
     socket->set(zmq::sockopt::router_handover, true);  // a client that reconnects under its old identity takes over

@@ -16,8 +16,12 @@ namespace caller::kernel {
 /// event descriptor. `send` only queues and wakes it. What is queued for one channel leaves in the order of the calls.
 ///
 /// Thread-safety: send: any thread. The rest: the owner's thread.
-/// Errors: KernelError(bind) from the constructor, naming the endpoint.
-/// Source: ipykernel's IOPubThread and heartbeat; differs: one thread for all sockets, no edge-triggered descriptors.
+/// With CURVE keys every socket is a CURVE server: a peer that does not know the public key gets no message and is not
+/// heard. Sockets of ipc are their owner's alone.
+///
+/// Errors: KernelError(bind) from the constructor, naming the endpoint; KernelError(connection_file) for CURVE keys
+/// that cannot be used. Source: ipykernel's IOPubThread and heartbeat; differs: one thread for all sockets, no
+/// edge-triggered descriptors.
 class ZmqIo {
 public:
   struct Handlers {

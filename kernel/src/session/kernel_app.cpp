@@ -35,8 +35,7 @@ int serve_kernel(const KernelOptions& given) {
   shell.protect = true;  // a cell must not stop what serves it
   Caller main(manual, shell);
   Kernel kernel(options, std::move(connection), main);
-  if (fill_ports && kernel.session().connection().transport == "tcp")
-    write_connection_file(kernel.session().connection(), options.connection_file.string());
+  if (fill_ports) write_connection_file(kernel.session().connection(), options.connection_file.string());
   kernel.start();
   main.run();
   return 0;

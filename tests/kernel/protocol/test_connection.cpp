@@ -62,10 +62,22 @@ TEST_CASE("a bad connection file is refused by a message that names the file and
   CHECK(message_of(replaced(R"("tcp")", R"("udp")")).find("\"transport\" must be tcp or ipc") != std::string::npos);
 }
 
-TEST_CASE("a connection file with CURVE keys is refused instead of served in the clear") {
-  const std::string message = message_of(replaced(R"("unknown")", R"("curve_secretkey":"secret","unknown")"));
-  CHECK(message.find("curve_secretkey") != std::string::npos);
-  CHECK(message.find("\"secret\"") == std::string::npos);
+TEST_CASE("CURVE keys come as a pair of Z85 texts, and no message repeats the secret one") {
+  const std::string secret = "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs";
+  const std::string half = message_of(replaced(R"("unknown")", R"("curve_secretkey":")" + secret + R"(","unknown")"));
+  CHECK(half.find("curve_secretkey") != std::string::npos);
+  CHECK(half.find(secret) == std::string::npos);
+  for (const char* wrong : {"\"short\"", "7", "[1]"}) {
+    const std::string text =
+        std::string("\"curve_publickey\":") + wrong + ",\"curve_secretkey\":" + wrong + ",\"unknown\"";
+    CHECK(message_of(replaced(R"("unknown")", text)).find("curve_") != std::string::npos);
+  }
+  const std::string both = R"("curve_publickey":"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID","curve_secretkey":")";
+  const ConnectionInfo info = parse_connection(replaced(R"("unknown")", both + secret + R"(","unknown")"), "c");
+  CHECK(info.curve_secret == secret);
+  const TempDir dir;
+  write_connection_file(info, dir.file("c.json"));
+  CHECK(read_connection_file(dir.file("c.json")).curve_public == info.curve_public);
 }
 
 TEST_CASE("a missing connection file, or a folder in its place, is an error that names it") {

@@ -47,9 +47,10 @@ def write_connection_file(content):
 
 
 class DirectKernel:
-    def __init__(self, info=None, environment=None, **options):
+    def __init__(self, info=None, environment=None, mode=0o600, **options):
         self.info = info or connection()
         self.file = write_connection_file(self.info)
+        self.file.chmod(mode)
         self.log_path = self.file.with_name("log")
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with

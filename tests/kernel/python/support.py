@@ -113,12 +113,19 @@ class Client:
             socket.linger = 0
             if channel != "iopub":
                 socket.identity = self.session.bsession
+            self.encrypt(socket)
             socket.connect(self.endpoint(channel))
             self.poller.register(socket, zmq.POLLIN)
             self.sockets[channel] = socket
         self.sockets["iopub"].subscribe(b"")
         if await_welcome:
             self.wait(lambda m: m["msg_type"] == "iopub_welcome")
+
+    def encrypt(self, socket):
+        """With CURVE keys in the connection file: as jupyter_client 8.9 does, with the one pair for both ends."""
+        if self.info.get("curve_publickey"):
+            socket.curve_serverkey = socket.curve_publickey = self.info["curve_publickey"].encode()
+            socket.curve_secretkey = self.info["curve_secretkey"].encode()
 
     def endpoint(self, channel):
         port = self.info[{"heartbeat": "hb"}.get(channel, channel) + "_port"]
@@ -223,6 +230,7 @@ class Client:
         socket = self.context.socket(zmq.REQ)
         socket.linger = 0
         try:
+            self.encrypt(socket)
             socket.connect(self.endpoint("heartbeat"))
             begin = time.monotonic()
             socket.send(b"ping")
