@@ -3,7 +3,8 @@
 #include <stdexcept>
 
 #ifdef CALLER_HAVE_SESSION
-#include "../session/kernel_app.hpp"
+#include "protocol/words.hpp"
+#include "session/kernel_app.hpp"
 #endif
 
 namespace caller::kernel::cli {

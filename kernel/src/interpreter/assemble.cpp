@@ -174,6 +174,7 @@ private:
     const bool outside = belongs_outside(ts_, c);
     Edits edits = static_edits(ts_, c);
     if (!c.function) edits = merged(std::move(edits), capture_edits(ts_, c.first, c.last, true));
+    if (c.function) edits = merged(std::move(edits), main_edits(ts_, c));
     if (!outside) text() += "inline namespace " + space_ + " {\n";
     if (needs_extern(ts_, c)) text() += "extern\n";
     copy(c.begin, c.end, edits);

@@ -380,61 +380,6 @@ Completeness ClangInterpreter::is_complete(const std::string& code) {
   return out;
 }
 
-void ClangInterpreter::add_include_path(const std::string& dir) { engine_->add_include_path(dir); }
-
-void ClangInterpreter::load_library(const std::string& name) {
-  std::vector<std::string> tries;
-  if (name.find('/') != std::string::npos) {
-    tries.push_back(name);
-  } else {
-    tries = {name, "lib" + name + ".so"};
-  }
-  std::string reasons;
-  for (const auto& t : tries) {
-    if (dlopen(t.c_str(), RTLD_NOW | RTLD_GLOBAL)) return;
-    reasons += std::string("\n  ") + dlerror();
-  }
-  throw std::runtime_error("library " + name + " was not loaded:" + reasons);
-}
-
-std::vector<Interpreter::Symbol> ClangInterpreter::symbols() {
-  std::vector<Symbol> out;
-  const auto policy = engine_->ast().getPrintingPolicy();
-  for (auto* d : engine_->shadow().visible()) {
-    if (!d->getIdentifier() || d->getName().starts_with("__")) continue;
-    Symbol s;
-    s.name = d->getName().str();
-    if (auto* f = d->getAsFunction()) {
-      s.kind = llvm::isa<clang::FunctionTemplateDecl>(d) ? "function template" : "function";
-      s.type = f->getType().getAsString(policy);
-    } else if (auto* v = llvm::dyn_cast<clang::VarDecl>(d)) {
-      s.kind = "variable";
-      s.type = v->getType().getAsString(policy);
-    } else if (auto* b = llvm::dyn_cast<clang::BindingDecl>(d)) {
-      s.kind = "variable";
-      s.type = b->getType().getAsString(policy);
-    } else if (llvm::isa<clang::EnumConstantDecl>(d)) {
-      s.kind = "enumerator";
-    } else if (auto* t = llvm::dyn_cast<clang::TagDecl>(d)) {
-      s.kind = t->isEnum() ? "enum" : "class";
-    } else if (llvm::isa<clang::ClassTemplateDecl>(d)) {
-      s.kind = "class template";
-    } else if (auto* n = llvm::dyn_cast<clang::TypedefNameDecl>(d)) {
-      s.kind = "alias";
-      s.type = n->getUnderlyingType().getAsString(policy);
-    } else if (llvm::isa<clang::ConceptDecl>(d)) {
-      s.kind = "concept";
-    } else if (llvm::isa<clang::TemplateDecl>(d)) {
-      s.kind = "template";
-    } else {
-      s.kind = d->getDeclKindName();
-    }
-    s.type = readable(s.type);
-    out.push_back(std::move(s));
-  }
-  return out;
-}
-
 std::unique_ptr<Interpreter> make_clang_interpreter(InterpreterOptions options) {
   return std::make_unique<ClangInterpreter>(std::move(options));
 }

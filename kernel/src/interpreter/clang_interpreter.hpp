@@ -24,6 +24,9 @@ public:
   Completeness is_complete(const std::string& code) override;
   void add_include_path(const std::string& dir) override;
   void load_library(const std::string& name) override;
+  std::vector<std::string> add_flags(const std::vector<std::string>& flags, bool lenient) override;
+  std::vector<std::string> flags() override;
+  void reset() override;
   std::vector<Symbol> symbols() override;
 
 private:
@@ -47,6 +50,7 @@ private:
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Jit> jit_;
   unsigned unit_ = 0;
+  std::vector<std::string> library_dirs_;  // of -L, in the order given
 };
 
 /// Takes the cells' namespaces and generated names out of the compiler's text, and words its places as

@@ -159,6 +159,12 @@ Edits static_edits(const std::vector<Token>& ts, const Chunk& c) {
   return out;
 }
 
+Edits main_edits(const std::vector<Token>& ts, const Chunk& c) {
+  const std::size_t n = declared_name(ts, c);
+  if (n >= c.last || n == c.first || !ts[n].is("main") || !ts[n - 1].is("int") || !ts[c.last - 1].is("}")) return {};
+  return {{ts[c.last - 1].begin, ts[c.last - 1].begin, "return 0;"}};
+}
+
 bool needs_extern(const std::vector<Token>& ts, const Chunk& c) {
   if (c.function || c.class_like || c.names_space) return false;
   if (one_of(ts[c.first].text, {"template", "typedef", "using", "friend", "static_assert", "extern", "inline",

@@ -30,6 +30,9 @@ bool belongs_outside(const std::vector<Token>& tokens, const Chunk& c);
 /// `static` at namespace scope would hide the name from later cells' code.
 Edits static_edits(const std::vector<Token>& tokens, const Chunk& c);
 
+/// Only the global `main` may end without a return; a cell's own is inside of a namespace.
+Edits main_edits(const std::vector<Token>& tokens, const Chunk& c);
+
 /// `const` variables would be made anew for every cell that uses them, were they not external.
 bool needs_extern(const std::vector<Token>& tokens, const Chunk& c);
 

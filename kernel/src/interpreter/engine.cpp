@@ -215,11 +215,12 @@ Engine::Parsed Engine::parse(const std::string& text, const std::string& name) {
 
 void Engine::syntax_only() { consumer_->generate = false; }
 
-void Engine::add_include_path(const std::string& dir) {
+void Engine::add_include_path(const std::string& dir, bool system) {
   auto entry = ci_->getFileManager().getOptionalDirectoryRef(dir);
   if (!entry) throw std::runtime_error("no such directory: " + dir);
   ci_->getPreprocessor().getHeaderSearchInfo().AddSearchPath(
-      clang::DirectoryLookup(*entry, clang::SrcMgr::C_User, false), /*isAngled=*/true);
+      clang::DirectoryLookup(*entry, system ? clang::SrcMgr::C_System : clang::SrcMgr::C_User, false),
+      /*isAngled=*/true);
 }
 
 void Engine::complete(const std::string& text, unsigned line, unsigned column, clang::CodeCompleteConsumer& consumer) {

@@ -51,7 +51,7 @@ public:
   /// Gives up code generation of what is parsed from here on; for a process that is thrown away afterwards.
   void syntax_only();
 
-  void add_include_path(const std::string& dir);
+  void add_include_path(const std::string& dir, bool system = false);
 
   /// What code generation complained of since the last call.
   std::string take_backend_errors() { return std::exchange(backend_errors_, {}); }

@@ -78,10 +78,19 @@ public:
 
   virtual Completeness is_complete(const std::string& code) = 0;
 
-  /// Adds an include directory, a compiler flag, or loads a shared library. Throws std::runtime_error naming what was
-  /// tried.
+  /// Adds an include directory, or loads a shared library. Throws std::runtime_error naming what was tried and where.
   virtual void add_include_path(const std::string& dir) = 0;
   virtual void load_library(const std::string& name) = 0;
+
+  /// Takes compiler flags for the cells from here on: -D, -U, -I, -isystem, -L, -l, -O, -W and -w. Returns those that
+  /// mean nothing to code linked into a running process (-pthread, -Wl,…). Throws std::runtime_error, with nothing
+  /// taken, for one that is unknown or cannot change any more; with `lenient` those are returned, too.
+  virtual std::vector<std::string> add_flags(const std::vector<std::string>& flags, bool lenient) = 0;
+  /// The flags in force, without those of the kernel's own prelude.
+  virtual std::vector<std::string> flags() = 0;
+
+  /// Hides everything cells have declared and undefines their macros. Objects live on: running work may use them.
+  virtual void reset() = 0;
 
   /// Names the user has defined and that are still visible, with kind and type, newest last (for %who).
   struct Symbol {

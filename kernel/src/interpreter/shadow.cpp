@@ -96,6 +96,12 @@ void Shadow::add(clang::Sema& sema, clang::NamedDecl* d) {
   order_.push_back(d);
 }
 
+void Shadow::reset(clang::Sema& sema) {
+  for (auto* d : order_) hide(sema, d);
+  order_.clear();
+  by_name_.clear();
+}
+
 void Shadow::declared(clang::Sema& sema, clang::NamespaceDecl* block) {
   llvm::SmallVector<clang::DeclContext*, 4> todo{block};
   while (!todo.empty()) {

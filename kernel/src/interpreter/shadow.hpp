@@ -19,6 +19,9 @@ public:
   /// `block` is one `inline namespace __cell_N { … }` just parsed: hides what it redefines.
   void declared(clang::Sema& sema, clang::NamespaceDecl* block);
 
+  /// Hides everything that cells declared.
+  void reset(clang::Sema& sema);
+
   /// Everything visible that cells declared, oldest first.
   const llvm::SmallVector<clang::NamedDecl*, 0>& visible() const { return order_; }
 

@@ -1,59 +1,180 @@
 #include "magics/magics.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
+#include <cerrno>
 #include <cstdlib>
-#include <ctime>
-#include <filesystem>
+#include <cstring>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <numeric>
-#include <sstream>
 
 #include <caller/caller.hpp>
 
-#include "magics/command.hpp"
+#include "magics/functions.hpp"
 #include "protocol/error.hpp"
+#include "protocol/utf8.hpp"
+#include "protocol/words.hpp"
 #include "session/kernel.hpp"
-#include "session/shell.hpp"
-
-extern char** environ;
 
 namespace caller::kernel {
-namespace {
+namespace magics {
 
-using Function = Coro<void> (*)(MagicContext&, const MagicLine&);
-
-struct Magic {
-  Function line = nullptr;  // %name
-  Function cell = nullptr;  // %%name
-  const char* help = "";
-};
-const std::map<std::string, Magic>& table();
-
-[[noreturn]] void usage(const std::string& text) { throw KernelError(KernelErrc::magic, text); }
+void usage(const std::string& text) { throw KernelError(KernelErrc::magic, text); }
 
 void print(MagicContext& c, const std::string& text) {
   c.kernel.session().iopub().stream(c.work->request, StreamName::out, text);
 }
 
-// Columns padded to their widest entry; widths in characters of ASCII text.
 std::string format_table(const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths;
+  const auto width = [](const std::string& s) { return code_points(s, s.size()); };
   for (const auto& row : rows)
     for (std::size_t i = 0; i < row.size(); ++i) {
       if (i == widths.size()) widths.push_back(0);
-      widths[i] = std::max(widths[i], row[i].size());
+      widths[i] = std::max(widths[i], width(row[i]));
     }
   std::string out;
   for (const auto& row : rows) {
     std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) line += row[i] + std::string(widths[i] - row[i].size() + 2, ' ');
+    for (std::size_t i = 0; i < row.size(); ++i) line += row[i] + std::string(widths[i] - width(row[i]) + 2, ' ');
     out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
   }
   return out;
+}
+
+void page(MagicContext& c, const std::map<std::string, std::string>& data) {
+  const std::lock_guard lock(c.work->mutex);
+  c.work->payload.push_back({{"source", "page"}, {"data", data}, {"start", 0}});
+}
+
+bool confirm(MagicContext& c, const std::string& question) {
+  std::string answer = "y";
+  try {
+    answer = c.kernel.session().ask(question, false);
+  } catch (const KernelError& e) {
+    if (e.code() != KernelErrc::stdin_not_allowed) throw;
+  }
+  return answer == "y" || answer == "Y" || answer == "yes";
+}
+
+Arguments read_arguments(const MagicLine& line, const std::string& known) {
+  const std::string name = (line.whole_cell ? "%%" : "%") + line.name;
+  Arguments out;
+  std::vector<std::string> words;
+  try {
+    words = split_words(line.arguments);
+  } catch (const std::invalid_argument& e) {
+    usage(name + ": " + e.what());
+  }
+  bool options = true;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (options && word == "--") {
+      options = false;
+      continue;
+    }
+    if (!options || word.size() < 2 || word[0] != '-') {
+      out.words.push_back(word);
+      continue;
+    }
+    for (std::size_t k = 1; k < word.size(); ++k) {
+      const auto at = known.find(word[k]);
+      if (at == std::string::npos || word[k] == ':')
+        usage(name + " has no option -" + std::string(1, word[k]) + "; " + name + "? says how it is written");
+      std::string value;
+      if (at + 1 < known.size() && known[at + 1] == ':') {
+        value = word.substr(k + 1);
+        if (value.empty() && i + 1 < words.size()) value = words[++i];
+        if (value.empty()) usage(name + " -" + std::string(1, word[k]) + " needs a value");
+        out.options[word[k]] = value;
+        break;
+      }
+      out.options[word[k]] = value;
+    }
+  }
+  return out;
+}
+
+std::string read_file(const std::string& magic, const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (!in) usage(magic + " " + path + ": cannot be read: " + std::strerror(errno));
+  return text;
+}
+
+std::string expand_home(const std::string& path) {
+  if (path != "~" && !path.starts_with("~/")) return path;
+  const char* home = std::getenv("HOME");
+  return (home ? home : "/") + path.substr(1);
+}
+
+}  // namespace magics
+
+namespace {
+
+using namespace magics;
+using Function = Coro<void> (*)(MagicContext&, const MagicLine&);
+
+struct Magic {
+  Function line = nullptr;  // %name
+  Function cell = nullptr;  // %%name
+  const char* synopsis = "";
+  const char* help = "";     // one line
+  const char* details = "";  // the rest of it
+};
+
+Coro<void> lsmagic(MagicContext&, const MagicLine&);
+
+const std::map<std::string, Magic>& table() {
+  static const std::map<std::string, Magic> magics = {
+      {"!", {command, nullptr, "!COMMAND", "run a shell command", "It is run by /bin/sh; an interrupt ends it."}},
+      {"?", {question, nullptr, "?NAME, NAME?", "what is known about a name or a magic", ""}},
+      {"??", {question, nullptr, "??NAME, NAME??", "the same with its source", ""}},
+      {"bash", {nullptr, command, "%%bash", "run the cell as a shell script", ""}},
+      {"callers", {callers, nullptr, "%callers", "all Callers of the process", ""}},
+      {"cd", {cd, nullptr, "%cd [FOLDER]", "change the working folder", "Without a folder: to the home folder."}},
+      {"connect_info", {connect_info, nullptr, "%connect_info", "how to connect another client", ""}},
+      {"cxxflags",
+       {cxxflags, nullptr, "%cxxflags [FLAGS]", "show or add compiler flags",
+        "-D, -U, -I, -isystem, -L, -l, -O0 to -O3, -W and -w hold for all later cells. What cannot change while the\n"
+        "compiler runs (-std, -f, -m) is given when the kernel is installed: caller kernel install --cxxflags."}},
+      {"env", {env, nullptr, "%env [NAME[=VALUE]]", "show or set environment variables", ""}},
+      {"history",
+       {history, nullptr, "%history [-n] [-o] [-u] [-f FILE] [-l N | RANGES] [-g PATTERN]", "show earlier cells",
+        "-n: with their numbers; -o: with their results; -l N: the last N of all sessions; -g: those of all sessions\n"
+        "that match a pattern of * and ?, or contain a text; -u: each but once; -f: into a file.\n"
+        "Ranges: 4  2-5 (5 included)  2:5 (not)  ~1/7 (the session before)  243/1-5  ~8/1-~6/5."}},
+      {"include_path", {include_path, nullptr, "%include_path FOLDER", "add a folder for includes", ""}},
+      {"interrupts",
+       {interrupts, nullptr, "%interrupts", "the latest interrupts, what they reached and how long that took", ""}},
+      {"lib",
+       {lib, nullptr, "%lib NAME", "load a shared library",
+        "NAME stands for libNAME.so; a path or the name of a file can be given, too."}},
+      {"load", {load, nullptr, "%load FILE", "put a file into the cell", ""}},
+      {"lsmagic", {lsmagic, nullptr, "%lsmagic", "this list", ""}},
+      {"opt", {opt, opt, "%opt LEVEL, %%opt LEVEL", "optimise the cell at level 0 to 3", ""}},
+      {"pkg_config",
+       {pkg_config, nullptr, "%pkg_config NAME...", "use a library that pkg-config knows",
+        "Adds its include folders and definitions and loads its libraries."}},
+      {"pwd", {pwd, nullptr, "%pwd", "the working folder", ""}},
+      {"reset",
+       {reset, nullptr, "%reset [-f]", "forget what the cells have declared",
+        "Asks before, where the client can be asked, unless -f is given. Names and macros go; includes and using\n"
+        "directives stay, and objects live on, as running work may use them. The count of cells goes on."}},
+      {"run",
+       {run, nullptr, "%run FILE.cpp [ARGUMENTS] or %run NOTEBOOK.ipynb", "run a file or the cells of a notebook",
+        "In this session, so that what it declares is there afterwards. A file's main is called with the arguments."}},
+      {"save",
+       {save, nullptr, "%save [-f] [-a] FILE [RANGES]", "save cells to a file",
+        "-f: also over an existing file; -a: at its end. Ranges as for %history; without any, the whole session."}},
+      {"subshell", {subshell, nullptr, "%subshell", "this cell's subshell, and all of them", ""}},
+      {"time", {time_code, time_code, "%time CODE, %%time", "run code once and show how long it took", ""}},
+      {"timeit", {timeit, timeit, "%timeit CODE, %%timeit", "run code many times and show the best time", ""}},
+      {"who", {who, nullptr, "%who", "what the cells have defined", ""}},
+      {"writefile", {nullptr, writefile, "%%writefile [-a] FILE", "write the cell to a file", "-a: at its end."}},
+  };
+  return magics;
 }
 
 Coro<void> lsmagic(MagicContext& c, const MagicLine&) {
@@ -64,216 +185,6 @@ Coro<void> lsmagic(MagicContext& c, const MagicLine&) {
   }
   print(c, format_table(rows));
   co_return;
-}
-
-Coro<void> callers(MagicContext& c, const MagicLine&) {
-  std::vector<std::vector<std::string>> rows = {{"Name", "Running", "Protected", "Thread", "Caller"}};
-  const Caller current;
-  for (const Caller& caller : Caller::all_callers()) {
-    std::ostringstream handle;
-    handle << caller;
-    rows.push_back({caller.name(), caller.running() ? "yes" : "no", caller.is_protected() ? "yes" : "no",
-                    caller.thread_name(), handle.str() + (caller == current ? " \u2190 current" : "")});
-  }
-  print(c, format_table(rows));
-  co_return;
-}
-
-Coro<void> command(MagicContext& c, const MagicLine& line) {
-  const std::string text = line.name == "bash" ? line.body : line.arguments;
-  const Request request = c.work->request;
-  Session& session = c.kernel.session();
-  // In a worker, so that the shell serves comms and other tasks meanwhile; the token stops the command with the cell.
-  auto run = Caller::current().to_thread([text, request, &session](std::stop_token stop) {
-    return run_command(
-        text,
-        [&](int fd, std::string_view bytes) {
-          session.iopub().stream(request, fd == 1 ? StreamName::out : StreamName::err, bytes);
-        },
-        stop);
-  });
-  const int code = co_await run;
-  if (code != 0) usage("the command ended with exit code " + std::to_string(code));
-}
-
-Coro<void> cd(MagicContext& c, const MagicLine& line) {
-  std::string target = line.arguments;
-  const char* home = std::getenv("HOME");
-  if (target.empty() || target == "~" || target.starts_with("~/"))
-    target = (home ? home : "/") + (target.empty() ? "" : target.substr(1));
-  std::error_code error;
-  std::filesystem::current_path(target, error);
-  if (error) usage("%cd " + target + ": " + error.message());
-  print(c, std::filesystem::current_path().string() + "\n");
-  co_return;
-}
-
-Coro<void> pwd(MagicContext& c, const MagicLine&) {
-  print(c, std::filesystem::current_path().string() + "\n");
-  co_return;
-}
-
-Coro<void> env(MagicContext& c, const MagicLine& line) {
-  const std::string& text = line.arguments;
-  if (text.empty()) {
-    std::vector<std::string> all;
-    for (char** e = environ; *e; ++e) all.emplace_back(*e);
-    std::sort(all.begin(), all.end());
-    for (const auto& e : all) print(c, e + "\n");
-    co_return;
-  }
-  const std::size_t at = text.find_first_of("= ");
-  const std::string name = text.substr(0, at);
-  if (at != std::string::npos) {
-    ::setenv(name.c_str(), text.substr(at + 1).c_str(), 1);
-  } else {
-    const char* value = std::getenv(name.c_str());
-    if (!value) usage("%env: " + name + " is not set");
-    print(c, std::string(value) + "\n");
-  }
-}
-
-Coro<void> who(MagicContext& c, const MagicLine&) {
-  auto pending = c.kernel.with_interpreter([](Interpreter& i) { return i.symbols(); });
-  const std::vector<Interpreter::Symbol> symbols = co_await pending;
-  if (symbols.empty()) {
-    print(c, "Nothing is defined yet.\n");
-    co_return;
-  }
-  std::vector<std::vector<std::string>> rows = {{"Name", "Kind", "Type"}};
-  for (const auto& s : symbols) rows.push_back({s.name, s.kind, s.type.substr(0, s.type.find('\n'))});
-  print(c, format_table(rows));
-}
-
-std::string duration(double seconds) {
-  char text[64];
-  if (seconds >= 1)
-    std::snprintf(text, sizeof text, "%.3g s", seconds);
-  else if (seconds >= 1e-3)
-    std::snprintf(text, sizeof text, "%.3g ms", seconds * 1e3);
-  else if (seconds >= 1e-6)
-    std::snprintf(text, sizeof text, "%.3g us", seconds * 1e6);
-  else
-    std::snprintf(text, sizeof text, "%.3g ns", seconds * 1e9);
-  return text;
-}
-
-Coro<void> time_code(MagicContext& c, const MagicLine& line) {
-  std::string code = line.whole_cell ? line.body : line.arguments;
-  if (code.empty()) code = std::exchange(c.code, "");
-  const auto wall = std::chrono::steady_clock::now();
-  const std::clock_t cpu = std::clock();
-  co_await c.run_code(std::move(code), true);
-  const double processor = static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC;
-  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - wall).count();
-  print(c, "CPU time: " + duration(processor) + ", wall time: " + duration(elapsed) + " (compiling included)\n");
-}
-
-Coro<void> timeit(MagicContext& c, const MagicLine& line) {
-  std::string code = line.whole_cell ? line.body : line.arguments;
-  if (code.empty()) code = std::exchange(c.code, "");
-  // The loop is C++ too, so that only the code itself is measured: the best of five runs of at least 50 ms.
-  std::string text =
-      "#include <chrono>\n#include <cstdio>\n{ double caller_best_ = 1e300; long caller_n_ = 1;\n"
-      "for (int caller_run_ = 0; caller_run_ < 5;) { auto caller_t_ = std::chrono::steady_clock::now();\n"
-      "for (long caller_i_ = 0; caller_i_ < caller_n_; ++caller_i_) {\n" +
-      code +
-      ";\n}\n"
-      "double caller_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - caller_t_).count();\n"
-      "if (caller_s_ < 0.05 && caller_n_ < 1000000000) { caller_n_ *= 10; continue; }\n"
-      "if (caller_s_ / caller_n_ < caller_best_) caller_best_ = caller_s_ / caller_n_; ++caller_run_; }\n"
-      "std::printf(\"%.4g ns per loop (best of 5 runs, %ld loops each)\\n\", caller_best_ * 1e9, caller_n_); }\n";
-  co_await c.run_code(std::move(text), false);
-}
-
-Coro<void> include_path(MagicContext& c, const MagicLine& line) {
-  if (line.arguments.empty()) usage("%include_path needs a folder");
-  co_await c.kernel.with_interpreter([dir = line.arguments](Interpreter& i) { i.add_include_path(dir); });
-}
-
-Coro<void> lib(MagicContext& c, const MagicLine& line) {
-  if (line.arguments.empty()) usage("%lib needs the name of a library");
-  co_await c.kernel.with_interpreter([name = line.arguments](Interpreter& i) { i.load_library(name); });
-}
-
-Coro<void> opt(MagicContext& c, const MagicLine& line) {
-  const std::string& level = line.arguments;
-  if (level.size() != 1 || level[0] < '0' || level[0] > '3') usage("%opt needs a level from 0 to 3");
-  c.optimisation = level[0] - '0';
-  if (line.whole_cell) c.code = "\n" + line.body;
-  co_return;
-}
-
-Coro<void> connect_info(MagicContext& c, const MagicLine&) {
-  const ConnectionInfo& i = c.kernel.session().connection();
-  json info = {{"transport", i.transport},
-               {"ip", i.ip},
-               {"shell_port", i.shell_port},
-               {"control_port", i.control_port},
-               {"stdin_port", i.stdin_port},
-               {"iopub_port", i.iopub_port},
-               {"hb_port", i.hb_port},
-               {"signature_scheme", i.signature_scheme},
-               {"key", i.key}};
-  print(c, info.dump(2) + "\n");
-  co_return;
-}
-
-Coro<void> subshell(MagicContext& c, const MagicLine&) {
-  std::string text = "subshell id: " + (c.shell.id().empty() ? "none (the main shell)" : c.shell.id()) + "\n";
-  text += "subshells: ";
-  const auto ids = c.kernel.subshells();
-  for (std::size_t i = 0; i < ids.size(); ++i) text += (i ? ", " : "") + ids[i];
-  print(c, text + (ids.empty() ? "none\n" : "\n"));
-  co_return;
-}
-
-Coro<void> question(MagicContext& c, const MagicLine& line) {
-  const int detail = line.name == "??" ? 1 : 0;
-  auto pending = c.kernel.with_interpreter(
-      [name = line.arguments, detail](Interpreter& i) { return i.inspect(name, name.size(), detail); });
-  const std::map<std::string, std::string> found = co_await pending;
-  if (found.empty()) usage("nothing is known about " + line.arguments);
-  const std::lock_guard lock(c.work->mutex);
-  c.work->payload.push_back({{"source", "page"}, {"data", found}, {"start", 0}});
-}
-
-Coro<void> load(MagicContext& c, const MagicLine& line) {
-  std::error_code error;
-  const auto size = std::filesystem::file_size(line.arguments, error);
-  std::FILE* file = error ? nullptr : std::fopen(line.arguments.c_str(), "re");
-  if (!file) usage("%load " + line.arguments + ": cannot be read");
-  std::string text(size, '\0');
-  text.resize(std::fread(text.data(), 1, size, file));
-  std::fclose(file);
-  const std::lock_guard lock(c.work->mutex);
-  c.work->payload.push_back(
-      {{"source", "set_next_input"}, {"text", "// %load " + line.arguments + "\n" + text}, {"replace", true}});
-  co_return;
-}
-
-const std::map<std::string, Magic>& table() {
-  static const std::map<std::string, Magic> magics = {
-      {"!", {command, nullptr, "run a shell command"}},
-      {"?", {question, nullptr, "what is known about a name"}},
-      {"??", {question, nullptr, "the same with its source"}},
-      {"bash", {nullptr, command, "run the cell as a shell script"}},
-      {"callers", {callers, nullptr, "all Callers of the process"}},
-      {"cd", {cd, nullptr, "change the working folder"}},
-      {"connect_info", {connect_info, nullptr, "how to connect another client"}},
-      {"env", {env, nullptr, "show or set environment variables"}},
-      {"include_path", {include_path, nullptr, "add a folder for includes"}},
-      {"lib", {lib, nullptr, "load a shared library"}},
-      {"load", {load, nullptr, "put a file into the cell"}},
-      {"lsmagic", {lsmagic, nullptr, "this list"}},
-      {"opt", {opt, opt, "optimise the cell at level 0 to 3"}},
-      {"pwd", {pwd, nullptr, "the working folder"}},
-      {"subshell", {subshell, nullptr, "this cell's subshell, and all of them"}},
-      {"time", {time_code, time_code, "run code once and show how long it took"}},
-      {"timeit", {timeit, timeit, "run code many times and show the best time"}},
-      {"who", {who, nullptr, "what the cells have defined"}},
-  };
-  return magics;
 }
 
 // Edit distance, for suggestions.
@@ -311,6 +222,15 @@ Coro<void> run_magic(MagicContext& context, const MagicLine& line) {
   const Function function = it == table().end() ? nullptr : line.whole_cell ? it->second.cell : it->second.line;
   if (!function) unknown(line);
   return function(context, line);
+}
+
+std::string magic_help(const std::string& name) {
+  const auto start = name.find_first_not_of('%');
+  const auto it = start == std::string::npos ? table().end() : table().find(name.substr(start));
+  if (it == table().end() || (start == 2 && !it->second.cell)) return {};
+  const Magic& magic = it->second;
+  const std::string details = magic.details;
+  return std::string(magic.synopsis) + "\n" + magic.help + "\n" + (details.empty() ? "" : "\n" + details + "\n");
 }
 
 std::vector<std::string> magic_names() {

@@ -7,6 +7,7 @@
 
 #include <caller/coro.hpp>
 
+#include "interpreter/interpreter.hpp"
 #include "magics/split.hpp"
 #include "session/active_cells.hpp"
 #include "session/work.hpp"
@@ -26,6 +27,10 @@ struct MagicContext {
   int optimisation = -1;  ///< for that code
   /// Runs C++ code now; `show` the value of its last expression. An error of it is the cell's.
   std::function<Coro<void>(std::string code, bool show)> run_code;
+  /// The same for a whole cell, its magics included.
+  std::function<Coro<void>(std::string cell)> run_cell;
+  /// The error of the cell so far; null while there is none.
+  std::function<CellError*()> error;
 };
 
 /// Runs one magic.
@@ -35,6 +40,13 @@ struct MagicContext {
 /// Errors: KernelError(magic) for an unknown name, naming the nearest ones, and for wrong use.
 /// Source: IPython magics; the table stands in magics.cpp.
 Coro<void> run_magic(MagicContext& context, const MagicLine& line);
+
+/// What a magic does and how it is written; `name` with or without its `%`. Empty: there is none of that name.
+///
+/// Thread-safety: any thread.
+/// Errors: none.
+/// Source: IPython `%magic?`.
+std::string magic_help(const std::string& name);
 
 /// `%name` and `%%name` of all magics, sorted.
 std::vector<std::string> magic_names();

@@ -18,14 +18,37 @@ bool is_word(std::string_view s) {
   return !s.empty();
 }
 
+// `name?` and `name??`; with a C++ name only where nothing follows, else it may be the begin of `a ? b : c`.
+bool read_question(std::string_view line, bool last, MagicLine& out) {
+  if (line.size() < 2 || !line.ends_with('?')) return false;
+  const bool twice = line.ends_with("??");
+  std::string_view name = line;
+  name.remove_suffix(twice ? 2 : 1);
+  std::string_view word = name;
+  while (word.starts_with('%')) word.remove_prefix(1);
+  if (name == word) {
+    if (!last) return false;
+    for (const char c : name)
+      if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_' && c != ':' && c != '.' &&
+          static_cast<unsigned char>(c) < 0x80)
+        return false;
+    if (name.empty()) return false;
+  } else if (!is_word(word) || name.size() - word.size() > 2) {
+    return false;
+  }
+  out.name.assign(twice ? 2 : 1, '?');
+  out.arguments = name;
+  return true;
+}
+
 bool read_magic(std::string_view line, MagicLine& out) {
   if (line.starts_with('!')) {
-    out.name = "!";
+    out.name = std::string(1, line[0]);
     out.arguments = trim(line.substr(1));
     return !out.arguments.empty() && line[1] != '=';
   }
   if (line.starts_with('?')) {
-    out.name = line.starts_with("??") ? "??" : "?";
+    out.name = std::string(line.starts_with("??") ? 2 : 1, line[0]);
     out.arguments = trim(line.substr(out.name.size()));
     return true;
   }
@@ -55,10 +78,11 @@ SplitCell split_magics(const std::string& cell) {
     magic.line = number;
     if (line.empty() || line.starts_with("//")) {
       out.code += raw;
-    } else if (read_magic(line, magic)) {
+    } else if (read_question(line, trim(std::string_view(cell).substr(end)).empty(), magic) ||
+               read_magic(line, magic)) {
       if (magic.whole_cell) {
         if (!out.magics.empty()) break;
-        magic.body = end < cell.size() ? cell.substr(end + 1) : "";
+        if (end < cell.size()) magic.body = cell.substr(end + 1);
         out.magics.push_back(std::move(magic));
         out.code.clear();
         return out;

@@ -5,9 +5,10 @@
 
 namespace caller::kernel {
 
-ActiveCellPtr ActiveCells::add(Request request) {
+ActiveCellPtr ActiveCells::add(Request request, std::string label) {
   auto cell = std::make_shared<ActiveCell>();
   cell->request = std::move(request);
+  cell->label = std::move(label);
   cell->thread = interrupts_.enter();
   const std::lock_guard lock(mutex_);
   cells_.push_back(cell);
@@ -17,6 +18,14 @@ ActiveCellPtr ActiveCells::add(Request request) {
 void ActiveCells::remove(const ActiveCellPtr& cell) {
   const std::lock_guard lock(mutex_);
   cells_.remove(cell);
+  for (Entry& e : entries_)
+    if (!e.record.took && e.cell.lock() == cell) e.record.took = std::chrono::steady_clock::now() - e.begin;
+}
+
+void ActiveCells::note_locked(const ActiveCellPtr& cell, ActiveCell::Stop why) {
+  entries_.push_back(
+      {{std::chrono::system_clock::now(), why, cell ? cell->label : "", {}}, cell, std::chrono::steady_clock::now()});
+  if (entries_.size() > kRecords) entries_.pop_front();
 }
 
 void ActiveCells::set_run(const ActiveCellPtr& cell, PendingBase run) {
@@ -44,12 +53,18 @@ void ActiveCells::stop_all(ActiveCell::Stop why) {
   {
     const std::lock_guard lock(mutex_);
     cells.assign(cells_.begin(), cells_.end());
+    if (cells.empty()) note_locked(nullptr, why);
+    for (const auto& cell : cells) note_locked(cell, why);
   }
   for (const auto& cell : cells) stop_one(*cell, why);
   interrupts_.break_all();
 }
 
 void ActiveCells::stop(const ActiveCellPtr& cell, ActiveCell::Stop why) {
+  {
+    const std::lock_guard lock(mutex_);
+    note_locked(cell, why);
+  }
   stop_one(*cell, why);
   interrupts_.break_thread(cell->thread);
 }
@@ -57,6 +72,20 @@ void ActiveCells::stop(const ActiveCellPtr& cell, ActiveCell::Stop why) {
 std::size_t ActiveCells::size() {
   const std::lock_guard lock(mutex_);
   return cells_.size();
+}
+
+std::vector<std::string> ActiveCells::labels() {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> out;
+  for (const auto& cell : cells_) out.push_back(cell->label);
+  return out;
+}
+
+std::vector<StopRecord> ActiveCells::records() {
+  const std::lock_guard lock(mutex_);
+  std::vector<StopRecord> out;
+  for (const Entry& e : entries_) out.push_back(e.record);
+  return out;
 }
 
 }  // namespace caller::kernel

@@ -2,11 +2,15 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <deque>
 #include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <caller/pending.hpp>
 
@@ -24,8 +28,17 @@ struct ActiveCell {
   std::atomic<Stop> stop{Stop::none};  ///< why it was told to stop; the first reason stays
   PendingBase run;                     ///< guarded by the registry, as the next
   std::shared_ptr<RunThread> thread;   ///< where its code runs
+  std::string label;                   ///< what it is, for people
 };
 using ActiveCellPtr = std::shared_ptr<ActiveCell>;
+
+/// What became of one request to stop one cell; or of one that found nothing to stop (`reached` empty).
+struct StopRecord {
+  std::chrono::system_clock::time_point at;
+  ActiveCell::Stop why = ActiveCell::Stop::none;
+  std::string reached;
+  std::optional<std::chrono::steady_clock::duration> took;  ///< none: it has not ended yet
+};
 
 /// All running cells of the kernel.
 ///
@@ -41,7 +54,7 @@ public:
   ActiveCells(StdinBroker& input, Interrupts& interrupts) : input_(input), interrupts_(interrupts) {}
 
   /// The calling thread is the one that runs the cell.
-  ActiveCellPtr add(Request request);
+  ActiveCellPtr add(Request request, std::string label);
   void remove(const ActiveCellPtr& cell);
 
   /// Names what a stop has to cancel; cancels it at once when the stop came before.
@@ -50,6 +63,11 @@ public:
   void stop_all(ActiveCell::Stop why);
   void stop(const ActiveCellPtr& cell, ActiveCell::Stop why);
   std::size_t size();
+  std::vector<std::string> labels();
+
+  /// The latest requests to stop, oldest first, at most kRecords.
+  std::vector<StopRecord> records();
+  static constexpr std::size_t kRecords = 50;
 
 private:
   void stop_one(ActiveCell& cell, ActiveCell::Stop why);
@@ -58,6 +76,14 @@ private:
   Interrupts& interrupts_;
   std::mutex mutex_;
   std::list<ActiveCellPtr> cells_;
+
+  struct Entry {
+    StopRecord record;
+    std::weak_ptr<ActiveCell> cell;
+    std::chrono::steady_clock::time_point begin;
+  };
+  std::deque<Entry> entries_;
+  void note_locked(const ActiveCellPtr& cell, ActiveCell::Stop why);
 };
 
 }  // namespace caller::kernel

@@ -208,7 +208,7 @@ Coro<void> Kernel::serve_comm(Request request) {
     ActiveCells& cells;
     ActiveCellPtr cell;
     ~Active() { cells.remove(cell); }
-  } active{cells_, cells_.add(request)};
+  } active{cells_, cells_.add(request, request->type())};
   std::exception_ptr error;
   std::optional<Pending<void>> running;
   try {

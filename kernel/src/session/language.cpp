@@ -1,4 +1,6 @@
 // What the compile thread answers: completion, inspection, completeness. Cursors come and go in code points.
+#include <algorithm>
+#include <map>
 #include <string>
 
 #include "magics/magics.hpp"
@@ -45,6 +47,18 @@ std::optional<std::string> magic_prefix(const std::string& code, std::size_t cur
   return line;
 }
 
+// The help of the magic whose line the cursor is on; empty where it is on none.
+std::string help_at(const std::string& code, std::size_t cursor) {
+  const auto line = 1 + std::count(code.begin(), code.begin() + static_cast<std::ptrdiff_t>(cursor), '\n');
+  for (const MagicLine& magic : split_magics(code).magics) {
+    if (magic.line != line) continue;
+    if (magic.name == "?" || magic.name == "??")
+      return magic.arguments.starts_with('%') ? magic_help(magic.arguments) : "";
+    return magic_help((magic.whole_cell ? "%%" : "") + magic.name);
+  }
+  return {};
+}
+
 std::size_t cursor_of(const json& content, const std::string& code) {
   const int points = field<int>(content, "cursor_pos", -1);
   return points < 0 ? code.size() : byte_offset(code, static_cast<std::size_t>(points));
@@ -80,8 +94,12 @@ void Kernel::on_complete(RequestScope& scope) {
 
 void Kernel::on_inspect(RequestScope& scope) {
   const auto code = field<std::string>(scope.content(), "code", "");
-  const auto found = require_interpreter().inspect(cxx_only(code), cursor_of(scope.content(), code),
-                                                   field<int>(scope.content(), "detail_level", 0));
+  const std::size_t cursor = cursor_of(scope.content(), code);
+  std::map<std::string, std::string> found;
+  if (const std::string help = help_at(code, cursor); !help.empty())
+    found["text/plain"] = help;
+  else
+    found = require_interpreter().inspect(cxx_only(code), cursor, field<int>(scope.content(), "detail_level", 0));
   scope.reply({{"status", "ok"},
                {"found", !found.empty()},
                {"data", found.empty() ? json::object() : json(found)},

@@ -12,6 +12,8 @@
 namespace caller::kernel {
 namespace {
 
+constexpr int kDeepestRun = 16;
+
 // The lane of the queued cells; its identity is its type and value.
 enum class Lane { cells };
 
@@ -105,7 +107,8 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
     session.iopub().publish("execute_input", request,
                             {{"code", field<std::string>(request->content, "code", "")}, {"execution_count", number}});
 
-  run->active = kernel_.cells().add(request);
+  run->active = kernel_.cells().add(
+      request, "Cell [" + std::to_string(number) + "]" + (id_.empty() ? "" : ", subshell " + id_.substr(0, 8)));
   struct Leave {
     Kernel& kernel;
     ActiveCellPtr cell;
@@ -152,18 +155,25 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
               {{"started", started}, {"dependencies_met", true}, {"engine", session.id()}, {"status", status}});
 }
 
-Coro<void> Shell::run_cell(RunPtr run) {
-  SplitCell split = split_magics(run->cell.code);
-  try {
-    MagicContext magic{kernel_, *this, run->work, run->active, split.code, -1, {}};
-    magic.run_code = [this, run](std::string code, bool show) { return run_code(run, std::move(code), show, -1); };
-    for (const MagicLine& line : split.magics) {
-      if (run->error) co_return;
-      co_await run_magic(magic, line);
-    }
+Coro<void> Shell::run_text(RunPtr run, std::string text, int depth) {
+  if (depth > kDeepestRun)
+    throw KernelError(KernelErrc::magic, "%run within %run, more than " + std::to_string(kDeepestRun) + " deep");
+  const SplitCell split = split_magics(text);
+  MagicContext magic{kernel_, *this, run->work, run->active, split.code, -1, {}, {}, {}};
+  magic.run_code = [this, run](std::string code, bool show) { return run_code(run, std::move(code), show, -1); };
+  magic.run_cell = [this, run, depth](std::string cell) { return run_text(run, std::move(cell), depth + 1); };
+  magic.error = [run] { return run->error.get(); };
+  for (const MagicLine& line : split.magics) {
     if (run->error) co_return;
-    if (magic.code.find_first_not_of(" \t\r\n") != std::string::npos)
-      co_await run_code(run, magic.code, !run->cell.silent, magic.optimisation);
+    co_await run_magic(magic, line);
+  }
+  if (run->error || magic.code.find_first_not_of(" \t\r\n") == std::string::npos) co_return;
+  co_await run_code(run, magic.code, !run->cell.silent, magic.optimisation);
+}
+
+Coro<void> Shell::run_cell(RunPtr run) {
+  try {
+    co_await run_text(run, run->cell.code, 0);
     if (!run->error) co_await user_expressions(run);
   } catch (const KernelError& e) {
     if (run->active->stop.load() != ActiveCell::Stop::none)

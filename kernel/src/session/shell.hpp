@@ -29,6 +29,7 @@ public:
 
   const Caller& caller() const noexcept { return caller_; }
   const std::string& id() const noexcept { return id_; }
+  int history_session() const noexcept { return history_session_; }
 
   /// Takes an execute_request and returns at once.
   void submit(Request request);
@@ -46,6 +47,7 @@ private:
 
   Coro<void> execute(Request request, CellRequest cell);
   Coro<void> run_cell(RunPtr run);
+  Coro<void> run_text(RunPtr run, std::string text, int depth);
   Coro<void> run_code(RunPtr run, std::string code, bool show_result, int optimisation);
   Coro<void> user_expressions(RunPtr run);
   Coro<json> user_expression(RunPtr run, std::string expression);

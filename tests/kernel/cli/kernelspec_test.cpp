@@ -8,10 +8,11 @@
 #include <fstream>
 #include <sstream>
 
-#include "start.hpp"
+#include "protocol/words.hpp"
 
 namespace fs = std::filesystem;
 using namespace caller::kernel::cli;
+using caller::kernel::split_words;
 
 namespace {
 

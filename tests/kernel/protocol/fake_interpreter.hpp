@@ -78,6 +78,9 @@ public:
   }
   void add_include_path(const std::string&) override {}
   void load_library(const std::string& name) override { throw std::runtime_error("no library " + name); }
+  std::vector<std::string> add_flags(const std::vector<std::string>&, bool) override { return {}; }
+  std::vector<std::string> flags() override { return {}; }
+  void reset() override {}
   std::vector<Symbol> symbols() override { return {{"x", "variable", "int"}}; }
 
 private:

@@ -1,8 +1,8 @@
+#include "protocol/words.hpp"
+
 #include <stdexcept>
 
-#include "start.hpp"
-
-namespace caller::kernel::cli {
+namespace caller::kernel {
 
 std::vector<std::string> split_words(const std::string& text) {
   std::vector<std::string> words;
@@ -30,4 +30,4 @@ std::vector<std::string> split_words(const std::string& text) {
   return words;
 }
 
-}  // namespace caller::kernel::cli
+}  // namespace caller::kernel
