@@ -100,7 +100,8 @@ std::string definition(const std::string& value) {
 std::string type_name(clang::QualType type, const clang::ASTContext& ast) {
   const auto policy = ast.getPrintingPolicy();
   std::string text = type.getAsString(policy);
-  while (text.find("decltype(") != std::string::npos || text.find("kernel::detail::") != std::string::npos) {
+  while (text.find("decltype(") != std::string::npos || text.find("kernel::detail::") != std::string::npos ||
+         text.find("caller_exposed_") != std::string::npos) {
     const clang::QualType next = type.getSingleStepDesugaredType(ast);
     if (next == type) break;
     type = next;
@@ -248,7 +249,7 @@ std::vector<Interpreter::Symbol> ClangInterpreter::symbols() {
   std::vector<Symbol> out;
   const auto& ast = engine_->ast();
   for (auto* d : engine_->shadow().visible()) {
-    if (!d->getIdentifier() || d->getName().starts_with("__")) continue;
+    if (!d->getIdentifier() || d->getName().starts_with("__") || d->getName().starts_with("caller_exposed_")) continue;
     Symbol s;
     s.name = d->getName().str();
     if (auto* f = d->getAsFunction()) {

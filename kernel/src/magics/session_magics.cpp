@@ -102,7 +102,7 @@ Coro<void> reset(MagicContext& c, const MagicLine& line) {
     print(c, "Nothing done.\n");
     co_return;
   }
-  auto pending = c.kernel.with_interpreter([](Interpreter& i) { i.reset(); });
+  auto pending = c.kernel.with_interpreter([&kernel = c.kernel](Interpreter& i) { kernel.reset_names(i); });
   co_await pending;
 }
 

@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "protocol/log.hpp"
+#include "protocol/paths.hpp"
 
 namespace caller::kernel {
 
@@ -148,19 +149,8 @@ std::vector<HistoryEntry> History::search(const std::string& pattern, int n, boo
 
 std::string default_history_path() {
   namespace fs = std::filesystem;
-  const auto env = [](const char* name) {
-    const char* value = std::getenv(name);
-    return std::string(value ? value : "");
-  };
-  fs::path base;
-  if (const auto data = env("JUPYTER_DATA_DIR"); !data.empty())
-    base = data;
-  else if (const auto xdg = env("XDG_DATA_HOME"); !xdg.empty())
-    base = fs::path(xdg) / "jupyter";
-  else if (const auto home = env("HOME"); !home.empty())
-    base = fs::path(home) / ".local/share/jupyter";
-  else
-    return {};
+  const fs::path base = jupyter_data_dir();
+  if (base.empty()) return {};
   std::error_code error;
   fs::create_directories(base / "caller", error);
   return (base / "caller" / "history.sqlite").string();

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace caller::kernel {
@@ -20,8 +22,8 @@ using Frames = std::vector<std::string>;
 
 /// A message received, or one to be sent.
 ///
-/// Invariants of a received one: header, parent_header, metadata and content are objects; header has the texts `msg_id`
-/// and `msg_type`.
+/// Invariants of a received one: header, parent_header, metadata and content are objects, and where `fault` is empty
+/// the header has the texts `msg_id` and `msg_type`.
 ///
 /// Thread-safety: distinct objects: safe. A request is shared as const between threads.
 /// Errors: none.
@@ -36,20 +38,28 @@ struct Message {
   Frames buffers;
   std::string header_text;  ///< the header as received, byte for byte: the parent of every answer
   std::chrono::steady_clock::time_point received{};
+  std::string fault;  ///< what makes a rightly signed message unfit to be served; it is answered all the same
 
-  std::string type() const { return header.at("msg_type").get<std::string>(); }
-  std::string id() const { return header.at("msg_id").get<std::string>(); }
+  std::string type() const;  ///< empty where a faulty header has none
+  std::string id() const;
   std::string subshell() const;  ///< empty for the main shell
 };
 
 /// A request that work belongs to; null where there is none (its parent header is then `{}`).
 using Request = std::shared_ptr<const Message>;
 
-/// An optional field: the fallback where it is missing, null or of another type.
+/// An optional field: the fallback where it is missing, null, of another type or out of the type's range.
 template <class T>
 T field(const json& object, const char* name, T fallback) {
   const auto it = object.find(name);
   if (it == object.end() || it->is_null()) return fallback;
+  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+    if (!it->is_number()) return fallback;
+    const double value = it->template get<double>();
+    if (!(value >= static_cast<double>(std::numeric_limits<T>::min()) &&
+          value <= static_cast<double>(std::numeric_limits<T>::max())))
+      return fallback;
+  }
   try {
     return it->template get<T>();
   } catch (const json::exception&) {

@@ -13,11 +13,36 @@ namespace {
 constexpr std::string_view kDelimiter = "<IDS|MSG>";
 constexpr std::size_t kFixedFrames = 5;  // signature and four dicts
 
-// Null stands for an empty object in all four dicts.
+constexpr std::size_t kDeepest = 500;  // levels of nesting; copying a value recurses
+
+bool too_deep(const std::string& text) {
+  std::size_t depth = 0;
+  bool in_text = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_text) {
+      if (c == '\\')
+        ++i;
+      else if (c == '"')
+        in_text = false;
+    } else if (c == '"') {
+      in_text = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kDeepest) return true;
+    } else if ((c == ']' || c == '}') && depth > 0) {
+      --depth;
+    }
+  }
+  return false;
+}
+
+// Null stands for an empty object in all four dicts. False: `out` is an empty object.
 bool parse_dict(const std::string& text, json& out) {
-  out = json::parse(text, nullptr, false);  // also refuses ill-formed UTF-8
-  if (out.is_null()) out = json::object();
-  return out.is_object();
+  out = too_deep(text) ? json() : json::parse(text, nullptr, false);  // also refuses ill-formed UTF-8
+  if (out.is_object()) return true;
+  const bool good = out.is_null() && !too_deep(text);
+  out = json::object();
+  return good;
 }
 
 bool has_text(const json& object, const char* name) {
@@ -43,6 +68,8 @@ std::string_view channel_name(Channel channel) noexcept {
   return "?";
 }
 
+std::string Message::type() const { return field<std::string>(header, "msg_type", ""); }
+std::string Message::id() const { return field<std::string>(header, "msg_id", ""); }
 std::string Message::subshell() const { return field<std::string>(header, "subshell_id", ""); }
 
 Wire::Wire(std::string key, std::string username)
@@ -62,12 +89,12 @@ std::variant<Message, Dropped> Wire::decode(Frames frames, Channel channel) {
   Message m;
   m.channel = channel;
   m.received = std::chrono::steady_clock::now();
-  if (!parse_dict(frames[first + 1], m.header)) return Dropped{"header is not a JSON object"};
-  if (!parse_dict(frames[first + 2], m.parent_header)) return Dropped{"parent header is not a JSON object"};
-  if (!parse_dict(frames[first + 3], m.metadata)) return Dropped{"metadata is not a JSON object"};
-  if (!parse_dict(frames[first + 4], m.content)) return Dropped{"content is not a JSON object"};
-  if (!has_text(m.header, "msg_id") || !has_text(m.header, "msg_type"))
-    return Dropped{"header without msg_id or msg_type"};
+  if (!parse_dict(frames[first + 1], m.header) || m.header.empty()) return Dropped{"header is not a JSON object"};
+  // From here on there is a header that an answer can name as its parent.
+  if (!has_text(m.header, "msg_id") || !has_text(m.header, "msg_type")) m.fault = "header without msg_id or msg_type";
+  if (!parse_dict(frames[first + 2], m.parent_header)) m.fault = "parent header is not a JSON object";
+  if (!parse_dict(frames[first + 3], m.metadata)) m.fault = "metadata is not a JSON object";
+  if (!parse_dict(frames[first + 4], m.content)) m.fault = "content is not a JSON object";
   m.header_text = std::move(frames[first + 1]);
   const auto it = [&](std::size_t i) {
     return std::make_move_iterator(frames.begin() + static_cast<std::ptrdiff_t>(i));

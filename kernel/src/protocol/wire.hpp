@@ -25,6 +25,8 @@ class Wire {
 public:
   Wire(std::string key, std::string username);
 
+  /// Dropped is what nobody can be shown to have sent: too few frames, a wrong or replayed signature, a header that is
+  /// no object. Whatever else is wrong with a rightly signed message is its `fault`.
   std::variant<Message, Dropped> decode(Frames frames, Channel channel);
 
   /// Frames of a message from the kernel. `parent` null gives a parent header of `{}`; ill-formed text in content is

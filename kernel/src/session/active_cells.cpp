@@ -69,6 +69,16 @@ void ActiveCells::stop(const ActiveCellPtr& cell, ActiveCell::Stop why) {
   interrupts_.break_thread(cell->thread);
 }
 
+void ActiveCells::stop_subshell(const std::string& id) {
+  std::vector<ActiveCellPtr> cells;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& cell : cells_)
+      if (cell->request->subshell() == id) cells.push_back(cell);
+  }
+  for (const auto& cell : cells) stop(cell, ActiveCell::Stop::shutdown);
+}
+
 std::size_t ActiveCells::size() {
   const std::lock_guard lock(mutex_);
   return cells_.size();

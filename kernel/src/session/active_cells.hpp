@@ -62,6 +62,8 @@ public:
 
   void stop_all(ActiveCell::Stop why);
   void stop(const ActiveCellPtr& cell, ActiveCell::Stop why);
+  /// Stops what runs on a subshell that ends.
+  void stop_subshell(const std::string& id);
   std::size_t size();
   std::vector<std::string> labels();
 

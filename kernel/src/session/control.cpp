@@ -96,6 +96,8 @@ void Kernel::on_interrupt(RequestScope& scope) {
 }
 
 void Kernel::on_shutdown(RequestScope& scope) {
+  if (!options_.clients_may_stop)
+    return scope.reply(error_content("ShutdownRefused", "this kernel lives in a program that goes on"));
   const json content = {{"status", "ok"}, {"restart", field<bool>(scope.content(), "restart", false)}};
   scope.reply(content);
   session_.iopub().publish("shutdown_reply", scope.request(), content);
@@ -167,6 +169,15 @@ void Kernel::on_list_subshell(RequestScope& scope) { scope.reply({{"status", "ok
 void Kernel::on_unknown(RequestScope& scope) {
   scope.expect_no_reply();
   log(LogLevel::info, "unknown message type " + scope.request()->type());
+}
+
+void Kernel::on_faulty(RequestScope& scope) {
+  const Message& request = *scope.request();
+  log(LogLevel::warning, request.type() + ": " + request.fault);
+  if (!request.type().ends_with("_request")) return scope.expect_no_reply();
+  json content = error_content("MessageError", request.fault, {"MessageError: " + request.fault});
+  content["execution_count"] = 0;
+  scope.reply(content);
 }
 
 void Kernel::on_unknown_subshell(RequestScope& scope) {

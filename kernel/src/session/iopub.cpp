@@ -70,7 +70,8 @@ void IopubWriter::stream(const Request& parent, StreamName name, std::string_vie
     Gathered& g = gathered_[parent.get()];
     g.parent = parent;
     append_locked(g, name, text);
-    if (g.last == Clock::time_point{} || g.size >= kSize || now_() - g.last >= kInterval)
+    const auto since = g.last == Clock::time_point{} ? kInterval : now_() - g.last;
+    if (since >= kInterval || g.size >= kMost || (g.size >= kSize && since >= kBurst))
       send_locked(g);
     else
       wake = waiting_idle_;

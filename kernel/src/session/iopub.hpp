@@ -22,11 +22,11 @@ enum class StreamName { out, err };
 ///
 /// A Jupyter server cuts a kernel off above 1 000 messages or 1 MB a second, so a loop that prints must not make a
 /// message a line. The first text of a request leaves at once; what follows within `kInterval` leaves together, or
-/// earlier when `kSize` is reached or when another message of that request is published. A character split between two
-/// writes arrives whole.
+/// earlier when there is much of it (`kSize`, but not more often than each `kBurst`; `kMost` at any time) or when
+/// another message of that request is published. A character split between two writes arrives whole.
 ///
 /// Thread-safety: any thread. The emitter is called under the writer's lock: it must only queue.
-/// Units: kInterval milliseconds, kSize bytes.
+/// Units: kInterval and kBurst milliseconds, kSize and kMost bytes.
 /// Errors: none of its own.
 /// Source: ipykernel OutStream; differs: per request, first text at once, ordered with all other messages.
 class IopubWriter {
@@ -34,8 +34,10 @@ public:
   using Clock = std::chrono::steady_clock;
   using Emit = std::function<void(const std::string& type, const Request& parent, const json& content,
                                   const json& metadata, Frames buffers)>;
-  static constexpr std::chrono::milliseconds kInterval{50};
+  static constexpr std::chrono::milliseconds kInterval{30};
+  static constexpr std::chrono::milliseconds kBurst{5};
   static constexpr std::size_t kSize = 64 * 1024;
+  static constexpr std::size_t kMost = 1024 * 1024;
 
   explicit IopubWriter(Emit emit, std::function<Clock::time_point()> now = [] { return Clock::now(); });
   ~IopubWriter();

@@ -32,10 +32,10 @@ CallerOptions named(const char* name) {
 Kernel::Kernel(const KernelOptions& options, ConnectionInfo connection, Caller main)
     : options_(options),
       main_(std::move(main)),
-      session_(std::move(connection),
-               {options.history_file ? *options.history_file : default_history_path(), watch_pid()},
-               {[this](Request request) { route(std::move(request)); }, [this] { shut_down(); }}),
-      output_(session_),
+      session_(
+          std::move(connection),
+          {options.history_file ? *options.history_file : default_history_path(), options.embedded ? 0 : watch_pid()},
+          {[this](Request request) { route(std::move(request)); }, [this] { shut_down(); }}),
       display_(session_, [this] { settle(); }),
       control_(new_thread, named("Control")),
       language_(control_.get(named("Language"))),
@@ -46,6 +46,10 @@ Kernel::Kernel(const KernelOptions& options, ConnectionInfo connection, Caller m
              [this] { return kernel_info(); }),
       cell_comms_(session_, comms_, [this] { settle(); }),
       main_shell_(std::make_shared<Shell>(*this, main_, "", session_.history().session())) {
+  if (options_.capture_output)
+    output_.emplace(session_);
+  else
+    cell_streams_.emplace(session_);
   if (options_.test_comms) comms_.register_echo_target("echo");
 }
 
@@ -62,28 +66,22 @@ Kernel::~Kernel() {
   language_
       .call_soon([this] {
         // A raw thread that a cell left behind runs in code that now goes away. Nothing is lost any more.
-        for (const int fault : {SIGSEGV, SIGBUS, SIGILL}) std::signal(fault, [](int) { ::_exit(0); });
+        if (!options_.embedded)
+          for (const int fault : {SIGSEGV, SIGBUS, SIGILL}) std::signal(fault, [](int) { ::_exit(0); });
         interpreter_.reset();
       })
       .wait_done();
   control_.stop(true);
   control_.stopped().wait_done();
-  set_error_handler(nullptr);
+  if (!options_.embedded) set_error_handler(nullptr);
   const std::lock_guard lock(watch_->mutex);
   watch_->kernel_gone = true;
 }
 
 void Kernel::start() {
-  // An error of a task that nobody looked at belongs to the cell that started the task.
-  set_error_handler([this](const std::string& where, const std::exception_ptr& error) {
-    try {
-      std::rethrow_exception(error);
-    } catch (...) {
-      const json content = error_content_of_current();
-      const std::string text = content["traceback"][0].get<std::string>() + " (in " + where + ")\n";
-      if (!session_.write(StreamName::err, text)) log(LogLevel::warning, text);
-    }
-  });
+  if (!options_.embedded)
+    set_error_handler(
+        [this](const std::string& where, const std::exception_ptr& error) { report_unseen(where, error); });
   (void)language_.call_soon([this] {
     try {
       interpreter_ = options_.interpreter();
@@ -93,6 +91,55 @@ void Kernel::start() {
     }
   });
   session_.start();
+}
+
+void Kernel::report_unseen(const std::string& where, const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (...) {
+    const json content = error_content_of_current();
+    const std::string text = content["traceback"][0].get<std::string>() + " (in " + where + ")\n";
+    if (!session_.write(StreamName::err, text)) log(LogLevel::warning, text);
+  }
+}
+
+void Kernel::end_session() {
+  (void)control_.call_soon([this] {
+    cells_.stop_all(ActiveCell::Stop::shutdown);
+    Caller(main_).stop(true);
+  });
+}
+
+namespace {
+
+void run_declarations(Interpreter& interpreter, const std::string& code) {
+  CompileOptions options;
+  options.show_result = false;
+  auto compiled = interpreter.compile(code, options);
+  if (const auto* error = std::get_if<CellError>(&compiled)) {
+    std::string text = error->ename + ": " + error->evalue;
+    for (const auto& line : error->traceback) text += "\n" + line;
+    throw std::runtime_error(text);
+  }
+  for (const Segment& segment : std::get<CompiledCell>(compiled).segments) {
+    if (!segment.run) throw std::runtime_error("declarations cannot await");
+    segment.run();
+  }
+}
+
+}  // namespace
+
+void Kernel::declare(const std::string& code) {
+  auto pending = with_interpreter([this, code](Interpreter& interpreter) {
+    run_declarations(interpreter, code);
+    declarations_.push_back(code);
+  });
+  pending.wait();
+}
+
+void Kernel::reset_names(Interpreter& interpreter) {
+  interpreter.reset();
+  for (const std::string& code : declarations_) run_declarations(interpreter, code);
 }
 
 Interpreter& Kernel::require_interpreter() {
@@ -133,7 +180,9 @@ bool Kernel::delete_subshell(const std::string& id) {
     shell = std::move(it->second);
     shells_.erase(it);
   }
+  cells_.stop_subshell(id);
   Caller(shell->caller()).stop(true);
+  drop_comms(id);
   // The last handle joins the thread, so it goes where waiting harms nobody.
   (void)control_.to_thread([shell = std::move(shell)]() mutable {
     shell->caller().stopped().wait_done();
@@ -183,6 +232,7 @@ void Kernel::route(Request request) {
       {"is_complete_request", {true, &Kernel::on_is_complete}},
   };
   const std::string type = request->type();
+  if (!request->fault.empty()) return serve(control_, std::move(request), &Kernel::on_faulty);
   if (type == "execute_request") {
     if (const auto shell = shell_of(*request)) return shell->submit(std::move(request));
     return serve(control_, std::move(request), &Kernel::on_unknown_subshell);
@@ -196,9 +246,52 @@ void Kernel::route(Request request) {
 void Kernel::route_comm(Request request) {
   const auto shell = shell_of(*request);
   if (!shell) return serve(control_, std::move(request), &Kernel::on_unknown_subshell);
-  // One lane per comm: its messages stay in order, and a handler that waits holds up no other comm.
-  const auto lane = "comm " + field<std::string>(request->content, "comm_id", "");
-  shell->caller().queue_call(lane, [this](Request r) { return serve_comm(std::move(r)); }, request);
+  // One queue per comm: its messages stay in order, and a handler that waits holds up no other comm.
+  const CommKey key{shell->id(), field<std::string>(request->content, "comm_id", "")};
+  {
+    const std::lock_guard lock(comms_mutex_);
+    CommQueue& queue = comm_queues_[key];
+    queue.waiting.push_back(std::move(request));
+    if (queue.serving || queue.waiting.size() > 1) return;  // it comes after the one before
+  }
+  post_comm(shell->caller(), key);
+}
+
+void Kernel::post_comm(Caller where, const CommKey& key) {
+  auto turn = std::make_shared<CommTurn>(*this, key.first);
+  try {
+    (void)where.call_soon([this, where, key, turn = std::move(turn)]() mutable {
+      turn->kernel = nullptr;
+      return serve_next_comm(std::move(where), std::move(key));
+    });
+  } catch (const std::exception&) {  // it has stopped: the turn is lost
+  }
+}
+
+Coro<void> Kernel::serve_next_comm(Caller where, CommKey key) {
+  Request request;
+  {
+    const std::lock_guard lock(comms_mutex_);
+    const auto it = comm_queues_.find(key);
+    if (it == comm_queues_.end()) co_return;  // its subshell was deleted
+    request = std::move(it->second.waiting.front());
+    it->second.waiting.pop_front();
+    it->second.serving = true;
+  }
+  CommTurn turn(*this, key.first);
+  co_await serve_comm(std::move(request));
+  turn.kernel = nullptr;
+  {
+    const std::lock_guard lock(comms_mutex_);
+    const auto it = comm_queues_.find(key);
+    if (it == comm_queues_.end()) co_return;
+    it->second.serving = false;
+    if (it->second.waiting.empty()) {
+      comm_queues_.erase(it);
+      co_return;
+    }
+  }
+  post_comm(std::move(where), key);
 }
 
 Coro<void> Kernel::serve_comm(Request request) {
@@ -240,6 +333,24 @@ Coro<void> Kernel::serve_comm(Request request) {
   }
 }
 
+void Kernel::drop_comms(const std::string& subshell) {
+  std::vector<Request> dropped;
+  {
+    const std::lock_guard lock(comms_mutex_);
+    for (auto it = comm_queues_.begin(); it != comm_queues_.end();)
+      if (it->first.first == subshell) {
+        dropped.insert(dropped.end(), it->second.waiting.begin(), it->second.waiting.end());
+        it = comm_queues_.erase(it);
+      } else {
+        ++it;
+      }
+  }
+  for (Request& request : dropped) {  // each still gets its busy and idle
+    RequestScope scope(session_, std::move(request));
+    scope.expect_no_reply();
+  }
+}
+
 void Kernel::on_comm(RequestScope& scope) {
   const Message& request = *scope.request();
   const std::string type = request.type();
@@ -252,6 +363,7 @@ void Kernel::on_comm(RequestScope& scope) {
 
 void Kernel::shut_down() {
   if (shutting_down_.exchange(true)) return;
+  if (options_.embedded) return end_session();
   // Whatever the cells do, the process ends: the grace period runs in a thread that needs nothing from them.
   std::thread([this, watch = watch_] {
     ::sleep(kGraceSeconds);

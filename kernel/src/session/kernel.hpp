@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -17,6 +19,7 @@
 
 #include "interpreter/interpreter.hpp"
 #include "session/active_cells.hpp"
+#include "session/cell_streams.hpp"
 #include "session/comm_host.hpp"
 #include "session/display_host.hpp"
 #include "session/interrupts.hpp"
@@ -57,8 +60,22 @@ public:
   const Caller& language() const noexcept { return language_; }
 
   /// Everything written so far is on its way to the client.
-  void settle() { output_.settle(); }
-  void renew_input() { output_.renew_input(); }
+  void settle() {
+    if (output_) output_->settle();
+  }
+  void renew_input() {
+    if (output_) output_->renew_input();
+  }
+
+  /// Compiles and runs declarations that belong to the session: a `%reset` brings them back. Waits for it.
+  /// Errors: std::runtime_error with the compiler's text; what the initialisers throw.
+  void declare(const std::string& code);
+
+  /// Forgets what cells declared. In the compile thread.
+  void reset_names(Interpreter& interpreter);
+
+  /// An error of a task that nobody looked at belongs to the cell that started the task.
+  void report_unseen(const std::string& where, const std::exception_ptr& error);
 
   /// Runs `fn(Interpreter&)` in the compile thread.
   /// Errors: std::runtime_error when the interpreter could not start; what `fn` throws.
@@ -83,15 +100,22 @@ public:
   /// without it. Returns at once; later calls do nothing.
   void shut_down();
 
+  /// Embedded: stops what runs, and the main Caller. Returns at once.
+  void end_session();
+
   json kernel_info() const;
 
 private:
   using Handler = void (Kernel::*)(RequestScope&);
+  using CommKey = std::pair<std::string, std::string>;  // subshell, comm
 
   void route(Request request);  // I/O thread
   void serve(const Caller& where, Request request, Handler handler);
   void route_comm(Request request);
   Coro<void> serve_comm(Request request);
+  void post_comm(Caller where, const CommKey& key);
+  Coro<void> serve_next_comm(Caller where, CommKey key);
+  void drop_comms(const std::string& subshell);
   Interpreter& require_interpreter();
 
   // Control
@@ -106,6 +130,7 @@ private:
   void on_delete_subshell(RequestScope& scope);
   void on_list_subshell(RequestScope& scope);
   void on_unknown(RequestScope& scope);
+  void on_faulty(RequestScope& scope);
   void on_unknown_subshell(RequestScope& scope);
 
   // Language
@@ -119,7 +144,8 @@ private:
   const KernelOptions options_;
   Caller main_;
   Session session_;
-  Output output_;
+  std::optional<Output> output_;             // of a process of our own
+  std::optional<CellStreams> cell_streams_;  // embedded
   SessionDisplay display_;
   Caller control_;
   Caller language_;
@@ -129,10 +155,32 @@ private:
   SessionComms cell_comms_;
   std::shared_ptr<Interpreter> interpreter_;  // set once in the compile thread, before any use
   std::string interpreter_error_;
+  std::vector<std::string> declarations_;  // of the compile thread
   std::mutex shells_mutex_;
   std::shared_ptr<Shell> main_shell_;
   std::map<std::string, std::shared_ptr<Shell>> shells_;  // by subshell id
   std::atomic<bool> shutting_down_{false};
+
+  // The messages of one comm on one shell, in order. There is an entry only while some wait or one is served.
+  std::mutex comms_mutex_;
+  struct CommQueue {
+    std::deque<Request> waiting;
+    bool serving = false;
+  };
+  std::map<CommKey, CommQueue> comm_queues_;
+
+  // The right to serve a queue's next message; lost before that was done (the shell ends), the shell's queues are
+  // dropped.
+  struct CommTurn {
+    CommTurn(Kernel& k, std::string s) : kernel(&k), subshell(std::move(s)) {}
+    ~CommTurn() {
+      if (kernel) kernel->drop_comms(subshell);
+    }
+    CommTurn(const CommTurn&) = delete;
+    CommTurn& operator=(const CommTurn&) = delete;
+    Kernel* kernel;
+    std::string subshell;
+  };
 
   // Outlives the kernel: the thread of the grace period may still look at it.
   struct Watch {

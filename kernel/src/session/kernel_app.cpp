@@ -9,7 +9,6 @@
 #include "session/kernel.hpp"
 
 namespace caller::kernel {
-namespace {
 
 LogLevel level_of(const std::string& name) {
   if (name == "debug") return LogLevel::debug;
@@ -18,8 +17,6 @@ LogLevel level_of(const std::string& name) {
   if (name == "off") return LogLevel::off;
   return LogLevel::warning;
 }
-
-}  // namespace
 
 int serve_kernel(const KernelOptions& given) {
   KernelOptions options = given;

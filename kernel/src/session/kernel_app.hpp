@@ -11,6 +11,10 @@
 namespace caller::kernel {
 
 class Interpreter;
+enum class LogLevel;
+
+/// The level of that name; warning for any other text. Thread-safety: any thread. Errors: none. Source: none.
+LogLevel level_of(const std::string& name);
 
 struct KernelOptions {
   std::filesystem::path connection_file;
@@ -18,7 +22,11 @@ struct KernelOptions {
   std::filesystem::path prelude_dir;        ///< empty: beside the program
   std::string log_level = "warning";        ///< debug, info, warning, error, off
   std::optional<std::string> history_file;  ///< none: in the Jupyter data folder; empty: in memory
-  bool test_comms = false;                  ///< a comm target `echo`, for tests of the protocol
+  // In a program of somebody else's (embed.cpp): no signal handlers, no descriptors, and nothing ends the process.
+  bool embedded = false;
+  bool capture_output = true;    ///< descriptors 1 and 2, C's streams, std::cin; off: std::cout … of cells only
+  bool clients_may_stop = true;  ///< shutdown_request ends the kernel
+  bool test_comms = false;       ///< a comm target `echo`, for tests of the protocol
   /// Makes the language of the cells, in the compile thread. Empty: C++ (run_kernel only).
   std::function<std::unique_ptr<Interpreter>()> interpreter;
 };

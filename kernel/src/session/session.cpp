@@ -66,7 +66,7 @@ void Session::received(Channel channel, Frames frames) {
   }
   auto request = std::make_shared<const Message>(std::get<Message>(std::move(result)));
   if (channel != Channel::input) return handlers_.request(std::move(request));
-  if (request->type() != "input_reply" || !input_.reply(*request))
+  if (!request->fault.empty() || request->type() != "input_reply" || !input_.reply(*request))
     log(LogLevel::info, "stdin: nobody waits for this " + request->type());
 }
 

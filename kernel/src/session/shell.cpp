@@ -8,6 +8,7 @@
 #include "magics/magics.hpp"
 #include "magics/split.hpp"
 #include "protocol/error.hpp"
+#include "protocol/log.hpp"
 
 namespace caller::kernel {
 namespace {
@@ -32,32 +33,44 @@ void publish_error(Session& session, const Request& request, const CellError& er
 
 void Shell::submit(Request request) {
   CellRequest cell = read_cell(request->content, request->metadata);
-  auto job = [self = shared_from_this()](Request r, CellRequest c) {
+  // Whatever drops the call before it runs (a subshell that is deleted, the end of the kernel) answers the request.
+  auto ticket = std::make_shared<Ticket>(shared_from_this(), request);
+  const auto waiting = ticket;
+  auto job = [self = shared_from_this(), ticket = std::move(ticket)](Request r, CellRequest c) {
+    ticket->shell = nullptr;
     return self->execute(std::move(r), std::move(c));
   };
   try {
-    bool taken = true;
     switch (cell.mode) {
       case RunMode::queue:
-        taken = caller_.queue_call(Lane::cells, job, request, std::move(cell));
+        (void)caller_.queue_call(Lane::cells, std::move(job), request, std::move(cell));
         break;
       case RunMode::task:
-        (void)caller_.call_soon(job, request, std::move(cell));
+        (void)caller_.call_soon(std::move(job), request, std::move(cell));
         break;
       case RunMode::thread:
         if (cell.thread_name.empty() && cell.backend.empty()) {
-          (void)caller_.to_thread(job, request, std::move(cell));
+          (void)caller_.to_thread(std::move(job), request, std::move(cell));
         } else {
           CallerOptions options;
           options.name = cell.thread_name;
           if (!cell.backend.empty()) options.backend = backend_of(cell.backend);
-          (void)caller_.get(options).call_soon(job, request, std::move(cell));
+          (void)caller_.get(options).call_soon(std::move(job), request, std::move(cell));
         }
         break;
     }
-    if (!taken) refuse(request, error_content("CallerStopped", "this shell has stopped"));
   } catch (...) {  // a backend that is not there, another backend than the thread of that name has, a stopped Caller
-    refuse(request, error_content_of_current());
+    if (std::exchange(waiting->shell, nullptr)) refuse(request, error_content_of_current());
+  }
+}
+
+Shell::Ticket::~Ticket() {
+  if (!shell) return;
+  try {
+    shell->refuse(request, error_content("ShellStopped", "the shell ended before this cell could run",
+                                         {"ShellStopped: the shell ended before this cell could run"}));
+  } catch (...) {
+    log(LogLevel::error, "refusing a cell failed");
   }
 }
 

@@ -35,6 +35,16 @@ public:
   void submit(Request request);
 
 private:
+  // Holds the place of a request until it runs; dropped before that, it answers with an error.
+  struct Ticket {
+    Ticket(std::shared_ptr<Shell> s, Request r) : shell(std::move(s)), request(std::move(r)) {}
+    ~Ticket();
+    Ticket(const Ticket&) = delete;
+    Ticket& operator=(const Ticket&) = delete;
+    std::shared_ptr<Shell> shell;
+    Request request;
+  };
+
   // What a cell goes through; lives in the coroutine that serves it.
   struct Run {
     CellRequest cell;

@@ -94,7 +94,7 @@ private:
     if (command == "error") std::cerr << rest << std::endl;
     if (command == "printf") std::printf("%s\n", rest.c_str());
     if (command == "write" && ::write(1, (rest + "\n").data(), rest.size() + 1) < 0) std::abort();
-    if (command == "result") detail::publish_result({{"text/plain", rest}});
+    if (command == "result") detail::publish_result({{"text/plain", rest}}, {});
     if (command == "display") caller::display(html{rest});
     if (command == "throw") throw std::runtime_error(rest);
     if (command == "spin")

@@ -90,13 +90,25 @@ TEST_CASE("bad frames are dropped with a reason (4)") {
   CHECK(dropped(wire, {}) != "accepted");
   CHECK(dropped(wire, {"<IDS|MSG>", ""}) == "truncated: 1 frames after the delimiter");
   CHECK(dropped(wire, client_frames(kKey, "{not json")) == "header is not a JSON object");
-  CHECK(dropped(wire, client_frames(kKey, kHeader, "[1]")) == "content is not a JSON object");
-  CHECK(dropped(wire, client_frames(kKey, kHeader, "{\"code\":\"\xff\"}")) == "content is not a JSON object");
-  CHECK(dropped(wire, client_frames(kKey, kHeader, "{}", "5")) == "parent header is not a JSON object");
-  CHECK(dropped(wire, client_frames(kKey, kHeader, "{}", "{}", "\"x\"")) == "metadata is not a JSON object");
-  CHECK(dropped(wire, client_frames(kKey, R"({"msg_id":"x"})")) == "header without msg_id or msg_type");
-  CHECK(dropped(wire, client_frames(kKey, R"({"msg_id":1,"msg_type":"a"})")) == "header without msg_id or msg_type");
+  for (const char* header : {"[1]", "3", "null", "{}", "\"x\"", "", "{\"a\":\"\xff\"}"})
+    CHECK(dropped(wire, client_frames(kKey, header)) == "header is not a JSON object");
   CHECK(dropped(wire, good) == "accepted");
+}
+
+TEST_CASE("a rightly signed message with a header is taken, whatever else is wrong with it, and says what that is") {
+  Wire wire(kKey, "user");
+  const auto fault = [&](const Frames& frames) { return accepted(wire, frames).fault; };
+  CHECK(fault(client_frames(kKey, kHeader)) == "");
+  CHECK(fault(client_frames(kKey, kHeader, "[1]")) == "content is not a JSON object");
+  CHECK(fault(client_frames(kKey, kHeader, "{\"code\":\"\xff\"}")) == "content is not a JSON object");
+  CHECK(fault(client_frames(kKey, kHeader, "{\"code\": ")) == "content is not a JSON object");
+  CHECK(fault(client_frames(kKey, kHeader, "{}", "5")) == "parent header is not a JSON object");
+  CHECK(fault(client_frames(kKey, kHeader, "{}", "{}", "\"x\"")) == "metadata is not a JSON object");
+  CHECK(fault(client_frames(kKey, R"({"msg_id":"x"})")) == "header without msg_id or msg_type");
+  CHECK(fault(client_frames(kKey, R"({"msg_id":1,"msg_type":"a"})")) == "header without msg_id or msg_type");
+  const std::string deep = "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}";
+  CHECK(fault(client_frames(kKey, kHeader, deep)) == "content is not a JSON object");
+  CHECK(fault(client_frames(kKey, kHeader, "{\"a\":\"" + std::string(1000, '[') + "\"}")) == "");
 }
 
 TEST_CASE("a replayed signature is dropped (5)") {
@@ -152,6 +164,10 @@ TEST_CASE("null dicts and fields stand for their defaults (8)") {
   CHECK(field<std::string>(content, "code", "none") == "none");
   CHECK(field<int>(content, "missing", 3) == 3);
   CHECK(field<bool>(content, "stop", false));
+  const json wide = {{"n", 1e300}, {"m", 9223372036854775807LL}, {"k", -3.0}};
+  CHECK(field<int>(wide, "n", -1) == -1);
+  CHECK(field<int>(wide, "m", -1) == -1);
+  CHECK(field<int>(wide, "k", -1) == -3);
 }
 
 TEST_CASE("ill-formed text in content is replaced, not refused") {

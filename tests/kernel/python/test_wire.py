@@ -74,19 +74,29 @@ class Wire(KernelTest):
         )
 
     def test_04_invalid_json_is_dropped(self):
-        header = self.header()
         self.assert_dropped(
             self.signed(b"{", {}, {}, {}),
             self.signed(b"", b"", b"", b""),
-            self.signed(header, {}, {}, b'{"a": '),
-            self.signed(header, {}, {}, b"\xff\xfe"),
-            self.signed(header, {}, {}, b'{"a": "\xc3\x28"}'),
-            self.signed(header, {}, {}, b"[1, 2]"),
             self.signed([1], {}, {}, {}),
             self.signed(b"null", {}, {}, {}),
             self.signed(b"3", {}, {}, {}),
-            self.signed(header, {}, {}, b"[" * 100000),
+            self.signed(b'{"msg_id": "\xc3\x28"}', {}, {}, {}),
+            self.signed(b"[" * 100000, {}, {}, {}),
         )
+
+    def test_04_a_signed_request_with_a_broken_content_is_answered_with_an_error(self):
+        """The signature and the header are good, so the client is known and waits for its answer."""
+        broken = (b'{"a": ', b"\xff\xfe", b'{"a": "\xc3\x28"}', b"[1, 2]", b"3", b'"x"', b"[" * 100000, b'{"a":' * 5000 + b"1" + b"}" * 5000)
+        for channel in ("shell", "control"):
+            for position in range(3):
+                for text in broken:
+                    header = self.header("execute_request")
+                    parts = [{}, {}, {}]
+                    parts[position] = text
+                    self.client.send_frames(channel, self.signed(header, *parts))
+                    self.assertEqual(self.client.reply(header["msg_id"])["content"]["status"], "error")
+                    self.client.idle(header["msg_id"])
+        self.assert_usable()
 
     def test_04_headers_of_the_wrong_shape_are_survived(self):
         """Rightly signed nonsense may be answered or dropped, but the kernel goes on."""
