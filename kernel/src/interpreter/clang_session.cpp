@@ -103,7 +103,7 @@ std::string type_name(clang::QualType type, const clang::ASTContext& ast) {
   while (text.find("decltype(") != std::string::npos || text.find("kernel::detail::") != std::string::npos ||
          text.find("caller_exposed_") != std::string::npos) {
     const clang::QualType next = type.getSingleStepDesugaredType(ast);
-    if (next == type) break;
+    if (next == type) return type.getCanonicalType().getAsString(policy);  // below a reference or pointer
     type = next;
     text = type.getAsString(policy);
   }

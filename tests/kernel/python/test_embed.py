@@ -33,7 +33,9 @@ class Embedded(unittest.TestCase):
     def _stop(self):
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate(timeout=TIMEOUT)
+        self.process.wait(TIMEOUT)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()
 
     def attach(self):
         client = Client(json.loads(self.file.read_text(encoding="utf-8")))
