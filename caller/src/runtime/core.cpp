@@ -86,8 +86,15 @@ bool Core::grab() noexcept {
 }
 
 std::size_t Core::drain(std::size_t budget) noexcept {
-  bool more_due = !timers.empty() && fire_timers();
   const std::size_t outer = std::exchange(budget_, budget);
+  const FaultGuard guard = fault_guard.load(std::memory_order_acquire);
+  const std::size_t n = guard ? run_entries_guarded(guard) : run_entries();
+  budget_ = outer;
+  return n;
+}
+
+std::size_t Core::run_entries() noexcept {
+  bool more_due = !timers.empty() && fire_timers();
   std::size_t n = 0;
   for (;;) {
     Op* const op = head;
@@ -102,8 +109,47 @@ std::size_t Core::drain(std::size_t budget) noexcept {
     op->act(op, OpAct::run);
     if (n >= budget_) break;
   }
-  budget_ = outer;
   return n;
+}
+
+// ---- faults ----
+
+std::atomic<FaultGuard> fault_guard{nullptr};
+void set_fault_guard(FaultGuard guard) noexcept { fault_guard.store(guard, std::memory_order_release); }
+
+std::size_t Core::run_entries_guarded(FaultGuard guard) noexcept {
+  struct Turn {
+    Core& core;
+    std::size_t n;
+  } turn{*this, 1};  // after a fault: something has run
+  const auto fault = guard(
+      [](void* t) {
+        auto& self = *static_cast<Turn*>(t);
+        self.n = self.core.run_entries();
+      },
+      &turn);
+  if (fault) end_faulted(fault, "the loop");
+  return turn.n;
+}
+
+/// The frames of the work are lost: of its stack, and of its coroutine, which is in the middle of something and can be
+/// neither resumed nor destroyed. So are its function and arguments, which they may refer to.
+void Core::end_faulted(const std::exception_ptr& fault, const char* where) noexcept {
+  ThreadState& ts = this_thread();
+  PendingState* const s = std::exchange(ts.task, nullptr);
+  if (!s) {
+    report(where, fault);
+    return detail::release(std::exchange(ts.context, nullptr));
+  }
+  s->context = std::exchange(ts.context, nullptr);  // the error is reported in it
+  s->ref();                                         // for ever: timers in the lost frames still refer to it
+  s->frame = {};
+  s->suspended = nullptr;
+  unlink_task(*s);
+  std::optional<OwnedLaneKey> lane;
+  LaneItem* const waiting = take_lane_of(*this, *s, lane);
+  end_work_failed(*s, fault);
+  if (lane) queue_again(*this, *lane, waiting);
 }
 
 std::size_t Core::queued() noexcept {

@@ -127,7 +127,8 @@ public:
   std::size_t loop_until(Pred&& pred);
   std::size_t loop_once(std::size_t budget) noexcept;  // drain, as from inside the loop
   std::size_t drain(std::size_t budget) noexcept;
-  std::size_t queued() noexcept;  // entries ready to run
+  void end_faulted(const std::exception_ptr& fault, const char* where) noexcept;  // what ran when a guard returned it
+  std::size_t queued() noexcept;                                                  // entries ready to run
   void run();
   std::size_t run_once();
   std::size_t poll();
@@ -219,6 +220,8 @@ private:
   /// Takes the mark back; a wait nested in a handler of the backend rises before the sleep returns.
   void rise() noexcept;
   bool fire_timers() noexcept;
+  std::size_t run_entries() noexcept;
+  [[gnu::cold]] std::size_t run_entries_guarded(FaultGuard guard) noexcept;
   void thread_main();
   void begin_stop() noexcept;
   void enter_running();
@@ -262,6 +265,17 @@ private:
   std::atomic<std::uint64_t> kicks_done_{0};  // wake-ups whose producer is through with us
 };
 
+extern std::atomic<FaultGuard> fault_guard;
+/// Calls a function of the user's from the middle of the runtime's own work, by the guard if there is one. `fn` throws
+/// nothing. The fault, or null.
+template <class F>
+std::exception_ptr call_guarded(F&& fn) {
+  if (const FaultGuard guard = fault_guard.load(std::memory_order_acquire)) [[unlikely]]
+    return guard([](void* f) { (*static_cast<std::remove_reference_t<F>*>(f))(); }, &fn);
+  fn();
+  return nullptr;
+}
+
 // ---- registry.cpp ----
 void registry_add(Core& core, std::thread::id thread);
 void registry_add_unbound(Core& core);
@@ -287,6 +301,9 @@ void fail_unbegun(PendingState& s, std::exception_ptr error) noexcept;  // it wi
 // ---- group.cpp, lane.cpp, workers.cpp ----
 void group_add(TrackerLink& innermost, PendingState& s) noexcept;  // tracker.cpp
 void close_all_lanes(Core& core) noexcept;
+/// The task of a lane has faulted: what waits there. Own thread.
+LaneItem* take_lane_of(Core& core, const PendingState& task, std::optional<OwnedLaneKey>& key) noexcept;
+void queue_again(Core& core, const OwnedLaneKey& key, LaneItem* items) noexcept;
 void worker_gone(Core& worker) noexcept;
 void drop_waiting_calls(Core& core) noexcept;  // the Core stops: its calls that wait for a worker end
 

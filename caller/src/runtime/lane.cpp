@@ -2,6 +2,7 @@
 //
 // A lane is fed like a loop: a list only the loop's thread touches, and an inbox for the others. When it has nothing to
 // do its task waits, and IDLE stands in the inbox; who replaces that asks the loop to wake it.
+#include <algorithm>
 #include <array>
 #include <unordered_map>
 
@@ -207,7 +208,11 @@ Coro<void> work_off(LaneEnd end, Core& core) {
       co_return;
     }
     if (!item->start) {
-      item->run(item, &core);
+      const auto fault = call_guarded([&] { item->run(item, &core); });
+      if (fault) [[unlikely]] {
+        core.report("queue_call", fault);
+        replace_current_context(nullptr);
+      }
       if (++in_turn == kTurn) {
         in_turn = 0;
         co_await yield_now();
@@ -337,6 +342,33 @@ bool queue_item(Core& core, const LaneKey& key, LaneItem* item) {
   if (entry.is(core, key) && core.accepts_calls() && entry.lane->open() && entry.lane->push(core, item)) [[likely]]
     return true;
   return queue_item_slow(core, key, item);
+}
+
+LaneItem* take_lane_of(Core& core, const PendingState& task, std::optional<OwnedLaneKey>& key) noexcept {
+  LaneRef lane;
+  {
+    const std::lock_guard lock(core.mutex);
+    if (!core.lanes) return nullptr;
+    auto& map = core.lanes->map;
+    const auto it = std::find_if(map.begin(), map.end(), [&](auto& e) { return e.second->task.state() == &task; });
+    if (it == map.end()) return nullptr;
+    key = it->first;
+    lane = it->second;
+  }
+  LaneItem* const list = lane->inbox.exchange(Lane::closed(), std::memory_order_acq_rel);
+  if (Lane::is_list(list)) append_oldest_first(list, lane->tail);
+  lane->tail = &lane->head;
+  return std::exchange(lane->head, nullptr);
+}
+
+void queue_again(Core& core, const OwnedLaneKey& key, LaneItem* items) noexcept {
+  while (items) {
+    LaneItem* const item = std::exchange(items, items->next);
+    try {
+      queue_item_slow(core, LaneKey{key.type, key.word, key.text}, item);
+    } catch (...) {  // no memory for a lane: the item is dropped
+    }
+  }
 }
 
 PendingBase lane_pending(Core& core, const LaneKey& key) {

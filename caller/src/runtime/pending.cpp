@@ -22,11 +22,15 @@ struct Callback : Waiter {
 void run_callback(Callback& c, PendingState& s) noexcept {
   ContextNode* saved = retain(current_context());
   replace_current_context(std::exchange(c.context, nullptr));
-  try {
-    c.fn(PendingBase::share(&s));
-  } catch (...) {
-    report_error(nullptr, "done callback", std::current_exception());
-  }
+  const auto fault = call_guarded([&] {
+    try {
+      c.fn(PendingBase::share(&s));
+    } catch (...) {
+      report_error(nullptr, "done callback", std::current_exception());
+    }
+  });
+  if (fault) [[unlikely]]
+    report_error(nullptr, "done callback", fault);
   replace_current_context(saved);
 }
 

@@ -82,6 +82,11 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
   const Prelude prelude = find_prelude(options_);
   std::vector<std::string> args = prelude.args;
   args.push_back("-ferror-limit=6");  // one wrong call of a library template is worth a hundred otherwise
+  // What is wrong shall fault where it is, and not be optimised into something else.
+  for (const char* f : {"-fno-delete-null-pointer-checks", "-fsanitize=integer-divide-by-zero",
+                        "-fsanitize-trap=integer-divide-by-zero"})
+    args.push_back(f);
+  if (options_.lines) args.push_back("-gline-tables-only");
   for (const auto& f : options_.flags) args.push_back(f);
   const auto note = [&](const std::string& line) {
     if (options_.log) options_.log(line);
@@ -360,7 +365,9 @@ std::variant<CompiledCell, CellError> ClangInterpreter::compile(const std::strin
   return link(assembly, options);
 }
 
-CellError ClangInterpreter::describe_current_exception(int cell_number) { return describe_exception(cell_number); }
+CellError ClangInterpreter::describe_current_exception(int cell_number) {
+  return describe_exception(cell_number, [this](const void* address) { return jit_->lines().places(address); });
+}
 
 Completeness ClangInterpreter::is_complete(const std::string& code) {
   Completeness out = lexical_completeness(code);

@@ -6,9 +6,12 @@
 #include <exception>
 #include <string>
 #include <typeinfo>
+#include <utility>
 
 #include <caller/kernel/interrupted.hpp>
 #include <caller/kernel/values.hpp>
+
+#include "faults.hpp"
 
 namespace caller::kernel {
 namespace {
@@ -20,13 +23,16 @@ struct Described {
 template <class E>
 void nested(const E& e, std::vector<Described>& out);
 
-void describe(std::vector<Described>& out) {
+void describe(std::vector<Described>& out, const faults::Fault*& fault) {
   const auto type_in_flight = [] {
     const std::type_info* t = abi::__cxa_current_exception_type();
     return t ? detail::demangle_clean(t->name()) : std::string("unknown exception");
   };
   try {
     throw;
+  } catch (const faults::CellFault& e) {
+    out.push_back({e.fault().name, e.fault().text});
+    fault = &e.fault();
   } catch (const Interrupted&) {
     out.push_back({"KeyboardInterrupt", ""});
   } catch (const std::exception& e) {
@@ -53,18 +59,50 @@ void describe(std::vector<Described>& out) {
 template <class E>
 void nested(const E& e, std::vector<Described>& out) {
   if (out.size() > 32) return;  // a chain that bites its tail
+  // rethrow_if_nested ends the process where nothing was in flight when throw_with_nested was called.
+  const auto* with = dynamic_cast<const std::nested_exception*>(&e);
+  if (!with || !with->nested_ptr()) return;
   try {
-    std::rethrow_if_nested(e);
+    with->rethrow_nested();
   } catch (...) {
-    describe(out);
+    const faults::Fault* inner = nullptr;
+    describe(out, inner);
   }
+}
+
+std::string text_of(const Place& p) {
+  return p.cell + ", line " + std::to_string(p.line) + (p.function.empty() ? "" : ", in " + p.function);
+}
+
+/// The calls of cells, outermost first; of a long recursion the two ends.
+std::vector<std::string> stack_of(const std::vector<Place>& places) {
+  constexpr std::size_t kInner = 12, kOuter = 4;
+  std::vector<std::string> out;
+  for (std::size_t i = places.size(); i-- > 0;) {
+    if (places.size() > kInner + kOuter + 1 && i == places.size() - 1 - kOuter) {
+      out.push_back("  … " + std::to_string(i + 1 - kInner) + " more calls");
+      i = kInner;
+      continue;
+    }
+    out.push_back("  " + text_of(places[i]));
+  }
+  return out;
+}
+
+std::vector<Place> places_of(const std::vector<const void*>& frames, const Locate& locate) {
+  std::vector<Place> out;
+  if (!locate) return out;
+  for (const void* frame : frames)
+    for (auto& place : locate(frame)) out.push_back(std::move(place));
+  return out;
 }
 
 }  // namespace
 
-CellError describe_exception(int cell_number) {
+CellError describe_exception(int cell_number, const Locate& locate) {
   std::vector<Described> chain;
-  describe(chain);
+  const faults::Fault* fault = nullptr;
+  describe(chain, fault);
   CellError out;
   // std::throw_with_nested wraps the type in a local one; what was thrown is its argument.
   for (auto& d : chain)
@@ -72,11 +110,16 @@ CellError describe_exception(int cell_number) {
       d.type = d.type.substr(wrap.size(), d.type.size() - wrap.size() - 1);
   out.ename = chain.front().type;
   out.evalue = chain.front().text;
+  const auto places = places_of(fault ? fault->frames : faults::thrown_at(std::current_exception()), locate);
+  if (fault && !places.empty()) out.evalue += " (" + text_of(places.front()) + ")";
   const std::string red = "\033[0;31m", plain = "\033[0m";
   out.traceback.push_back("Cell [" + std::to_string(cell_number) + "]:");
+  for (auto& line : stack_of(places)) out.traceback.push_back(std::move(line));
   for (std::size_t i = 0; i < chain.size(); ++i)
     out.traceback.push_back((i ? "caused by " : "") + red + chain[i].type + plain +
                             (chain[i].text.empty() ? "" : ": " + chain[i].text));
+  if (fault && !fault->damage.empty())
+    out.traceback.push_back("The session goes on. Possibly damaged: " + fault->damage);
   return out;
 }
 

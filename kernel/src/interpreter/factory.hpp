@@ -23,6 +23,8 @@ struct InterpreterOptions {
   /// Compiles each cell in a copy of the process first, so that neither errors nor crashes of the compiler leave
   /// traces. Off, a failed cell may leave some; for processes too big to fork.
   bool isolate = true;
+  /// Keeps for each instruction the line it stands for, so that errors name the lines of cells. Costs some memory.
+  bool lines = true;
   /// Loads what nearly every cell and completion needs, so that the first are not slower than the rest. Takes some
   /// hundred milliseconds inside of make_clang_interpreter; a host that does so on its compile thread need not wait.
   bool warm_up = true;

@@ -13,6 +13,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "unwinding.hpp"
@@ -79,6 +80,8 @@ struct Registry {
   void nudge() {
     sigset_t all;
     sigfillset(&all);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT})
+      sigdelset(&all, fault);  // blocked, they kill without a word
     pthread_sigmask(SIG_SETMASK, &all, nullptr);
     std::unique_lock lock(mutex);
     while (any_requested()) {
@@ -138,6 +141,20 @@ int request_all() noexcept {
     ++n;
   }
   return n;
+}
+
+void* innermost_scope() noexcept { return innermost; }
+
+void forget_scopes(void* up_to) noexcept {
+  if (innermost == up_to) return;
+  auto& r = registry();
+  std::lock_guard lock(r.mutex);
+  while (innermost && innermost != up_to) {
+    State* const s = std::exchange(innermost, innermost->outer);
+    std::erase(r.scopes, s);
+    take(s);
+    delete s;
+  }
 }
 
 void check() {

@@ -32,6 +32,11 @@ private:
 /// Asks every thread with a scope. Returns how many were asked. Thread-safety: any thread. Errors: none. Source: –
 CALLER_API int request_all() noexcept;
 
+/// The calling thread's innermost scope, and how to leave those inside of it whose frames are gone without their
+/// destructors. Thread-safety: any thread. Errors: none. Source: –
+void* innermost_scope() noexcept;
+void forget_scopes(void* up_to) noexcept;
+
 /// Throws Interrupted when the calling thread is asked to; for blocking waits of the kernel's own.
 /// Thread-safety: any thread. Errors: Interrupted. Source: –
 CALLER_API void check();

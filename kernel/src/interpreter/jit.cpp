@@ -8,6 +8,7 @@
 #include <llvm/IR/Instructions.h>
 #include <llvm/Support/DynamicLibrary.h>
 #include <llvm/Support/TargetSelect.h>
+#include <unwind.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -136,8 +137,13 @@ Jit::Jit() {
     llvm::InitializeNativeTargetAsmParser();
   });
   llvm::orc::LLJITBuilder builder;
+  auto machine = take(llvm::orc::JITTargetMachineBuilder::detectHost(), "the processor is not known");
+  // Where no code may be reached there is a trap, not whatever lies behind.
+  machine.getOptions().TrapUnreachable = true;
+  builder.setJITTargetMachineBuilder(std::move(machine));
   builder.setPlatformSetUp(llvm::orc::setUpInactivePlatform);
   jit_ = take(builder.create(), "the code generator does not start");
+  lines_.watch(*jit_);
   auto& es = jit_->getExecutionSession();
   es.setErrorReporter([this](llvm::Error e) { reported_ += llvm::toString(std::move(e)) + "\n"; });
   define("__cxa_atexit", reinterpret_cast<void*>(&register_exit));
@@ -182,7 +188,12 @@ llvm::orc::ResourceTrackerSP Jit::add(clang::CompilerInstance& ci, std::unique_p
 void* Jit::lookup(const std::string& symbol) {
   reported_.clear();
   auto found = jit_->lookupLinkerMangled(symbol);
-  if (found) return found->toPtr<void*>();
+  if (found) {
+    // The first search of new unwind tables sorts them, and allocates memory for that. A handler of faults may be the
+    // first to search, with the heap's lock held: so it is done now, by an address that stands in none of them.
+    (void)_Unwind_FindEnclosingFunction(reinterpret_cast<void*>(std::uintptr_t{1}));
+    return found->toPtr<void*>();
+  }
   std::string text;
   std::set<std::string> missing;
   llvm::handleAllErrors(

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "lines.hpp"
+
 namespace caller::kernel {
 
 /// A module could not be linked. `missing` are the demangled names not found.
@@ -40,7 +42,10 @@ public:
   /// Runs the destructors that the cells' objects of static storage registered, newest first.
   void run_exit_handlers() noexcept;
 
+  const Lines& lines() const { return lines_; }
+
 private:
+  Lines lines_;
   std::unique_ptr<llvm::orc::LLJIT> jit_;
   std::string reported_;  // what went wrong below the last look-up
 };

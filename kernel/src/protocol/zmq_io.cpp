@@ -290,6 +290,8 @@ void ZmqIo::start() {
   // Signals meant for cells must not be delivered to this thread.
   sigset_t all, before;
   sigfillset(&all);
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT})
+    sigdelset(&all, fault);  // blocked, they kill without a word
   pthread_sigmask(SIG_SETMASK, &all, &before);
   state_->thread = std::thread([s = state_.get()] {
     pthread_setname_np(pthread_self(), "caller-io");

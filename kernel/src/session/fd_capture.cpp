@@ -37,6 +37,8 @@ FdCapture::FdCapture(Sink sink) : sink_(std::move(sink)) {
   }
   sigset_t all, before;
   sigfillset(&all);
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT})
+    sigdelset(&all, fault);  // blocked, they kill without a word
   pthread_sigmask(SIG_SETMASK, &all, &before);
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "caller-output");

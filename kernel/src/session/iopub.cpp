@@ -16,6 +16,8 @@ IopubWriter::~IopubWriter() { stop(); }
 void IopubWriter::start() {
   sigset_t all, before;
   sigfillset(&all);
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT})
+    sigdelset(&all, fault);  // blocked, they kill without a word
   pthread_sigmask(SIG_SETMASK, &all, &before);
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "caller-iopub");

@@ -62,6 +62,7 @@ Kernel::~Kernel() {
   for (const auto& [id, shell] : shells) Caller(shell->caller()).stop(true);
   for (const auto& [id, shell] : shells) shell->caller().stopped().wait_done();
   settle();
+  faults_.reset();
   session_.stop();  // before the interpreter ends, which is the one thing here that can go wrong
   language_
       .call_soon([this] {
@@ -79,6 +80,7 @@ Kernel::~Kernel() {
 }
 
 void Kernel::start() {
+  if (!options_.embedded) faults_ = std::make_unique<FaultHost>(*this, output_.log_descriptor());
   if (!options_.embedded)
     set_error_handler(
         [this](const std::string& where, const std::exception_ptr& error) { report_unseen(where, error); });

@@ -22,6 +22,7 @@
 #include "session/cell_streams.hpp"
 #include "session/comm_host.hpp"
 #include "session/display_host.hpp"
+#include "session/fault_host.hpp"
 #include "session/interrupts.hpp"
 #include "session/kernel_app.hpp"
 #include "session/output.hpp"
@@ -160,6 +161,7 @@ private:
   std::shared_ptr<Shell> main_shell_;
   std::map<std::string, std::shared_ptr<Shell>> shells_;  // by subshell id
   std::atomic<bool> shutting_down_{false};
+  std::unique_ptr<FaultHost> faults_;
 
   // The messages of one comm on one shell, in order. There is an entry only while some wait or one is served.
   std::mutex comms_mutex_;

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "interpreter/faults.hpp"
 #include "protocol/log.hpp"
 #include "session/fd_capture.hpp"
 
@@ -22,6 +23,7 @@ public:
 
 private:
   std::streamsize xsputn(const char* text, std::streamsize size) override {
+    faults::touch(text, static_cast<std::size_t>(size));
     write_({text, static_cast<std::size_t>(size)});
     return size;
   }
@@ -145,6 +147,7 @@ struct Output::State {
   }
 
   static ssize_t c_write(void* cookie, StreamName name, const char* text, std::size_t size) {
+    faults::touch(text, size);
     try {
       static_cast<State*>(cookie)->write(name, {text, size});
       return static_cast<ssize_t>(size);

@@ -5,6 +5,7 @@
 
 #include <caller/error.hpp>
 
+#include "interpreter/faults.hpp"
 #include "magics/magics.hpp"
 #include "magics/split.hpp"
 #include "protocol/error.hpp"
@@ -81,6 +82,14 @@ void Shell::refuse(Request request, json content) {
   scope.reply(content);
 }
 
+CellError Shell::describe(const std::exception_ptr& error, int number) {
+  try {
+    std::rethrow_exception(error);
+  } catch (...) {
+    return kernel_.describe_current(number);
+  }
+}
+
 CellError Shell::stop_error(const Run& run) const {
   if (run.active->stop.load() == ActiveCell::Stop::timeout) {
     char text[80];
@@ -141,11 +150,20 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
         [self = shared_from_this()](RunPtr r) { return self->run_cell(std::move(r)); }, run);
     kernel_.cells().set_run(run->active, pending);
     co_await pending.async_wait_done();
-    if (pending.cancelled() && !run->error) run->error = std::make_shared<CellError>(stop_error(*run));
+    if (pending.cancelled()) {
+      if (!run->error) run->error = std::make_shared<CellError>(stop_error(*run));
+    } else if (const auto fault = pending.exception()) {
+      // A fault in a coroutine of the cell: what ran the cell is lost with it.
+      run->error = std::make_shared<CellError>(describe(fault, number));
+    }
   } catch (...) {  // this very coroutine is cancelled: its shell stops
     if (!run->error) run->error = std::make_shared<CellError>(stop_error(*run));
   }
 
+  {
+    const std::lock_guard lock(run->work->mutex);
+    if (!run->error) run->error = run->work->thread_error;
+  }
   json content;
   if (run->error) {
     const CellError& error = *run->error;
@@ -221,11 +239,13 @@ Coro<void> Shell::run_code(RunPtr run, std::string code, bool show_result, int o
       if (segment.run) {
         const Interrupts::Plain interruptible(kernel_.interrupts(), run->active->thread);
         if (run->active->stop.load() != ActiveCell::Stop::none) throw PendingCancelled("interrupted");
-        segment.run();
+        faults::guarded(segment.run);
       } else {
         co_await segment.start();
       }
     }
+  } catch (const faults::CellFault&) {
+    run->error = std::make_shared<CellError>(kernel_.describe_current(run->work->number));
   } catch (...) {
     // What is thrown after a stop is the stop, whatever shape it took on its way.
     run->error = std::make_shared<CellError>(run->active->stop.load() != ActiveCell::Stop::none

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <map>
 #include <memory>
 #include <string>
@@ -62,6 +63,7 @@ private:
   Coro<void> user_expressions(RunPtr run);
   Coro<json> user_expression(RunPtr run, std::string expression);
   void refuse(Request request, json content);
+  CellError describe(const std::exception_ptr& error, int number);
   CellError stop_error(const Run& run) const;
 
   Kernel& kernel_;

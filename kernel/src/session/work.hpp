@@ -7,6 +7,7 @@
 
 #include <caller/context.hpp>
 
+#include "interpreter/interpreter.hpp"
 #include "protocol/message.hpp"
 
 namespace caller::kernel {
@@ -32,7 +33,8 @@ struct Work {
 
   std::mutex mutex;
   json payload = json::array();
-  std::string input_rest;  ///< typed and not yet read by std::cin
+  std::string input_rest;                   ///< typed and not yet read by std::cin
+  std::shared_ptr<CellError> thread_error;  ///< of the first thread it started that did not end well
 };
 using WorkPtr = std::shared_ptr<Work>;
 

@@ -13,6 +13,7 @@
 #include <xeus/xkernel.hpp>
 #include <xeus/xserver.hpp>
 
+#include "interpreter/faults.hpp"
 #include "protocol/log.hpp"
 
 namespace caller::kernel {
@@ -229,7 +230,8 @@ bool XeusFace::comm_open(const Message& request) {
   // xeus answers an unknown target by comm_close, and then throws; what a known target throws is its own.
   const bool before = state_->closed.exchange(false);
   try {
-    state_->comms().comm_open(State::convert(request));
+    // A fault in a handler of the user's must not leave our lock behind.
+    faults::guarded([&] { state_->comms().comm_open(State::convert(request)); });
   } catch (...) {
     const bool refused = state_->closed.exchange(before);
     if (!refused || state_->knows(id)) throw;
@@ -241,7 +243,7 @@ bool XeusFace::comm_open(const Message& request) {
 bool XeusFace::comm_msg(const Message& request) {
   const Entered entered(*state_);
   if (!state_->knows(field<std::string>(request.content, "comm_id", ""))) return false;
-  state_->comms().comm_msg(State::convert(request));
+  faults::guarded([&] { state_->comms().comm_msg(State::convert(request)); });
   return true;
 }
 
@@ -249,7 +251,7 @@ bool XeusFace::comm_close(const Message& request) {
   const Entered entered(*state_);
   const auto id = field<std::string>(request.content, "comm_id", "");
   if (!state_->knows(id)) return false;
-  state_->comms().comm_close(State::convert(request));
+  faults::guarded([&] { state_->comms().comm_close(State::convert(request)); });
   return true;
 }
 

@@ -105,6 +105,13 @@ inline bool submit_or_drop(Core& core, Op* op) noexcept {
 CALLER_API std::size_t step(Core& core) noexcept;
 CALLER_API std::int64_t next_timer(Core& core) noexcept;
 
+/// Runs `body(argument)` so that a fault in there, a wild pointer say, ends only that: its frames are left behind as
+/// they are. Returns what the fault was; null: `body` came to its end.
+using FaultGuard = std::exception_ptr (*)(void (*body)(void*), void* argument);
+/// From now on everything a loop runs is run by `guard` (null: by nobody, as at the start). Work that faults ends
+/// failed. Thread-safety: any thread.
+CALLER_API void set_fault_guard(FaultGuard guard) noexcept;
+
 /// Tells the error handler of `core` (null: the thread's, else the process's) of an error nobody can observe.
 CALLER_API void report_error(Core* core, const char* where, const std::exception_ptr& error) noexcept;
 

@@ -1,0 +1,746 @@
+// A guard remembers where it stands (setjmp). The handler of a fault runs on a stack of its own, looks at the frames
+// that faulted, writes down what it found, and returns to `caller_fault_recover` instead of the place of the fault;
+// that jumps to the guard. So no lock of the kernel's or libc's is taken in a handler.
+//
+// Not survived, as nobody could say what state is left behind: a fault with no code of a cell on the stack, one inside
+// of the kernel's functions that a cell called, and one inside of malloc or the dynamic loader, which hold locks. A
+// stack that is used up in there is common, however (a recursion that allocates): then the stack is given its reserve,
+// the called function goes on, and the fault is taken when it returns to the cell.
+#include "faults.hpp"
+
+#include <cxxabi.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <link.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <unwind.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <system_error>
+#include <thread>
+
+#include <caller/detail/op.hpp>
+#include <caller/kernel/values.hpp>
+
+#include "faults_of_threads.hpp"
+#include "interrupt.hpp"
+
+#if !defined(__x86_64__)
+#error "faults of cells are handled for x86-64 only"
+#endif
+
+namespace caller::kernel::faults {
+
+CellFault::~CellFault() = default;
+Host::~Host() = default;
+
+namespace {
+
+constexpr int kFrames = 128;
+constexpr std::size_t kAlternateStack = 128 * 1024;
+constexpr std::size_t kReserve = 64 * 1024;
+constexpr std::array kSignals{SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+
+// libstdc++'s, as the ABI has it.
+struct ExceptionGlobals {
+  void* caught;
+  unsigned uncaught;
+};
+ExceptionGlobals& exception_globals() { return *reinterpret_cast<ExceptionGlobals*>(abi::__cxa_get_globals()); }
+
+struct Guard {
+  jmp_buf jump;
+  std::uintptr_t sp = 0;  // nothing below belongs to the guard's own frame
+  bool direct = false;  // all that runs in it is a cell's; else a loop's turn, which runs the kernel's own work as well
+};
+
+/// What is known of a fault, in memory that is there already.
+struct Record {
+  char name[32];
+  char text[400];
+  bool heap = false;    // the heap is broken
+  bool done = false;    // an end that was asked for: nothing is broken
+  bool broken = false;  // the stack could not be read to its end
+  int n = 0;
+  const void* frames[kFrames];
+};
+
+struct Thread {
+  Guard* innermost = nullptr;
+  std::uintptr_t low = 0, high = 0;  // the stack
+  std::size_t guard_size = 0;
+  bool main = false;
+  void* alternate = nullptr;
+  int* heap_lock = nullptr;  // of the part of the heap this thread allocates from
+  bool reading = false;      // a stack that may be damaged
+  bool reserve = false;      // it is in use
+  jmp_buf unreadable;
+  Record record;
+
+  ~Thread() {
+    if (!alternate) return;
+    stack_t none{};
+    none.ss_flags = SS_DISABLE;
+    ::sigaltstack(&none, nullptr);
+    ::munmap(alternate, kAlternateStack);
+  }
+};
+
+thread_local constinit Thread* mine __attribute__((tls_model("initial-exec"))) = nullptr;
+
+/// glibc's heap is in parts with a lock each, their first member. A block of a thread's own part leads to it: in the
+/// part of the program by the list a freed block is put on, else by the header of its region. Null: it does not look
+/// so.
+int* lock_of_heap() noexcept {
+  constexpr std::size_t kBlock = 2000, kRegion = std::size_t{64} << 20, kListInPart = 96;
+  void* const before_it = std::malloc(kBlock);  // so that the freed block is not joined with what is free beside it
+  void* const block = std::malloc(kBlock);
+  void* const behind = std::malloc(kBlock);
+  auto at = reinterpret_cast<std::uintptr_t>(block);
+  __asm__ volatile("" : "+r"(at));  // the compiler need not know what is read here
+  const auto word = [](std::uintptr_t address) { return *reinterpret_cast<const volatile std::uintptr_t*>(address); };
+  const bool own = block && (word(at - sizeof(void*)) & 4);
+  std::free(block);
+  const std::uintptr_t address = !block ? 0 : own ? word(at & ~(kRegion - 1)) : word(at + sizeof(void*)) - kListInPart;
+  std::free(behind);
+  std::free(before_it);
+  auto* const part = reinterpret_cast<int*>(address);
+  dl_find_object found;
+  if (!block || (!own && ::_dl_find_object(part, &found) != 0))
+    return nullptr;  // the program's part is a variable of libc
+  return part;
+}
+
+Thread& this_thread_of_cells() {
+  if (mine) return *mine;
+  struct Holder {
+    Thread thread;
+    ~Holder() { mine = nullptr; }
+  };
+  thread_local Holder holder;
+  Thread& t = holder.thread;
+  pthread_attr_t attributes;
+  if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+    void* base = nullptr;
+    std::size_t size = 0;
+    pthread_attr_getstack(&attributes, &base, &size);
+    pthread_attr_getguardsize(&attributes, &t.guard_size);
+    pthread_attr_destroy(&attributes);
+    t.low = reinterpret_cast<std::uintptr_t>(base);
+    t.high = t.low + size;
+  }
+  t.heap_lock = lock_of_heap();
+  t.main = ::gettid() == ::getpid();
+  stack_t now{};
+  if (::sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_DISABLE)) {
+    void* memory = ::mmap(nullptr, kAlternateStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory != MAP_FAILED) {
+      t.alternate = memory;
+      const stack_t own{memory, 0, kAlternateStack};
+      ::sigaltstack(&own, nullptr);
+    }
+  }
+  // A thread may have been started by one that takes no signals; a fault that is blocked kills without a word.
+  sigset_t faults;
+  sigemptyset(&faults);
+  for (const int s : kSignals) sigaddset(&faults, s);
+  pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
+  mine = &t;
+  return t;
+}
+
+// ---- the process ----
+
+std::atomic<Host*> the_host{nullptr};
+int log_descriptor = 2;
+pid_t home = 0;
+int report_pipe[2] = {-1, -1};
+int reported_pipe[2] = {-1, -1};
+std::array<struct sigaction, 65> before;
+std::terminate_handler terminate_before = nullptr;
+const void* kernel_start = nullptr;  // of the module that holds the kernel
+std::array<std::uintptr_t, 8> heap_functions{};
+const char* const* abort_message = nullptr;  // glibc's own note
+
+bool in_child() noexcept { return ::getpid() != home; }
+
+/// The module an address belongs to; null for code made at run time.
+const dl_find_object* module_of(const void* address, dl_find_object& found) noexcept {
+  return ::_dl_find_object(const_cast<void*>(address), &found) == 0 ? &found : nullptr;
+}
+
+bool is_code(const void* address) noexcept {
+  if (reinterpret_cast<std::uintptr_t>(address) < 4096) return false;
+  dl_find_object found;
+  if (module_of(address, found)) return true;
+  // Memory of the JIT: it has unwind tables.
+  return ::_Unwind_FindEnclosingFunction(const_cast<void*>(address)) != nullptr;
+}
+
+void append(char* to, std::size_t size, const char* text) noexcept {
+  const std::size_t at = std::strlen(to);
+  if (at + 1 < size) {
+    const std::size_t n = std::min(std::strlen(text), size - at - 1);
+    std::memcpy(to + at, text, n);
+    to[at + n] = 0;
+  }
+}
+void append_hex(char* to, std::size_t size, std::uintptr_t value) noexcept {
+  char digits[20];
+  int at = 19;
+  digits[at] = 0;
+  do digits[--at] = "0123456789abcdef"[value & 15];
+  while ((value >>= 4) != 0);
+  digits[--at] = 'x';
+  digits[--at] = '0';
+  append(to, size, digits + at);
+}
+template <std::size_t N>
+void append(char (&to)[N], const char* text) noexcept {
+  append(to, N, text);
+}
+
+/// Says why, and gives the signal back to whoever had it before. Returns within some seconds.
+void die(const char* reason) noexcept {
+  static std::atomic_flag said = ATOMIC_FLAG_INIT;
+  const bool child = in_child();
+  if (!child && said.test_and_set()) {  // another thread is about to say so: let it
+    ::poll(nullptr, 0, 3000);
+  } else if (!child) {
+    char line[700] = "[caller-kernel] error: the kernel dies: ";
+    append(line, reason);
+    append(line, "\n");
+    (void)!::write(log_descriptor, line, std::strlen(line));
+    if (report_pipe[1] >= 0 && the_host.load()) {
+      (void)!::write(report_pipe[1], reason, std::strlen(reason) + 1);
+      pollfd told{reported_pipe[0], POLLIN, 0};
+      while (::poll(&told, 1, 2000) < 0 && errno == EINTR) {
+      }
+    }
+  }
+  for (const int s : kSignals) ::sigaction(s, &before[static_cast<std::size_t>(s)], nullptr);
+}
+
+void watch() noexcept {
+  pthread_setname_np(pthread_self(), "Faults");
+  char reason[700];
+  ssize_t n;
+  do n = ::read(report_pipe[0], reason, sizeof reason - 1);
+  while (n < 0 && errno == EINTR);
+  if (n <= 0) return;
+  reason[n] = 0;
+  if (Host* host = the_host.load()) host->dying(reason);
+  (void)!::write(reported_pipe[1], "", 1);
+}
+
+// ---- the stack ----
+
+struct Walk {
+  Record* record;
+  std::uintptr_t end;  // of the guarded frames
+  const void* first;   // the pc of the fault: frames above it are the handler's; null: all count
+  bool started = false;
+  bool cell = false;    // there is code of a cell
+  bool kernel = false;  // … that has called the kernel
+  bool heap = false;    // the fault is inside of malloc
+  bool loader = false;
+  bool touching = false;
+  bool in_front = true;            // no frame outside of libc yet
+  std::uintptr_t return_slot = 0;  // where the innermost function called by a cell finds its way back
+  int seen = 0;
+  bool first_in_kernel = false;
+};
+
+_Unwind_Reason_Code look_at(_Unwind_Context* context, void* data) noexcept {
+  auto& walk = *static_cast<Walk*>(data);
+  int before_instruction = 0;
+  std::uintptr_t pc = _Unwind_GetIPInfo(context, &before_instruction);
+  if (!pc) return _URC_END_OF_STACK;
+  if (!walk.started) {
+    if (walk.first && reinterpret_cast<const void*>(pc) != walk.first) return _URC_NO_REASON;
+    walk.started = true;
+  }
+  const std::uintptr_t sp = _Unwind_GetCFA(context);
+  if (sp > walk.end) {
+    walk.record->broken = false;
+    return _URC_END_OF_STACK;
+  }
+  if (++walk.seen > 4096) return _URC_END_OF_STACK;
+  const std::uintptr_t slot = sp - sizeof(void*);
+  const std::uintptr_t function = _Unwind_GetRegionStart(context);
+  if (!before_instruction) --pc;
+  const auto* address = reinterpret_cast<const void*>(pc);
+  dl_find_object found;
+  const dl_find_object* module = module_of(address, found);
+  if (walk.record->n < kFrames) walk.record->frames[walk.record->n++] = address;
+  if (!module) {
+    if (!walk.cell && walk.seen > 1) walk.return_slot = slot;
+    walk.cell = true;
+    walk.in_front = false;
+    return _URC_NO_REASON;
+  }
+  const char* name = module->dlfo_link_map ? module->dlfo_link_map->l_name : "";
+  if (walk.in_front) {
+    walk.in_front = std::strstr(name, "/libc.so") || std::strstr(name, "/ld-linux");
+    if (std::find(heap_functions.begin(), heap_functions.end(), function) != heap_functions.end()) {
+      walk.record->heap = true;
+      walk.heap = walk.seen > 1;  // these functions themselves hold no lock, what they call may
+    }
+    if (std::strstr(name, "/ld-linux")) walk.loader = true;
+  }
+  if (walk.seen == 1) walk.touching = function == reinterpret_cast<std::uintptr_t>(&touch);
+  if (!walk.cell && module->dlfo_map_start == kernel_start) {
+    walk.kernel = !walk.touching;
+    walk.first_in_kernel |= walk.seen == 1;
+  }
+  return _URC_NO_REASON;
+}
+
+/// Reads the frames. A damaged stack may fault while it is read: the handler ends that.
+void look(Thread& t, Walk& walk) noexcept {
+  walk.record->n = 0;
+  walk.record->broken = true;
+  t.reading = true;
+  if (_setjmp(t.unreadable) == 0) _Unwind_Backtrace(&look_at, &walk);
+  t.reading = false;
+}
+
+[[noreturn]] void recover(Guard* guard) { _longjmp(guard->jump, 1); }
+
+extern "C" {
+[[noreturn, gnu::used]] void caller_fault_recover(Guard* guard) { recover(guard); }
+[[noreturn, gnu::used]] void caller_fault_unreadable() { _longjmp(mine->unreadable, 1); }
+[[noreturn, gnu::used]] void caller_fault_returned() { recover(mine->innermost); }
+// Where a function returns to whose return address was replaced.
+void caller_fault_landing();
+}
+__asm__(
+    ".pushsection .text\n"
+    ".type caller_fault_landing, @function\n"
+    ".hidden caller_fault_landing\n"
+    ".globl caller_fault_landing\n"
+    "caller_fault_landing:\n"
+    "  andq $-16, %rsp\n"
+    "  call caller_fault_returned\n"
+    "  ud2\n"
+    ".size caller_fault_landing, .-caller_fault_landing\n"
+    ".popsection\n");
+
+/// A function that is called last is jumped to, so what called it is not on the stack.
+void settle_who_called(Walk& walk, const Guard& guard, bool wild_call) noexcept {
+  if (walk.cell) return;
+  if (guard.direct && !walk.first_in_kernel) {
+    walk.cell = true;
+    walk.kernel = false;  // those were the frames that run the cell
+  } else if (wild_call && !walk.kernel) {
+    walk.cell = true;
+  }
+}
+
+// ---- what happened ----
+
+void describe_memory(Record& r, const siginfo_t& info, const ucontext_t& context, bool wild_call) noexcept {
+  const auto address = reinterpret_cast<std::uintptr_t>(info.si_addr);
+  const auto error = context.uc_mcontext.gregs[REG_ERR];
+  if (wild_call) {
+    append(r.text, "call of a function at address ");
+    append_hex(r.text, sizeof r.text, address);
+  } else if (info.si_code == SI_KERNEL) {
+    append(r.text, "access to an address that cannot exist");
+    return;
+  } else {
+    append(r.text, error & 2 ? "write to address " : "read of address ");
+    append_hex(r.text, sizeof r.text, address);
+  }
+  if (address < 4096) append(r.text, " (null pointer)");
+}
+
+/// clang's check of a divisor ends in `ud1 kind(%eax), %eax`; 3 is a division.
+bool is_division(const ucontext_t& context) noexcept {
+  const auto* code = reinterpret_cast<const unsigned char*>(context.uc_mcontext.gregs[REG_RIP]);
+  return code[0] == 0x67 && code[1] == 0x0f && code[2] == 0xb9 && code[3] == 0x40 && code[4] == 3;
+}
+
+void describe(Record& r, int signal, const siginfo_t& info, const ucontext_t& context, bool wild_call,
+              bool overflow) noexcept {
+  r.name[0] = r.text[0] = 0;
+  r.heap = r.done = false;
+  if (overflow) {
+    append(r.name, "StackOverflow");
+    append(r.text, "the stack is used up (a recursion without end, or variables too big for it)");
+    return;
+  }
+  if (info.si_code == SI_TKILL || info.si_code == SI_USER) {
+    if (signal != SIGABRT) append(r.text, "raised by the program");
+  }
+  switch (signal) {
+    case SIGSEGV:
+      append(r.name, "SegmentationFault");
+      if (!*r.text) describe_memory(r, info, context, wild_call);
+      break;
+    case SIGBUS:
+      append(r.name, "BusError");
+      if (!*r.text) {
+        append(r.text, "access to memory that is not there, at address ");
+        append_hex(r.text, sizeof r.text, reinterpret_cast<std::uintptr_t>(info.si_addr));
+      }
+      break;
+    case SIGFPE:
+      append(r.name, "ArithmeticFault");
+      if (!*r.text)
+        append(r.text, info.si_code == FPE_INTDIV ? "division by zero, or a quotient that is too big" : "arithmetic");
+      break;
+    case SIGILL:
+      if (!*r.text && is_division(context)) {
+        append(r.name, "ArithmeticFault");
+        append(r.text, "division by zero");
+        break;
+      }
+      append(r.name, "IllegalInstruction");
+      if (!*r.text)
+        append(r.text, "an instruction that does not exist (__builtin_trap, or a place that must never be reached)");
+      break;
+    case SIGTRAP:
+      append(r.name, "Trap");
+      if (!*r.text) append(r.text, "a breakpoint instruction without a debugger");
+      break;
+    default:
+      append(r.name, "AbortCalled");
+      const char* message = abort_message ? *abort_message : nullptr;
+      if (message) {
+        message += sizeof(unsigned);  // its size comes first
+        append(r.text, message);
+        for (std::size_t n = std::strlen(r.text); n && r.text[n - 1] == '\n'; --n) r.text[n - 1] = 0;
+        *const_cast<const char**>(abort_message) = nullptr;
+        for (const char* of_heap : {"free()", "malloc()", "realloc()", "munmap_chunk", "double free", "corrupted",
+                                    "malloc_consolidate", "mremap_chunk", "unaligned"})
+          if (std::strstr(r.text, of_heap)) r.heap = true;
+        if (r.heap) std::strcpy(r.name, "HeapCorruption");
+      } else {
+        append(r.text, "abort() was called");
+      }
+  }
+}
+
+/// glibc says these before it takes the lock of the heap.
+bool heap_is_unlocked(const Record& r) noexcept {
+  for (const char* text :
+       {"free(): invalid pointer", "free(): invalid size", "free(): double free detected in tcache",
+        "munmap_chunk(): invalid pointer", "double free or corruption (fasttop)", "realloc(): invalid pointer",
+        "free(): unaligned chunk detected in tcache", "malloc(): unaligned tcache chunk", "free(): too many chunks",
+        "realloc(): invalid old size", "mremap_chunk(): invalid pointer"})
+    if (std::strstr(r.text, text)) return true;
+  return false;
+}
+
+bool give_reserve(Thread& t) noexcept {
+  if (t.reserve) return false;
+  if (t.main) {
+    rlimit limit;
+    if (::getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return false;
+    limit.rlim_cur += kReserve;
+    if (::setrlimit(RLIMIT_STACK, &limit) != 0) return false;
+  } else if (!t.guard_size ||
+             ::mprotect(reinterpret_cast<void*>(t.low - t.guard_size), t.guard_size, PROT_READ | PROT_WRITE) != 0) {
+    return false;
+  }
+  t.reserve = true;
+  return true;
+}
+
+void take_reserve(Thread& t) noexcept {
+  if (!std::exchange(t.reserve, false)) return;
+  if (t.main) {
+    rlimit limit;
+    if (::getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+      limit.rlim_cur -= kReserve;
+      ::setrlimit(RLIMIT_STACK, &limit);
+    }
+  } else {
+    ::mprotect(reinterpret_cast<void*>(t.low - t.guard_size), t.guard_size, PROT_NONE);
+  }
+}
+
+void go_to(ucontext_t& context, void (*function)(), std::uintptr_t sp, void* argument) noexcept {
+  auto& r = context.uc_mcontext.gregs;
+  r[REG_RIP] = static_cast<greg_t>(reinterpret_cast<std::uintptr_t>(function));
+  r[REG_RSP] = static_cast<greg_t>(((sp - 1024) & ~std::uintptr_t{15}) - 8);  // as after a call
+  r[REG_RDI] = static_cast<greg_t>(reinterpret_cast<std::uintptr_t>(argument));
+  r[REG_EFL] &= ~greg_t{0x400};
+}
+
+/// So that the last words get out: they need memory, too.
+void release_heap(Thread& t) noexcept {
+  if (!t.heap_lock) return;
+  if (__atomic_exchange_n(t.heap_lock, 0, __ATOMIC_SEQ_CST) != 0)
+    ::syscall(SYS_futex, t.heap_lock, FUTEX_WAKE_PRIVATE, 1 << 30, nullptr, nullptr, 0);
+}
+
+void unsurvivable(const Record& r, const char* why, int signal, bool sent) noexcept {
+  char reason[600] = "";
+  append(reason, r.name);
+  append(reason, ": ");
+  append(reason, r.text);
+  append(reason, ", ");
+  append(reason, why);
+  die(reason);
+  if (sent) ::raise(signal);  // what did not come from an instruction does not come again by itself
+}
+
+void on_fault(int signal, siginfo_t* info, void* raw) {
+  auto& context = *static_cast<ucontext_t*>(raw);
+  const int saved = errno;
+  Thread* const t = mine;
+  if (t && t->reading) {
+    go_to(context, &caller_fault_unreadable, reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)), nullptr);
+    return;
+  }
+  Record none;
+  Record& r = t ? t->record : none;
+  if (in_child()) return die("");
+  auto& registers = context.uc_mcontext.gregs;
+  const auto sp = static_cast<std::uintptr_t>(registers[REG_RSP]);
+  const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
+  const bool asked = info->si_code == SI_TKILL || info->si_code == SI_USER || info->si_code == SI_QUEUE;
+  const bool overflow =
+      t && signal == SIGSEGV && !asked && t->low &&
+      (sp < t->low || (address < t->low && address + (1u << 20) >= t->low && sp < t->low + (1u << 20)));
+  bool wild_call = false;
+  if (const auto pc = static_cast<std::uintptr_t>(registers[REG_RIP]); t && signal == SIGSEGV && !asked &&
+                                                                       pc == address && sp >= t->low && sp < t->high &&
+                                                                       !is_code(reinterpret_cast<void*>(pc))) {
+    wild_call = true;
+    std::uintptr_t back;
+    std::memcpy(&back, reinterpret_cast<void*>(sp), sizeof back);
+    registers[REG_RIP] = static_cast<greg_t>(back);
+    registers[REG_RSP] += 8;
+  }
+  describe(r, signal, *info, context, wild_call, overflow);
+  if ((info->si_code == SI_USER || info->si_code == SI_QUEUE) && info->si_pid != home)
+    return unsurvivable(r, "sent by another process", signal, asked);
+  if (!t || !t->innermost) return unsurvivable(r, "in a thread of the kernel's own", signal, asked);
+  Walk walk{&r, t->innermost->sp, reinterpret_cast<const void*>(registers[REG_RIP])};
+  look(*t, walk);
+  settle_who_called(walk, *t->innermost, wild_call);
+  if (!walk.cell && !r.broken) return unsurvivable(r, "in the kernel's own code", signal, asked);
+  if (overflow) r.heap = false;
+  if (overflow && walk.return_slot && walk.seen && give_reserve(*t)) {
+    auto* const slot = reinterpret_cast<void (**)()>(walk.return_slot);
+    *slot = &caller_fault_landing;
+    errno = saved;
+    return;
+  }
+  if (walk.kernel) return unsurvivable(r, "in a function of the kernel that a cell called", signal, asked);
+  if (walk.loader) return unsurvivable(r, "inside of the dynamic loader, which holds a lock", signal, asked);
+  if (walk.heap && !(signal == SIGABRT && heap_is_unlocked(r))) {
+    release_heap(*t);
+    return unsurvivable(r, "inside of the memory allocator, which holds a lock: the cell has overwritten memory before",
+                        signal, asked);
+  }
+  go_to(context, reinterpret_cast<void (*)()>(&caller_fault_recover), t->innermost->sp, t->innermost);
+}
+
+/// An end that code asks for by a call. Returns if there is no cell to end.
+void end_cell(const char* name, const char* text, bool done) {
+  Thread* const t = mine;
+  if (!t || !t->innermost || in_child()) return;
+  Record& r = t->record;
+  r.name[0] = r.text[0] = 0;
+  append(r.name, name);
+  append(r.text, text);
+  r.heap = false;
+  r.done = done;
+  Walk walk{&r, t->innermost->sp, nullptr};
+  look(*t, walk);
+  settle_who_called(walk, *t->innermost, false);
+  if (!walk.cell || walk.kernel) return;
+  recover(t->innermost);
+}
+
+std::string text_of_exception() {
+  const std::type_info* type = abi::__cxa_current_exception_type();
+  if (!type) return "std::terminate was called";
+  std::string text = "an exception met a function that must not throw: " + detail::demangle_clean(type->name());
+  try {
+    throw;
+  } catch (const std::exception& e) {
+    text += std::string(": ") + e.what();
+  } catch (const std::string& s) {
+    text += ": " + s;
+  } catch (const char* s) {
+    text += std::string(": ") + (s ? s : "");
+  } catch (int i) {
+    text += ": " + std::to_string(i);
+  } catch (...) {
+  }
+  return text;
+}
+
+[[noreturn]] void on_terminate() {
+  if (!in_child()) {
+    const std::string text = text_of_exception();
+    end_cell("TerminateCalled", text.c_str(), false);
+    die(("std::terminate: " + text).c_str());
+  }
+  std::abort();
+}
+
+std::shared_ptr<const Fault> fault_of(const Record& r) {
+  auto fault = std::make_shared<Fault>();
+  fault->name = r.name;
+  fault->text = r.text;
+  if (r.heap)
+    fault->damage =
+        "the heap: memory was overwritten or freed twice, so anything may go wrong from now on. "
+        "Restart the kernel as soon as what matters is saved.";
+  else if (!r.done)
+    fault->damage =
+        "what the code left behind was in use: its destructors did not run, locks it held stay locked, and "
+        "memory it may have overwritten stays so.";
+  else
+    fault->damage = "the destructors of the code left behind did not run, and locks it held stay locked.";
+  fault->frames.assign(r.frames, r.frames + r.n);
+  return fault;
+}
+
+// No variable of these two frames changes between setjmp and its second return.
+[[gnu::noinline]] bool call(Guard& g, void (*body)(void*), void* argument) {
+  if (_setjmp(g.jump) != 0) return false;
+  __asm__ volatile("movq %%rsp, %0" : "=m"(g.sp));
+  body(argument);
+  return true;
+}
+
+}  // namespace
+
+namespace {
+
+std::shared_ptr<const Fault> run(void (*body)(void*), void* argument, bool direct) {
+  Thread& t = this_thread_of_cells();
+  Guard g;
+  g.direct = direct;
+  struct Entered {
+    Thread& t;
+    Guard* outer;
+    Entered(Thread& thread, Guard& g) : t(thread), outer(thread.innermost) { t.innermost = &g; }
+    ~Entered() { t.innermost = outer; }
+  } const entered(t, g);
+  const ExceptionGlobals globals = exception_globals();
+  void* const scope = interrupt::innermost_scope();
+  if (call(g, body, argument)) [[likely]]
+    return nullptr;
+  exception_globals() = globals;
+  interrupt::forget_scopes(scope);
+  take_reserve(t);
+  return fault_of(t.record);
+}
+
+}  // namespace
+
+std::shared_ptr<const Fault> guard(void (*body)(void*), void* argument) { return run(body, argument, true); }
+
+std::exception_ptr guard_turn(void (*body)(void*), void* argument) {
+  auto fault = run(body, argument, false);
+  return fault ? std::make_exception_ptr(CellFault(std::move(fault))) : nullptr;
+}
+
+void touch(const void* data, std::size_t size) noexcept {
+  constexpr std::size_t kPage = 4096;
+  const auto* text = static_cast<const volatile char*>(data);
+  if (size == 0) return;
+  for (std::size_t at = 0; at < size; at += kPage) (void)text[at];
+  (void)text[size - 1];
+}
+
+int cell_frames(const void** frames, int most) noexcept {
+  struct Collect {
+    const void** frames;
+    int most;
+    std::uintptr_t end;
+    int n = 0, seen = 0;
+  } collect{frames, most, mine && mine->innermost ? mine->innermost->sp : UINTPTR_MAX};
+  _Unwind_Backtrace(
+      [](_Unwind_Context* context, void* data) {
+        auto& c = *static_cast<Collect*>(data);
+        if (_Unwind_GetCFA(context) > c.end) return _URC_END_OF_STACK;
+        const auto* pc = reinterpret_cast<const void*>(_Unwind_GetIP(context) - 1);
+        dl_find_object found;
+        if (!module_of(pc, found)) c.frames[c.n++] = pc;
+        return c.n == c.most || ++c.seen > 400 ? _URC_END_OF_STACK : _URC_NO_REASON;
+      },
+      &collect);
+  return collect.n;
+}
+
+void install(Host* host, int log) {
+  if (!host) {
+    if (!the_host.exchange(nullptr)) return;
+    for (const int s : kSignals) ::sigaction(s, &before[static_cast<std::size_t>(s)], nullptr);
+    std::set_terminate(terminate_before);
+    caller::detail::set_fault_guard(nullptr);
+    return;
+  }
+  log_descriptor = log;
+  home = ::getpid();
+  (void)this_thread_of_cells();
+  if (report_pipe[0] < 0) {
+    if (::pipe2(report_pipe, O_CLOEXEC) != 0 || ::pipe2(reported_pipe, O_CLOEXEC) != 0)
+      throw std::system_error(errno, std::generic_category(), "faults: pipe");
+    std::thread(&watch).detach();
+    std::size_t n = 0;
+    for (const char* name : {"malloc", "free", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign"})
+      heap_functions[n++] = reinterpret_cast<std::uintptr_t>(::dlsym(RTLD_DEFAULT, name));
+    abort_message = static_cast<const char* const*>(::dlvsym(RTLD_DEFAULT, "__abort_msg", "GLIBC_PRIVATE"));
+    // Room for what goes on when a stack is used up inside of a function that must come to its end.
+    pthread_attr_t attributes;
+    if (pthread_getattr_default_np(&attributes) == 0) {
+      pthread_attr_setguardsize(&attributes, kReserve);
+      pthread_setattr_default_np(&attributes);
+      pthread_attr_destroy(&attributes);
+    }
+  }
+  dl_find_object found;
+  void* table;
+  std::memcpy(&table, static_cast<void*>(host), sizeof table);  // of virtual functions
+  kernel_start = module_of(table, found) ? found.dlfo_map_start : nullptr;
+  the_host = host;
+  struct sigaction action{};
+  action.sa_sigaction = &on_fault;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+  sigemptyset(&action.sa_mask);
+  for (const int s : kSignals) ::sigaction(s, &action, &before[static_cast<std::size_t>(s)]);
+  terminate_before = std::set_terminate(&on_terminate);
+  caller::detail::set_fault_guard(&guard_turn);
+}
+
+// ---- for the functions that end a process, and for threads ----
+
+bool in_cell() noexcept { return mine && mine->innermost; }
+
+void exit_called(const char* function, int status) {
+  char text[80];
+  std::snprintf(text, sizeof text, "%s(%d)", function, status);
+  end_cell("SystemExit", text, true);
+}
+
+void assertion_failed(const char* text) { end_cell("AssertionFailed", text, false); }
+
+Host* host() noexcept { return the_host.load(); }
+
+}  // namespace caller::kernel::faults

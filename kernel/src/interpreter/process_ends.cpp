@@ -1,0 +1,106 @@
+// Functions of libc that would end the whole process, seen first by everything in it: called by a cell they end the
+// cell. And the start of threads: one that a cell starts ends alone when it faults or an exception leaves it.
+#include <cxxabi.h>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+
+#include "faults_of_threads.hpp"
+
+namespace {
+
+namespace faults = caller::kernel::faults;
+
+template <class F>
+F* next(const char* name) {
+  return reinterpret_cast<F*>(dlsym(RTLD_NEXT, name));
+}
+
+struct Start {
+  void* (*function)(void*);
+  void* argument;
+  std::shared_ptr<void> origin;
+  void* result = nullptr;
+};
+
+void tell(const std::shared_ptr<void>& origin, const std::exception_ptr& error) noexcept {
+  if (faults::Host* host = faults::host()) host->thread_failed(origin, error);
+}
+
+void* run_thread(void* raw) {
+  const std::unique_ptr<Start> start(static_cast<Start*>(raw));
+  try {
+    const auto fault = faults::guard(
+        [](void* s) {
+          auto& it = *static_cast<Start*>(s);
+          it.result = it.function(it.argument);
+        },
+        start.get());
+    if (fault) tell(start->origin, std::make_exception_ptr(faults::CellFault(fault)));
+  } catch (abi::__forced_unwind&) {  // pthread_exit, pthread_cancel
+    throw;
+  } catch (...) {  // what would be std::terminate
+    tell(start->origin, std::current_exception());
+  }
+  return start->result;
+}
+
+}  // namespace
+
+extern "C" {
+
+CALLER_API int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*),
+                              void* argument) {
+  static auto* const real = next<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)>("pthread_create");
+  if (!faults::in_cell()) return real(thread, attributes, function, argument);
+  faults::Host* const host = faults::host();
+  auto start = std::make_unique<Start>(Start{function, argument, host ? host->origin() : nullptr});
+  const int result = real(thread, attributes, &run_thread, start.get());
+  if (result == 0) (void)start.release();
+  return result;
+}
+
+[[noreturn]] CALLER_API void exit(int status) {
+  faults::exit_called("exit", status);
+  static auto* const real = next<void(int)>("exit");
+  real(status);
+  __builtin_unreachable();
+}
+
+[[noreturn]] CALLER_API void _exit(int status) {
+  faults::exit_called("_exit", status);
+  static auto* const real = next<void(int)>("_exit");
+  real(status);
+  __builtin_unreachable();
+}
+
+[[noreturn]] CALLER_API void _Exit(int status) {
+  faults::exit_called("_Exit", status);
+  static auto* const real = next<void(int)>("_Exit");
+  real(status);
+  __builtin_unreachable();
+}
+
+[[noreturn]] CALLER_API void quick_exit(int status) {
+  faults::exit_called("quick_exit", status);
+  static auto* const real = next<void(int)>("quick_exit");
+  real(status);
+  __builtin_unreachable();
+}
+
+[[noreturn]] CALLER_API void __assert_fail(const char* expression, const char* file, unsigned line,
+                                           const char* function) {
+  char text[400];
+  std::snprintf(text, sizeof text, "%s:%u: %s: Assertion `%s' failed.", file ? file : "?", line,
+                function ? function : "?", expression ? expression : "?");
+  faults::assertion_failed(text);
+  static auto* const real = next<void(const char*, const char*, unsigned, const char*)>("__assert_fail");
+  real(expression, file, line, function);
+  __builtin_unreachable();
+}
+
+}  // extern "C"
