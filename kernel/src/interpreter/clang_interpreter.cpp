@@ -199,7 +199,7 @@ ClangInterpreter::Check ClangInterpreter::check_here(const Assembly& assembly) {
   return out;
 }
 
-ClangInterpreter::Check ClangInterpreter::check(const Assembly& assembly) {
+ClangInterpreter::Check ClangInterpreter::check(const Assembly& assembly, const std::stop_token& stop) {
   Check out;
   const auto result = in_child(
       [&] {
@@ -209,7 +209,7 @@ ClangInterpreter::Check ClangInterpreter::check(const Assembly& assembly) {
         for (const auto& m : c.missing) p << m;
         return p.take();
       },
-      kCheckLimit);
+      kCheckLimit, stop);
   switch (result.status) {
     case SandboxResult::Status::done: {
       Unpacker u(result.data);
@@ -224,6 +224,9 @@ ClangInterpreter::Check ClangInterpreter::check(const Assembly& assembly) {
       break;  // then it is compiled without a net
     case SandboxResult::Status::timed_out:
       out.text = "error: the compiler did not finish in time\n";
+      break;
+    case SandboxResult::Status::stopped:
+      out.text = "error: the compiler was interrupted\n";
       break;
     case SandboxResult::Status::crashed:
       out.text = "error: the compiler crashed on this cell (signal " + std::to_string(result.signal) +
@@ -350,17 +353,22 @@ std::variant<CompiledCell, CellError> ClangInterpreter::compile(const std::strin
   AssembleOptions how = assemble_options(options);
   Assembly assembly = assemble(code, how);
   if (options_.isolate) {
-    Check checked = check(assembly);
-    if (!checked.ok && assembly.ambiguous) {
+    Check checked = check(assembly, options.stop);
+    if (!checked.ok && assembly.ambiguous && !options.stop.stop_requested()) {
       // `A * b;` looked like a declaration; perhaps it is a product.
       how.ambiguous_is_expression = true;
       Assembly other = assemble(code, how);
-      if (check(other).ok) {
+      if (check(other, options.stop).ok) {
         assembly = std::move(other);
         checked.ok = true;
       }
     }
     if (!checked.ok) return error_of(checked, options);
+  }
+  if (options.stop.stop_requested()) {  // from here on nothing can be taken back
+    Check c;
+    c.text = "error: the compiler was interrupted\n";
+    return error_of(c, options);
   }
   return link(assembly, options);
 }

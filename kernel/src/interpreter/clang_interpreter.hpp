@@ -36,7 +36,7 @@ private:
     bool parse_issue = false;
     std::vector<std::string> missing;
   };
-  Check check(const Assembly& assembly);
+  Check check(const Assembly& assembly, const std::stop_token& stop);
   std::vector<std::string> undefined_symbols(const std::vector<std::unique_ptr<llvm::Module>>& modules);
   Check check_here(const Assembly& assembly);
   std::variant<CompiledCell, CellError> link(const Assembly& assembly, const CompileOptions& options);

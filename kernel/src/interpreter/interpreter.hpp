@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <variant>
 #include <vector>
@@ -38,6 +39,8 @@ struct CompileOptions {
   int number = 0;           ///< the execution count shown as `Cell [number]` in diagnostics
   bool show_result = true;  ///< show the last expression unless it ends in `;`
   int optimisation = -1;    ///< 0..3 for this cell; -1 = the kernel's default
+  /// Ends a compile that nobody waits for any more, as long as nothing of it is in the session; later it only goes on.
+  std::stop_token stop;
 };
 
 struct CompletionItem {

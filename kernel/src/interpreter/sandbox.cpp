@@ -11,6 +11,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <mutex>
 
 namespace caller::kernel {
 namespace {
@@ -62,7 +63,8 @@ void write_all(int fd, const char* data, std::size_t n) {
 
 }  // namespace
 
-SandboxResult in_child(const std::function<std::string()>& work, std::chrono::milliseconds limit) {
+SandboxResult in_child(const std::function<std::string()>& work, std::chrono::milliseconds limit,
+                       std::stop_token stop) {
   SandboxResult out;
   int fds[2];
   if (::pipe2(fds, O_CLOEXEC) != 0) return out;
@@ -74,6 +76,12 @@ SandboxResult in_child(const std::function<std::string()>& work, std::chrono::mi
   }
   if (pid == 0) child(work, fds[1]);
   ::close(fds[1]);
+  std::mutex mutex;
+  pid_t alive = pid;  // may be killed: nobody has waited for it yet
+  const std::stop_callback kill_child(stop, [&] {
+    const std::lock_guard lock(mutex);
+    if (alive > 0) ::kill(alive, SIGKILL);
+  });
   const auto deadline = std::chrono::steady_clock::now() + limit;
   std::string data;
   bool late = false;
@@ -102,6 +110,10 @@ SandboxResult in_child(const std::function<std::string()>& work, std::chrono::mi
   }
   ::close(fds[0]);
   if (late) ::kill(pid, SIGKILL);
+  {
+    const std::lock_guard lock(mutex);
+    alive = 0;
+  }
   int status = 0;
   pid_t waited;
   do waited = ::waitpid(pid, &status, 0);
@@ -112,7 +124,8 @@ SandboxResult in_child(const std::function<std::string()>& work, std::chrono::mi
     out.status = SandboxResult::Status::done;
     out.data = data.substr(sizeof want);
   } else {
-    out.status = late ? SandboxResult::Status::timed_out : SandboxResult::Status::crashed;
+    out.status = stop.stop_requested() ? SandboxResult::Status::stopped
+                 : late ? SandboxResult::Status::timed_out : SandboxResult::Status::crashed;
     out.signal = waited == pid && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   }
   return out;

@@ -7,19 +7,22 @@
 
 #include <chrono>
 #include <functional>
+#include <stop_token>
 #include <string>
 
 namespace caller::kernel {
 
 struct SandboxResult {
-  enum class Status { done, crashed, timed_out, unavailable } status = Status::unavailable;
+  enum class Status { done, crashed, timed_out, stopped, unavailable } status = Status::unavailable;
   int signal = 0;    ///< what ended the child
   std::string data;  ///< what `work` returned
 };
 
 /// Runs `work` in a child and returns its answer. `work` must not wait for other threads: there are none in the child.
+/// `stop`, requested by any thread, ends the child at once.
 /// Thread-safety: any thread. Errors: none; `unavailable` when the process cannot be copied (then nothing has run).
-SandboxResult in_child(const std::function<std::string()>& work, std::chrono::milliseconds limit);
+SandboxResult in_child(const std::function<std::string()>& work, std::chrono::milliseconds limit,
+                       std::stop_token stop = {});
 
 /// A few strings as one, and back.
 class Packer {

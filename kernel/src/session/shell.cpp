@@ -224,9 +224,17 @@ Coro<void> Shell::run_code(RunPtr run, std::string code, bool show_result, int o
   options.number = run->work->number;
   options.show_result = show_result;
   options.optimisation = optimisation;
-  // Shielded: declarations of a cell that is compiled belong to the session, even when the cell is stopped meanwhile.
+  // A cell that is stopped meanwhile is answered at once. The compile ends, too, while nothing of it is in the session;
+  // after that it goes on, its declarations belong to the session, and the next compile waits for it.
+  std::stop_source stop;
+  options.stop = stop.get_token();
   auto pending =
       kernel_.with_interpreter([code = std::move(code), options](Interpreter& i) { return i.compile(code, options); });
+  struct StopCompile {
+    std::stop_source source;
+    ~StopCompile() { source.request_stop(); }
+  } const stop_compile{stop};  // without effect on what is done
+  co_await pending.async_wait_done({.protect = true});
   auto compiled = co_await pending.async_wait({.shield = true});
   if (auto* error = std::get_if<CellError>(&compiled)) {
     run->error = std::make_shared<CellError>(std::move(*error));

@@ -2,7 +2,7 @@
 
 import time
 
-from support import KernelTest, plain
+from support import KernelTest, parent_id, plain
 
 LIMIT = 1.0
 
@@ -99,3 +99,33 @@ class Interrupt(KernelTest):
     def test_42_the_error_is_short(self):
         cell = self.interrupt(self.READY + "for (;;) {}")
         self.assertLess(len(plain(cell.reply["traceback"]).splitlines()), 15)
+
+
+class LongCompiles(KernelTest):
+    """Compiling is interrupted like running."""
+
+    LONG = {
+        "templates": "template <int N, int M> struct Fib { static constexpr long value = Fib<N - 1, M>::value + Fib<N - 2, M + 1>::value; };\n"
+        "template <int M> struct Fib<0, M> { static constexpr long value = M; };\n"
+        "template <int M> struct Fib<1, M> { static constexpr long value = M; };\n"
+        "template <int... I> long all(std::integer_sequence<int, I...>) { return (Fib<700, I * 1000>::value + ...); }\n"
+        "all(std::make_integer_sequence<int, 1000>())",
+    }
+
+    def test_42_a_long_compile_ends_within_a_second_ten_times(self):
+        self.run_ok("int kept = 5;")
+        for round_ in range(10):
+            for what, code in self.LONG.items():
+                cell = self.client.execute(code)
+                self.client.wait(lambda m, c=cell: m["msg_type"] == "execute_input" and parent_id(m) == c.id)
+                time.sleep(0.5)
+                self.assertFalse(any(m["channel"] == "shell" for m in self.client.of(cell.id)), f"{what} is over: it is not long")
+                begin = time.monotonic()
+                self.client.interrupt()
+                cell.wait(10)
+                self.assertLess(cell.reply_message["arrived"] - begin, LIMIT, what)
+                self.assertEqual(cell.reply["ename"], "Interrupted")
+                begin = time.monotonic()
+                self.assertEqual(self.run_ok("kept").result, "5", round_)
+                self.assertLess(time.monotonic() - begin, 2)
+        self.assertEqual(self.run_ok("template <int> struct Fib { int value = 3; }; Fib<1>{}.value").result, "3")
