@@ -297,9 +297,8 @@ class Death(KernelTest):
         )
         code = kernel.wait_for_exit(20)
         self.assertNotIn(code, (None, 0))
-        self.assertIn("the kernel dies", kernel.log_text())
-        error = client.wait(lambda m: m["msg_type"] == "error" and m["channel"] == "iopub")
-        self.assertEqual(error["content"]["ename"], "KernelDied")
+        # On iopub, too, unless what sends it needs the very lock that is held.
+        self.assertRegex(kernel.log_text(), "the kernel dies: .*memory allocator")
 
     def test_a_fault_outside_of_cells_is_told_of(self):
         kernel = DirectKernel()
