@@ -125,7 +125,8 @@ SandboxResult in_child(const std::function<std::string()>& work, std::chrono::mi
     out.data = data.substr(sizeof want);
   } else {
     out.status = stop.stop_requested() ? SandboxResult::Status::stopped
-                 : late ? SandboxResult::Status::timed_out : SandboxResult::Status::crashed;
+                 : late                ? SandboxResult::Status::timed_out
+                                       : SandboxResult::Status::crashed;
     out.signal = waited == pid && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   }
   return out;
