@@ -25,6 +25,7 @@ public:
   void add_include_path(const std::string& dir) override;
   void load_library(const std::string& name) override;
   std::vector<Symbol> symbols() override;
+  void warm_up() override;
 
 private:
   struct Check {
@@ -39,7 +40,6 @@ private:
   std::variant<CompiledCell, CellError> link(const Assembly& assembly, const CompileOptions& options);
   void place_late_variables(const Stage& stage, clang::TranslationUnitDecl* unit, unsigned number);
   CellError error_of(const Check& check, const CompileOptions& options) const;
-  void warm_up();
   AssembleOptions assemble_options(const CompileOptions& options);
   std::string evaluate_in_child(const std::string& name);
 

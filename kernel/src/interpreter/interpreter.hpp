@@ -83,6 +83,9 @@ public:
   virtual void add_include_path(const std::string& dir) = 0;
   virtual void load_library(const std::string& name) = 0;
 
+  /// Loads what nearly every cell and completion needs, if that is not done yet; takes some hundred milliseconds.
+  virtual void warm_up() {}
+
   /// Names the user has defined and that are still visible, with kind and type, newest last (for %who).
   struct Symbol {
     std::string name, kind, type;

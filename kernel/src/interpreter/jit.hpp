@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "optimiser.hpp"
+
 namespace caller::kernel {
 
 /// A module could not be linked. `missing` are the demangled names not found.
@@ -25,13 +27,13 @@ public:
   Jit();
   ~Jit();
 
-  void optimise(clang::CompilerInstance& ci, llvm::Module& module, int level);
+  void optimise(clang::CompilerInstance& ci, llvm::Module& module, int level, bool once);
 
   /// Optimises `module` and adds it. Its static initialisers become the function `entry`, which nothing calls by
   /// itself. The tracker undoes it. Throws LinkError.
   llvm::orc::ResourceTrackerSP add(clang::CompilerInstance& ci, std::unique_ptr<llvm::Module> module,
                                    const llvm::orc::ThreadSafeContext& context, const std::string& entry,
-                                   int optimisation);
+                                   int optimisation, bool once);
 
   /// The address of a symbol (as mangled); throws LinkError when it, or something it needs, is missing.
   void* lookup(const std::string& symbol);
@@ -41,6 +43,7 @@ public:
   void run_exit_handlers() noexcept;
 
 private:
+  Optimiser optimiser_;
   std::unique_ptr<llvm::orc::LLJIT> jit_;
   std::string reported_;  // what went wrong below the last look-up
 };
