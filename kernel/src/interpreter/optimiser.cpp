@@ -2,6 +2,8 @@
 // running it on a small cell. Here each level's is made once.
 #include "optimiser.hpp"
 
+#include <dlfcn.h>
+
 #include <clang/CodeGen/BackendUtil.h>
 #include <llvm/MC/TargetRegistry.h>
 #include <llvm/Passes/PassBuilder.h>
@@ -119,6 +121,10 @@ void Optimiser::run(clang::CompilerInstance& ci, llvm::Module& module, int level
     return;
   }
   if (level > 0 && once) {
+    // Bodies that are only there to be inlined are dropped, unless they are nowhere else.
+    for (auto& f : module)
+      if (f.hasAvailableExternallyLinkage() && !dlsym(RTLD_DEFAULT, f.getName().str().c_str()))
+        f.setLinkage(llvm::GlobalValue::LinkOnceODRLinkage);
     level = kOnce;
     module.getOrInsertNamedMetadata(kRunsOnce);
   }

@@ -86,7 +86,8 @@ inline void compiled_in_advance(bool b, char c, int i, long l, unsigned u, unsig
                                 const std::optional<int>& o, const std::pair<int, int>& p) {
   show_each(b, c, i, l, u, ul, ll, ull, f, d, s, t, v, vi, vd, vs, msi, o, p);
 }
-// What cells do most with the types they use most; their code is in the prelude's library, and is still inlined.
+// What cells do most with the types they use most; their code is in the prelude's library, and is still inlined. It
+// checks for no interrupt, so nothing stands here that takes longer than going through the elements once.
 template <class T>
 inline void vector_in_advance(std::vector<T>& v, T x, std::initializer_list<T> list) {
   std::vector<T> a(list), b(v), c(v.size()), d(3, x), e(v.begin(), v.end());
@@ -103,7 +104,6 @@ inline void vector_in_advance(std::vector<T>& v, T x, std::initializer_list<T> l
   v.reserve(9);
   v.swap(e);
   for (const auto& each : v) b.push_back(each);
-  std::sort(v.begin(), v.end());
 }
 template <class M>
 inline void map_in_advance(M& m, const typename M::key_type& k, const typename M::mapped_type& x,
