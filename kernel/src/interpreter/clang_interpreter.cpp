@@ -114,9 +114,10 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
     auto parsed = engine_->parse("#include <caller/kernel/prelude.hpp>\n", "prelude");
     if (!parsed.ok) throw std::runtime_error("the prelude does not compile:\n" + parsed.text);
     jit_->add(engine_->ci(), std::move(parsed.module), engine_->context(), "caller_entry_prelude",
-              options_.optimisation);
+              options_.optimisation, false);
     reinterpret_cast<void (*)()>(jit_->lookup("caller_entry_prelude"))();
   }
+  engine_->quick = options_.isolate;  // what is missing then must be found out before
   if (options_.warm_up) warm_up();
 }
 
@@ -192,7 +193,7 @@ ClangInterpreter::Check ClangInterpreter::check_here(const Assembly& assembly) {
   }
   out.missing = undefined_symbols(modules);
   if (!out.missing.empty()) {  // perhaps only code that is never reached wants them
-    for (auto& m : modules) jit_->optimise(engine_->ci(), *m, options_.optimisation);
+    for (auto& m : modules) jit_->optimise(engine_->ci(), *m, options_.optimisation, false);
     out.missing = undefined_symbols(modules);
   }
   out.ok = out.missing.empty();
@@ -313,8 +314,8 @@ std::variant<CompiledCell, CellError> ClangInterpreter::link(const Assembly& ass
       if (!stage.coroutine.empty())
         if (auto* f = parsed.module->getFunction(stage.coroutine); f && !f->isDeclaration())
           s.coroutine = stage.coroutine;
-      trackers.push_back(
-          jit_->add(engine_->ci(), std::move(parsed.module), engine_->context(), stage.entry, optimisation));
+      trackers.push_back(jit_->add(engine_->ci(), std::move(parsed.module), engine_->context(), stage.entry,
+                                   optimisation, parsed.quick));
       symbols.push_back(std::move(s));
       // Without any of its own the stage must still be linked: later cells use what it defines.
       jit_->lookup(stage.entry);
@@ -352,8 +353,17 @@ std::variant<CompiledCell, CellError> ClangInterpreter::compile(const std::strin
   }
   AssembleOptions how = assemble_options(options);
   Assembly assembly = assemble(code, how);
+
   if (options_.isolate) {
     Check checked = check(assembly, options.stop);
+    if (!checked.missing.empty() && !options.stop.stop_requested()) {
+      engine_->quick = false;  // perhaps a library function whose code is nowhere but in its header
+      checked = check(assembly, options.stop);
+    }
+    struct Restore {
+      Engine& engine;
+      ~Restore() { engine.quick = true; }
+    } restore{*engine_};
     if (!checked.ok && assembly.ambiguous && !options.stop.stop_requested()) {
       // `A * b;` looked like a declaration; perhaps it is a product.
       how.ambiguous_is_expression = true;

@@ -28,6 +28,7 @@ public:
   std::vector<std::string> flags() override;
   void reset() override;
   std::vector<Symbol> symbols() override;
+  void warm_up() override;
 
 private:
   struct Check {
@@ -42,7 +43,6 @@ private:
   std::variant<CompiledCell, CellError> link(const Assembly& assembly, const CompileOptions& options);
   void place_late_variables(const Stage& stage, clang::TranslationUnitDecl* unit, unsigned number);
   CellError error_of(const Check& check, const CompileOptions& options) const;
-  void warm_up();
   AssembleOptions assemble_options(const CompileOptions& options);
   std::string evaluate_in_child(const std::string& name);
 

@@ -185,6 +185,7 @@ Engine::Parsed Engine::parse(const std::string& text, const std::string& name) {
       sm.createFileID(std::move(buffer), clang::SrcMgr::C_User, 0, 0, sm.getLocForStartOfFile(sm.getMainFileID()));
   ast().addTranslationUnitDecl();
   out.unit = ast().getTranslationUnitDecl();
+  consumer_->safepoints.begin_unit();
   try {
     out.ok = enter(file) && parse_declarations();
   } catch (const ParserRunsAway&) {  // clang's state is lost; this is a child process, or the caller wanted no net
@@ -195,7 +196,18 @@ Engine::Parsed Engine::parse(const std::string& text, const std::string& name) {
     return out;
   }
   if (out.ok && consumer_->generate) {
+    // What runs once gains nothing from being inlined: the bodies of library functions need not even be generated.
+    auto& options = ci_->getCodeGenOpts();
+    const auto level = options.OptimizationLevel;
+    const bool implied = options.DisableO0ImplyOptNone;
+    if (quick && consumer_->safepoints.runs_once()) {
+      options.OptimizationLevel = 0;
+      options.DisableO0ImplyOptNone = true;
+      out.quick = true;
+    }
     consumer_->HandleTranslationUnit(ast());
+    options.OptimizationLevel = level;
+    options.DisableO0ImplyOptNone = implied;
     out.ok = !diagnostics.hasErrorOccurred();
   }
   if (consumer_->generate) {

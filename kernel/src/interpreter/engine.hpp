@@ -40,7 +40,11 @@ public:
     bool parse_issue = false;  ///< an error was of grammar, not of meaning
     std::unique_ptr<llvm::Module> module;
     clang::TranslationUnitDecl* unit = nullptr;
+    bool quick = false;  ///< functions of libraries are only declared in the module
   };
+
+  /// Leaves library functions that are linked anyway out of modules whose code runs only once.
+  bool quick = true;
 
   /// Parses one unit and generates its (unoptimised) code. `name` is shown only for text outside of #line.
   Parsed parse(const std::string& text, const std::string& name);

@@ -94,6 +94,8 @@ public:
 
   /// Hides everything cells have declared and undefines their macros. Objects live on: running work may use them.
   virtual void reset() = 0;
+  /// Loads what nearly every cell and completion needs, if that is not done yet; takes some hundred milliseconds.
+  virtual void warm_up() {}
 
   /// Names the user has defined and that are still visible, with kind and type, newest last (for %who).
   struct Symbol {

@@ -1,7 +1,7 @@
 #include "jit.hpp"
 
-#include <clang/CodeGen/BackendUtil.h>
 #include <llvm/Demangle/Demangle.h>
+#include <llvm/ExecutionEngine/Orc/CompileUtils.h>
 #include <llvm/ExecutionEngine/Orc/ExecutionUtils.h>
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/IRBuilder.h>
@@ -127,6 +127,25 @@ void make_entry(llvm::Module& module, const std::string& entry) {
   b.CreateRetVoid();
 }
 
+// Code that runs once is generated the quick way: there the time of generating is all that counts.
+class Compiler final : public llvm::orc::IRCompileLayer::IRCompiler {
+public:
+  explicit Compiler(llvm::orc::JITTargetMachineBuilder builder)
+      : IRCompiler(llvm::orc::irManglingOptionsFromTargetOptions(builder.getOptions())),
+        good_machine_(take(builder.createTargetMachine(), "the code generator does not start")),
+        quick_machine_(take(builder.setCodeGenOptLevel(llvm::CodeGenOptLevel::None).createTargetMachine(),
+                            "the code generator does not start")),
+        good_(*good_machine_),
+        quick_(*quick_machine_) {}
+  llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> operator()(llvm::Module& module) override {
+    return Optimiser::runs_once(module) ? quick_(module) : good_(module);
+  }
+
+private:
+  std::unique_ptr<llvm::TargetMachine> good_machine_, quick_machine_;
+  llvm::orc::SimpleCompiler good_, quick_;
+};
+
 }  // namespace
 
 Jit::Jit() {
@@ -141,6 +160,10 @@ Jit::Jit() {
   // Where no code may be reached there is a trap, not whatever lies behind.
   machine.getOptions().TrapUnreachable = true;
   builder.setJITTargetMachineBuilder(std::move(machine));
+  builder.setCompileFunctionCreator([](llvm::orc::JITTargetMachineBuilder how)
+                                        -> llvm::Expected<std::unique_ptr<llvm::orc::IRCompileLayer::IRCompiler>> {
+    return std::make_unique<Compiler>(std::move(how));
+  });
   builder.setPlatformSetUp(llvm::orc::setUpInactivePlatform);
   jit_ = take(builder.create(), "the code generator does not start");
   lines_.watch(*jit_);
@@ -160,21 +183,15 @@ void Jit::define(const std::string& symbol, void* address) {
     throw LinkError(llvm::toString(std::move(e)));
 }
 
-void Jit::optimise(clang::CompilerInstance& ci, llvm::Module& module, int level) {
-  auto& options = ci.getCodeGenOpts();
-  const auto saved = options.OptimizationLevel;
-  if (level >= 0) options.OptimizationLevel = static_cast<unsigned>(std::min(level, 3));
-  clang::EmitBackendOutput(ci.getDiagnostics(), ci.getHeaderSearchOpts(), options, ci.getTargetOpts(), ci.getLangOpts(),
-                           ci.getTarget().getDataLayoutString(), &module, clang::Backend_EmitNothing,
-                           &ci.getVirtualFileSystem(), nullptr);
-  options.OptimizationLevel = saved;
+void Jit::optimise(clang::CompilerInstance& ci, llvm::Module& module, int level, bool once) {
+  optimiser_.run(ci, module, level, once);
 }
 
 llvm::orc::ResourceTrackerSP Jit::add(clang::CompilerInstance& ci, std::unique_ptr<llvm::Module> module,
                                       const llvm::orc::ThreadSafeContext& context, const std::string& entry,
-                                      int optimisation) {
+                                      int optimisation, bool once) {
   make_entry(*module, entry);
-  optimise(ci, *module, optimisation);
+  optimise(ci, *module, optimisation, once);
   mark_terminate_handlers(*module);
   auto tracker = jit_->getMainJITDylib().createResourceTracker();
   if (auto e = jit_->addIRModule(tracker, llvm::orc::ThreadSafeModule(std::move(module), context))) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lines.hpp"
+#include "optimiser.hpp"
 
 namespace caller::kernel {
 
@@ -27,13 +28,13 @@ public:
   Jit();
   ~Jit();
 
-  void optimise(clang::CompilerInstance& ci, llvm::Module& module, int level);
+  void optimise(clang::CompilerInstance& ci, llvm::Module& module, int level, bool once);
 
   /// Optimises `module` and adds it. Its static initialisers become the function `entry`, which nothing calls by
   /// itself. The tracker undoes it. Throws LinkError.
   llvm::orc::ResourceTrackerSP add(clang::CompilerInstance& ci, std::unique_ptr<llvm::Module> module,
                                    const llvm::orc::ThreadSafeContext& context, const std::string& entry,
-                                   int optimisation);
+                                   int optimisation, bool once);
 
   /// The address of a symbol (as mangled); throws LinkError when it, or something it needs, is missing.
   void* lookup(const std::string& symbol);
@@ -46,6 +47,7 @@ public:
 
 private:
   Lines lines_;
+  Optimiser optimiser_;
   std::unique_ptr<llvm::orc::LLJIT> jit_;
   std::string reported_;  // what went wrong below the last look-up
 };

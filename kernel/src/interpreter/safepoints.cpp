@@ -48,6 +48,7 @@ public:
   bool VisitDoStmt(clang::DoStmt* s) { return wrap(s); }
   bool VisitCXXForRangeStmt(clang::CXXForRangeStmt* s) { return wrap(s); }
   bool VisitLabelStmt(clang::LabelStmt* s) {  // a loop made of goto comes by here
+    inserter_.saw_repetition();
     if (quiet_ || !wrapped_.insert(s).second) return true;
     if (clang::Stmt* check = inserter_.call(s->getIdentLoc())) {
       clang::Stmt* parts[] = {check, s->getSubStmt()};
@@ -58,6 +59,7 @@ public:
   }
 
   bool VisitCoroutineBodyStmt(clang::CoroutineBodyStmt* s) {
+    inserter_.saw_repetition();
     inserter_.keep(s);
     return true;
   }
@@ -94,9 +96,17 @@ private:
            spec != clang::EST_NoThrow;
   }
 
+  // The function that the kernel puts around a cell's statements, or one out of a library.
+  bool is_statements(const clang::FunctionDecl* f) const {
+    if (const auto* pattern = f->getTemplateInstantiationPattern(); pattern && pattern->isFromASTFile()) return true;
+    if (context_.getSourceManager().isInSystemHeader(f->getLocation())) return true;
+    return f->getIdentifier() && f->getName().starts_with("__caller_s");
+  }
+
   template <class Traverse>
   bool function(clang::FunctionDecl* f, Traverse traverse) {
     if (f->isConsteval() || f->isDependentContext()) return true;
+    if (f->doesThisDeclarationHaveABody() && !f->isImplicit() && !is_statements(f)) inserter_.saw_repetition();
     const bool outer = quiet_;
     quiet_ = !may_throw(f);
     const bool result = traverse();
@@ -124,6 +134,7 @@ private:
 
   template <class Loop>
   bool wrap(Loop* s) {
+    inserter_.saw_repetition();
     clang::Stmt* body = s->getBody();
     if (!body || quiet_) return true;
     if (!wrapped_.insert(s).second) return true;

@@ -25,6 +25,11 @@ public:
   void mend_coroutines();
   void keep(clang::CoroutineBodyStmt* s);
 
+  /// Nothing that was visited since `begin_unit` runs more than once in a cell: no loop, no function of the cell's.
+  void begin_unit() { repeats_ = false; }
+  bool runs_once() const { return !repeats_; }
+  void saw_repetition() { repeats_ = true; }
+
   /// A new call expression, or null while the prelude does not declare the function.
   clang::Stmt* call(clang::SourceLocation where);
   /// The check itself must not check.
@@ -34,6 +39,7 @@ private:
   clang::FunctionDecl* target();
   clang::ASTContext* context_ = nullptr;
   clang::FunctionDecl* target_ = nullptr;
+  bool repeats_ = false;
   llvm::DenseSet<const clang::Decl*> done_;
   llvm::DenseSet<const clang::Stmt*> wrapped_;
   llvm::DenseMap<clang::ReturnStmt*, clang::Expr*> coroutines_;

@@ -13,6 +13,7 @@
 namespace caller::kernel {
 namespace {
 
+constexpr int kWarmUpDelay = 1500;     // milliseconds after the start
 constexpr unsigned kGraceSeconds = 2;  // clients kill a kernel after five
 
 int watch_pid() {
@@ -87,6 +88,10 @@ void Kernel::start() {
   (void)language_.call_soon([this] {
     try {
       interpreter_ = options_.interpreter();
+      // Not now: whoever starts a kernel to run a cell need not wait for it.
+      (void)language_.call_later(std::chrono::milliseconds(kWarmUpDelay), [this] {
+        if (interpreter_) interpreter_->warm_up();
+      });
     } catch (const std::exception& e) {
       interpreter_error_ = e.what();
       log(LogLevel::error, std::string("starting the C++ interpreter: ") + e.what());

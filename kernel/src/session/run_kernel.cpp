@@ -13,6 +13,7 @@ int run_kernel(const KernelOptions& options) {
       InterpreterOptions language;
       language.prelude_directory = options.prelude_dir.string();
       language.flags = options.cxxflags;
+      language.warm_up = false;  // the kernel asks for it when the first cell is through
       language.log = [](const std::string& line) { log(LogLevel::warning, line); };
       return make_clang_interpreter(std::move(language));
     };

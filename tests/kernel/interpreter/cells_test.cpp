@@ -180,3 +180,31 @@ TEST_CASE("cells run optimised code") {
   CHECK(run("#ifdef __OPTIMIZE__\nbool optimised = true;\n#else\nbool optimised = false;\n#endif\noptimised") ==
         "true");
 }
+
+TEST_CASE("loops with and without checks, and recursion, compute what they should") {
+  Cells run;
+  run("unsigned long turns(long from, long to, long step) { unsigned long n = 0; for (long i = from; i < to; i += "
+      "step) "
+      "n = n * 3 + 1 + static_cast<unsigned long>(i & 1); return n; }\n"
+      "unsigned long slow(long from, long to, long step) { unsigned long n = 0; volatile long i = from; while (i < to) "
+      "{ n = n * 3 + "
+      "1 + static_cast<unsigned long>(i & 1); i = i + step; } return n; }\n"
+      "int fib(int n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }\n"
+      "int ack(int m, int n) { return m == 0 ? n + 1 : n == 0 ? ack(m - 1, 1) : ack(m - 1, ack(m, n - 1)); }");
+  CHECK(run("turns(0, 1000, 7) == slow(0, 1000, 7) && turns(5, 5, 1) == 0 && turns(-3, 4, 100) == slow(-3, 4, 100)") ==
+        "true");
+  CHECK(run("turns(0, 100'000'000, 1) == slow(0, 100'000'000, 1)") == "true");
+  CHECK(run("fib(20) * 1000 + ack(2, 3)") == "6765009");
+  CHECK(run("struct Deep { static int down(int n) { if (n == 0) throw n; Deep d; return down(n - 1) + 1; } ~Deep() { "
+            "++gone(); } "
+            "static int& gone() { static int g = 0; return g; } };\ntry { Deep::down(40); } catch (int) "
+            "{}\nDeep::gone()") == "40");
+}
+
+TEST_CASE("what a statement uses of a library that is only in its headers is there") {
+  Cells run;
+  run("#include <valarray>\n#include <sstream>");
+  CHECK(run("std::valarray<double> v{1, 2, 3}; (v * 2.0).sum()") == "12.0");
+  CHECK(run("std::istringstream in(\"1 2 3\"); int a, b; in >> a >> b; a + b") == "3");
+  CHECK(run("std::string s(3, 'x'); s.insert(1, \"yy\"); s.append(s.begin(), s.end()).substr(2)") == "\"yxxxyyxx\"");
+}

@@ -57,6 +57,18 @@ TEST_CASE("loops are interrupted, and destructors on the way run") {
   CHECK(run("gone") == "2");
 }
 
+TEST_CASE("a loop that counts is interrupted when it is long, or never gets on") {
+  Cells run;
+  run("volatile unsigned sink = 0, none = 0; std::vector<unsigned> big(1000, 3); unsigned mix = 1;");
+  for (const char* code :
+       {"for (unsigned long i = 0; i < 1ul << 62; ++i) mix = mix * 31 + big[i % 1000];",
+        "unsigned step = none; for (unsigned i = 0; i < 10; i += step) mix = mix * 31 + big[i];",
+        "for (unsigned long i = 0; i < 1ul << 62; i += 2) for (int j = 0; j < 100; ++j) mix ^= big[j];"}) {
+    CAPTURE(code);
+    CHECK(interrupted(run, code) == "KeyboardInterrupt");
+  }
+}
+
 TEST_CASE("a loop in a template of the cell or of a library is interrupted") {
   Cells run;
   run("volatile long sink = 0; template <class T> void spin(T t) { while (t) sink = sink + 1; }");

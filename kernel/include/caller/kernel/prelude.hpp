@@ -86,6 +86,83 @@ inline void compiled_in_advance(bool b, char c, int i, long l, unsigned u, unsig
                                 const std::optional<int>& o, const std::pair<int, int>& p) {
   show_each(b, c, i, l, u, ul, ll, ull, f, d, s, t, v, vi, vd, vs, msi, o, p);
 }
+// What cells do most with the types they use most; their code is in the prelude's library, and is still inlined. It
+// checks for no interrupt, so nothing stands here that takes longer than going through the elements once.
+template <class T>
+inline void vector_in_advance(std::vector<T>& v, T x, std::initializer_list<T> list) {
+  std::vector<T> a(list), b(v), c(v.size()), d(3, x), e(v.begin(), v.end());
+  v = b;
+  v = std::move(c);
+  v = list;
+  v.push_back(x);
+  v.push_back(std::move(x));
+  v.emplace_back(list.begin()[0]);
+  v.insert(v.begin(), d.begin(), d.end());
+  v.insert(v.end(), list.begin()[0]);
+  v.erase(v.begin());
+  v.resize(4);
+  v.reserve(9);
+  v.swap(e);
+  for (const auto& each : v) b.push_back(each);
+}
+template <class M>
+inline void map_in_advance(M& m, const typename M::key_type& k, const typename M::mapped_type& x,
+                           std::initializer_list<typename M::value_type> list) {
+  M a(list), b(m);
+  m = b;
+  m = std::move(a);
+  m[k] = x;
+  m[typename M::key_type(k)] = x;
+  m.at(k) = x;
+  m.insert({k, x});
+  m.emplace(k, x);
+  m.erase(k);
+  m.erase(m.find(k));
+  (void)m.count(k);
+  (void)m.contains(k);
+  for (auto& [key, value] : m) value = x;
+}
+template <class S>
+inline void set_in_advance(S& s, const typename S::key_type& k, std::initializer_list<typename S::key_type> list) {
+  S a(list), b(s);
+  s = b;
+  s.insert(k);
+  s.erase(k);
+  (void)s.contains(k);
+  for (auto& each : s) b.insert(each);
+}
+inline void containers_in_advance(const std::string& s, std::ostream& out) {
+  std::vector<int> i;
+  std::vector<double> d;
+  std::vector<std::string> t;
+  vector_in_advance<int>(i, 1, {1});
+  vector_in_advance<double>(d, 1, {1});
+  vector_in_advance<std::string>(t, s, {s, "x"});
+  t.push_back("x");
+  t.emplace_back("x");
+  std::map<std::string, int> si;
+  std::map<int, int> ii;
+  std::map<std::string, std::string> ss;
+  map_in_advance(si, s, 1, {{"x", 1}});
+  map_in_advance(ii, 1, 1, {{1, 1}});
+  map_in_advance(ss, s, s, {{"x", "x"}});
+  si["x"] = 1;
+  ss["x"] = "x";
+  std::unordered_map<std::string, int> usi;
+  map_in_advance(usi, s, 1, {{"x", 1}});
+  usi["x"] = 1;
+  std::set<int> ki;
+  std::set<std::string> ks;
+  set_in_advance(ki, 1, {1});
+  set_in_advance(ks, s, {s});
+  std::string made("x"), copy(made), joined = made + "x" + copy + 'x' + std::to_string(1);
+  joined += "x";
+  out << made << "x" << 1 << 1.5 << 'c' << 1u << 1l << std::endl;
+  auto p = std::make_unique<int>(1);
+  auto q = std::make_shared<int>(1);
+  std::function<void()> f = [] {};
+  f();
+}
 }  // namespace caller::kernel::detail
 
 using namespace std::chrono_literals;
