@@ -28,12 +28,15 @@ public:
   std::vector<std::string> flags() override;
   void reset() override;
   std::vector<Symbol> symbols() override;
+  std::map<std::string, std::map<std::string, std::string>> values(
+      const std::vector<std::string>& expressions) override;
 
 private:
   struct Check {
     bool ok = false;
     std::string text;
     bool parse_issue = false;
+    bool must_optimise = false;  // only then is every symbol found
     std::vector<std::string> missing;
   };
   Check check(const Assembly& assembly);

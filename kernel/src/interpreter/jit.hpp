@@ -10,7 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "interpreter.hpp"
+
 namespace caller::kernel {
+
+class DebugObjects;
 
 /// A module could not be linked. `missing` are the demangled names not found.
 struct LinkError : std::runtime_error {
@@ -37,10 +41,15 @@ public:
   void* lookup(const std::string& symbol);
   void define(const std::string& symbol, void* address);
 
+  /// Keeps what is linked from here on, with its debug information, for `take_debug_objects`.
+  void keep_debug_objects(bool on);
+  std::vector<DebugObject> take_debug_objects();
+
   /// Runs the destructors that the cells' objects of static storage registered, newest first.
   void run_exit_handlers() noexcept;
 
 private:
+  std::shared_ptr<DebugObjects> debug_objects_;
   std::unique_ptr<llvm::orc::LLJIT> jit_;
   std::string reported_;  // what went wrong below the last look-up
 };
