@@ -300,7 +300,14 @@ Coro<json> Debugger::start(json arguments) {
   }
   json response = co_await ask(made, "initialize", std::move(arguments), kStartLimit);
   if (response.value("success", false)) {
-    made->capabilities = response.value("body", json::object());
+    json& can = response["body"];
+    // What lldb-dap could do, but not here: the process is not its own, and breakpoints in libraries would stop the
+    // kernel.
+    for (const char* no : {"supportTerminateDebuggee", "supportsDataBreakpoints", "supportsRestartRequest",
+                           "supportsRunInTerminalRequest", "supportsExceptionInfoRequest", "supportsExceptionOptions"})
+      can[no] = false;
+    can["exceptionBreakpointFilters"] = json::array();
+    made->capabilities = can;
   } else if (SessionPtr failed = take_session()) {
     made.reset();
     host_.elsewhere([failed = std::move(failed)]() mutable { failed.reset(); });

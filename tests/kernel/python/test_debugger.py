@@ -374,6 +374,14 @@ class SessionTest(DebuggerTest):
         self.assertEqual(rich["data"]["text/plain"], "{1, 2, 3}")
         self.assertFalse(self.ask("richInspectVariables", {"variableName": "f()"})["success"])
 
+    def test_only_what_works_is_offered(self):
+        can = self.body("initialize", {"clientID": "x", "adapterID": "caller", "linesStartAt1": True, "columnsStartAt1": True})
+        self.assertEqual(can["exceptionBreakpointFilters"], [])
+        self.assertTrue(can["supportsConditionalBreakpoints"])
+        self.assertFalse(can["supportTerminateDebuggee"])
+        self.body("attach")
+        self.assertIn("cannot be paused", self.ask("pause", {"threadId": 1})["message"])
+
     def test_what_needs_a_started_debugger_says_so(self):
         for command in ("setBreakpoints", "stackTrace", "next", "attach", "disconnect"):
             reply = self.ask(command)
