@@ -12,7 +12,7 @@ packages_build=(g++ cmake ninja-build pkg-config python3 cppzmq-dev libzmq3-dev 
 packages_run=(jupyter-client python3-nbclient python3-nbconvert jupyter-nbconvert)
 packages_notebook=(jupyter-notebook jupyter-nbextension-jupyter-js-widgets)
 packages_console=(jupyter-console)
-packages_test=(doctest-dev valgrind python3-jupyter-kernel-test jupyter-console python3-pexpect)
+packages_test=(doctest-dev valgrind python3-jupyter-kernel-test jupyter-console python3-pexpect lldb-19)
 packages_full=(git jupyter-notebook jupyter-nbextension-jupyter-js-widgets chromium chromium-driver libclang-rt-19-dev clang-format-19)
 
 say() { if [ -t 1 ]; then printf '\033[1m==> %s\033[0m\n' "$*"; else printf '==> %s\n' "$*"; fi; }

@@ -15,8 +15,9 @@ ALLOWED = {
     "runtime": {"runtime"},
     "tube": {"tube", "runtime"},
     "task": {"task", "runtime"},
-    "kernel": {"kernel", "protocol", "interpreter", "runtime", "tube", "task"},
+    "kernel": {"kernel", "protocol", "interpreter", "debugger", "runtime", "tube", "task"},
     "protocol": {"protocol", "runtime"},
+    "debugger": {"debugger", "runtime"},
     "interpreter": {"interpreter", "runtime", "kernel"},
 }
 
@@ -46,7 +47,7 @@ HOMES = {
 def part_of(path):
     """The layer a source file of this project belongs to."""
     if path.startswith("kernel/"):
-        for part in ("protocol", "interpreter"):
+        for part in ("protocol", "interpreter", "debugger"):
             if path.startswith(f"kernel/src/{part}/"):
                 return part
         return "kernel"

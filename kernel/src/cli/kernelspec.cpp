@@ -14,6 +14,8 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "debugger/find_adapter.hpp"
+
 extern char** environ;
 
 namespace caller::kernel::cli {
@@ -235,8 +237,9 @@ std::string kernel_json(const InstallOptions& options) {
   spec["interrupt_mode"] = "message";
   spec["kernel_protocol_version"] = "5.5";
   spec["env"] = options.environment;
-  spec["metadata"] = {
-      {"debugger", false}, {"supported_encryption", {"curve"}}, {"caller", {{"name", checked_name(options.name)}}}};
+  spec["metadata"] = {{"debugger", debugger::find_adapter().has_value()},
+                      {"supported_encryption", {"curve"}},
+                      {"caller", {{"name", checked_name(options.name)}}}};
   return spec.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 

@@ -195,6 +195,7 @@ ClangInterpreter::Check ClangInterpreter::check_here(const Assembly& assembly) {
   if (!out.missing.empty()) {  // perhaps only code that is never reached wants them
     for (auto& m : modules) jit_->optimise(engine_->ci(), *m, options_.optimisation, false);
     out.missing = undefined_symbols(modules);
+    out.must_optimise = out.missing.empty();
   }
   out.ok = out.missing.empty();
   return out;
@@ -206,7 +207,8 @@ ClangInterpreter::Check ClangInterpreter::check(const Assembly& assembly, const 
       [&] {
         const Check c = check_here(assembly);
         Packer p;
-        p << std::size_t(c.ok) << c.text << std::size_t(c.parse_issue) << c.missing.size();
+        p << std::size_t(c.ok) << c.text << std::size_t(c.parse_issue) << std::size_t(c.must_optimise)
+          << c.missing.size();
         for (const auto& m : c.missing) p << m;
         return p.take();
       },
@@ -217,6 +219,7 @@ ClangInterpreter::Check ClangInterpreter::check(const Assembly& assembly, const 
       out.ok = u.number();
       out.text = u.text();
       out.parse_issue = u.number();
+      out.must_optimise = u.number();
       for (auto n = u.number(); n; --n) out.missing.push_back(u.text());
       break;
     }
@@ -290,13 +293,27 @@ void ClangInterpreter::place_late_variables(const Stage& stage, clang::Translati
 }
 
 std::variant<CompiledCell, CellError> ClangInterpreter::link(const Assembly& assembly, const CompileOptions& options) {
+  struct Debugging {
+    ClangInterpreter& self;
+    bool on;
+    Debugging(ClangInterpreter& i, const CompileOptions& o) : self(i), on(!o.debug_path.empty()) {
+      if (on) self.engine_->quick = false;  // nothing is dropped that a debugger may step into
+      self.engine_->debug("Cell [" + std::to_string(o.number) + "]", o.debug_path);
+      self.jit_->keep_debug_objects(on);
+    }
+    ~Debugging() {
+      self.engine_->debug({}, {});
+      self.jit_->keep_debug_objects(false);
+      (void)self.jit_->take_debug_objects();
+    }
+  } debugging(*this, options);
   CompiledCell cell;
   std::vector<llvm::orc::ResourceTrackerSP> trackers;
   struct Symbols {
     std::string entry, coroutine;
   };
   std::vector<Symbols> symbols;
-  const int optimisation = options.optimisation >= 0 ? options.optimisation : options_.optimisation;
+  const int optimisation = debugging.on ? 0 : options.optimisation >= 0 ? options.optimisation : options_.optimisation;
   try {
     for (const auto& stage : assembly.stages) {
       auto parsed = engine_->parse(stage.text, "cell");
@@ -340,6 +357,7 @@ std::variant<CompiledCell, CellError> ClangInterpreter::link(const Assembly& ass
     c.text = std::string("error: ") + e.what() + "\n";
     return error_of(c, options);
   }
+  if (debugging.on) cell.debug_objects = jit_->take_debug_objects();
   return cell;
 }
 
@@ -353,7 +371,7 @@ std::variant<CompiledCell, CellError> ClangInterpreter::compile(const std::strin
   }
   AssembleOptions how = assemble_options(options);
   Assembly assembly = assemble(code, how);
-
+  CompileOptions linking = options;
   if (options_.isolate) {
     Check checked = check(assembly, options.stop);
     if (!checked.missing.empty() && !options.stop.stop_requested()) {
@@ -368,19 +386,20 @@ std::variant<CompiledCell, CellError> ClangInterpreter::compile(const std::strin
       // `A * b;` looked like a declaration; perhaps it is a product.
       how.ambiguous_is_expression = true;
       Assembly other = assemble(code, how);
-      if (check(other, options.stop).ok) {
+      if (Check again = check(other, options.stop); again.ok) {
         assembly = std::move(other);
-        checked.ok = true;
+        checked = std::move(again);
       }
     }
     if (!checked.ok) return error_of(checked, options);
+    if (checked.must_optimise) linking.debug_path.clear();  // better without a debugger than not at all
   }
   if (options.stop.stop_requested()) {  // from here on nothing can be taken back
     Check c;
     c.text = "error: the compiler was interrupted\n";
     return error_of(c, options);
   }
-  return link(assembly, options);
+  return link(assembly, linking);
 }
 
 CellError ClangInterpreter::describe_current_exception(int cell_number) {

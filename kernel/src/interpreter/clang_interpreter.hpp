@@ -29,12 +29,15 @@ public:
   void reset() override;
   std::vector<Symbol> symbols() override;
   void warm_up() override;
+  std::map<std::string, std::map<std::string, std::string>> values(
+      const std::vector<std::string>& expressions) override;
 
 private:
   struct Check {
     bool ok = false;
     std::string text;
     bool parse_issue = false;
+    bool must_optimise = false;  // only then is every symbol found
     std::vector<std::string> missing;
   };
   Check check(const Assembly& assembly, const std::stop_token& stop);

@@ -225,6 +225,28 @@ Engine::Parsed Engine::parse(const std::string& text, const std::string& name) {
   return out;
 }
 
+void Engine::debug(const std::string& name, const std::string& path) {
+  auto& options = ci_->getCodeGenOpts();
+  if (path.empty() && !usual_) return;
+  if (!usual_) usual_ = options;
+  options = *usual_;
+  if (path.empty()) {
+    usual_.reset();
+  } else {
+    options.OptimizationLevel = 0;
+    options.setInlining(clang::CodeGenOptions::OnlyAlwaysInlining);
+    options.setFramePointer(clang::CodeGenOptions::FramePointerKind::All);
+    // All types: without the debug information of libstdc++ a string would have no members.
+    options.setDebugInfo(llvm::codegenoptions::FullDebugInfo);
+    options.DwarfVersion = 4;
+    options.DebugCompilationDir = "/";
+    options.DebugPrefixMap.emplace_back(name, path);
+  }
+  // The generator takes its options when it begins a module.
+  codegen_->ReleaseModule();
+  codegen_->StartModule("cell_" + std::to_string(++units_), *context_.getContext());
+}
+
 void Engine::syntax_only() { consumer_->generate = false; }
 
 void Engine::add_include_path(const std::string& dir, bool system) {

@@ -15,6 +15,7 @@
 #include <llvm/IR/Module.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,6 +58,10 @@ public:
 
   void add_include_path(const std::string& dir, bool system = false);
 
+  /// What is parsed from here on is compiled for a debugger: not optimised, with full debug information, in which the
+  /// file `name` is called `path`. An empty path: as usual again.
+  void debug(const std::string& name, const std::string& path);
+
   /// What code generation complained of since the last call.
   std::string take_backend_errors() { return std::exchange(backend_errors_, {}); }
 
@@ -81,6 +86,7 @@ private:
   CellConsumer* consumer_ = nullptr;         // owned by ci_
   Shadow shadow_;
   unsigned units_ = 0;
+  std::optional<clang::CodeGenOptions> usual_;  // set while something is compiled for a debugger
 };
 
 }  // namespace caller::kernel

@@ -61,12 +61,14 @@ std::string place(const clang::NamedDecl* d, const clang::ASTContext& ast) {
 class Capture final : public DisplayHost {
 public:
   void result(const MimeBundle& data, const MimeBundle&) override {
+    bundle = data;
     text = data.count("text/plain") ? data.at("text/plain") : std::string();
   }
   void display(const MimeBundle&, const MimeBundle&, const std::string&, bool) override {}
   void clear_output(bool) override {}
   std::string input(const std::string&, bool) override { return {}; }
   std::string text;
+  MimeBundle bundle;
 };
 
 }  // namespace
@@ -87,6 +89,42 @@ std::string ClangInterpreter::evaluate_in_child(const std::string& expression) {
       },
       std::chrono::seconds(1));
   return result.status == SandboxResult::Status::done ? result.data : std::string();
+}
+
+std::map<std::string, std::map<std::string, std::string>> ClangInterpreter::values(
+    const std::vector<std::string>& expressions) {
+  std::vector<Assembly> assemblies;
+  for (const auto& e : expressions) assemblies.push_back(assemble(e, assemble_options({})));
+  const auto result = in_child(
+      [&] {
+        Packer p;
+        const auto begin = std::chrono::steady_clock::now();
+        for (std::size_t i = 0; i < expressions.size(); ++i) {
+          Capture capture;
+          set_display_host(&capture);
+          if (std::chrono::steady_clock::now() - begin < kLimit / 2) {
+            auto linked = link(assemblies[i], {});
+            if (auto* cell = std::get_if<CompiledCell>(&linked)) try {
+                for (auto& s : cell->segments)
+                  if (s.run) s.run();
+              } catch (...) {  // a printer of the user's
+              }
+          }
+          p << capture.bundle.size();
+          for (const auto& [type, text] : capture.bundle) p << type << text;
+        }
+        return p.take();
+      },
+      kLimit);
+  std::map<std::string, std::map<std::string, std::string>> out;
+  if (result.status != SandboxResult::Status::done) return out;
+  Unpacker u(result.data);
+  for (const auto& e : expressions)
+    for (auto n = u.number(); n; --n) {
+      const std::string type = u.text();
+      out[e][type] = u.text();
+    }
+  return out;
 }
 
 std::map<std::string, std::string> ClangInterpreter::inspect(const std::string& code, std::size_t cursor, int detail) {

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -28,10 +30,17 @@ struct Segment {
   std::function<caller::Coro<void>()> start;  ///< statements with a top-level co_await
 };
 
+/// Linked code with debug information: an ELF object, and the addresses its sections were given.
+struct DebugObject {
+  std::string elf;
+  std::vector<std::pair<std::string, std::uint64_t>> sections;
+};
+
 /// A cell ready to run. Running a segment is allowed on any thread; the cell must outlive its run.
 struct CompiledCell {
   std::vector<Segment> segments;
-  std::string warnings;  ///< text for stderr, empty when there is none
+  std::string warnings;                    ///< text for stderr, empty when there is none
+  std::vector<DebugObject> debug_objects;  ///< when it was compiled for a debugger
   std::shared_ptr<void> keep;
 };
 
@@ -41,6 +50,7 @@ struct CompileOptions {
   int optimisation = -1;    ///< 0..3 for this cell; -1 = the kernel's default
   /// Ends a compile that nobody waits for any more, as long as nothing of it is in the session; later it only goes on.
   std::stop_token stop;
+  std::string debug_path;  ///< not empty: compile for a debugger, which knows the cell's text as this file
 };
 
 struct CompletionItem {
@@ -102,6 +112,14 @@ public:
     std::string name, kind, type;
   };
   virtual std::vector<Symbol> symbols() = 0;
+
+  /// The values of expressions as a cell would show them, by mime type, computed in a copy of the process: nothing they
+  /// do hurts the session. What fails, or takes too long, is missing.
+  virtual std::map<std::string, std::map<std::string, std::string>> values(
+      const std::vector<std::string>& expressions) {
+    (void)expressions;
+    return {};
+  }
 };
 
 }  // namespace caller::kernel

@@ -16,6 +16,8 @@
 #include <mutex>
 #include <set>
 
+#include "debug_objects.hpp"
+
 namespace caller::kernel {
 namespace {
 
@@ -146,6 +148,11 @@ private:
   llvm::orc::SimpleCompiler good_, quick_;
 };
 
+// JITLink's, which LLJIT takes by itself on this machine; LLVM is built without run-time type information.
+llvm::orc::ObjectLinkingLayer& linking_layer(llvm::orc::LLJIT& jit) {
+  return static_cast<llvm::orc::ObjectLinkingLayer&>(jit.getObjLinkingLayer());
+}
+
 }  // namespace
 
 Jit::Jit() {
@@ -169,6 +176,8 @@ Jit::Jit() {
   lines_.watch(*jit_);
   auto& es = jit_->getExecutionSession();
   es.setErrorReporter([this](llvm::Error e) { reported_ += llvm::toString(std::move(e)) + "\n"; });
+  debug_objects_ = std::make_shared<DebugObjects>();
+  linking_layer(*jit_).addPlugin(debug_objects_);
   define("__cxa_atexit", reinterpret_cast<void*>(&register_exit));
   define("__emutls_get_address", reinterpret_cast<void*>(&emulated_tls));
 }
@@ -223,6 +232,9 @@ void* Jit::lookup(const std::string& symbol) {
   if (!reported_.empty()) text = reported_;  // the cause; what look-up says is only that it failed
   throw LinkError(text, {missing.begin(), missing.end()});
 }
+
+void Jit::keep_debug_objects(bool on) { debug_objects_->keep(on); }
+std::vector<DebugObject> Jit::take_debug_objects() { return debug_objects_->take(); }
 
 void Jit::run_exit_handlers() noexcept {
   for (;;) {

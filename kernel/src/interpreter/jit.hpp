@@ -10,10 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "interpreter.hpp"
 #include "lines.hpp"
 #include "optimiser.hpp"
 
 namespace caller::kernel {
+
+class DebugObjects;
 
 /// A module could not be linked. `missing` are the demangled names not found.
 struct LinkError : std::runtime_error {
@@ -40,6 +43,10 @@ public:
   void* lookup(const std::string& symbol);
   void define(const std::string& symbol, void* address);
 
+  /// Keeps what is linked from here on, with its debug information, for `take_debug_objects`.
+  void keep_debug_objects(bool on);
+  std::vector<DebugObject> take_debug_objects();
+
   /// Runs the destructors that the cells' objects of static storage registered, newest first.
   void run_exit_handlers() noexcept;
 
@@ -48,6 +55,7 @@ public:
 private:
   Lines lines_;
   Optimiser optimiser_;
+  std::shared_ptr<DebugObjects> debug_objects_;
   std::unique_ptr<llvm::orc::LLJIT> jit_;
   std::string reported_;  // what went wrong below the last look-up
 };

@@ -3,6 +3,8 @@
 #include <utility>
 #include <vector>
 
+#include "debugger/stub.hpp"
+
 namespace caller::kernel {
 
 ActiveCellPtr ActiveCells::add(Request request, std::string label) {
@@ -10,6 +12,7 @@ ActiveCellPtr ActiveCells::add(Request request, std::string label) {
   cell->request = std::move(request);
   cell->label = std::move(label);
   cell->thread = interrupts_.enter();
+  debugger::obey_breakpoints();
   const std::lock_guard lock(mutex_);
   cells_.push_back(cell);
   return cell;
@@ -58,6 +61,7 @@ void ActiveCells::stop_all(ActiveCell::Stop why) {
   }
   for (const auto& cell : cells) stop_one(*cell, why);
   interrupts_.break_all();
+  let_go_();
 }
 
 void ActiveCells::stop(const ActiveCellPtr& cell, ActiveCell::Stop why) {
@@ -67,6 +71,7 @@ void ActiveCells::stop(const ActiveCellPtr& cell, ActiveCell::Stop why) {
   }
   stop_one(*cell, why);
   interrupts_.break_thread(cell->thread);
+  let_go_();
 }
 
 void ActiveCells::stop_subshell(const std::string& id) {

@@ -71,11 +71,15 @@ public:
   std::vector<StopRecord> records();
   static constexpr std::size_t kRecords = 50;
 
+  /// Called after each stop: what holds threads back lets them go. To be set before any cell.
+  void set_let_go(std::function<void()> let_go) { let_go_ = std::move(let_go); }
+
 private:
   void stop_one(ActiveCell& cell, ActiveCell::Stop why);
 
   StdinBroker& input_;
   Interrupts& interrupts_;
+  std::function<void()> let_go_ = [] {};
   std::mutex mutex_;
   std::list<ActiveCellPtr> cells_;
 

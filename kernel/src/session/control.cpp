@@ -58,6 +58,8 @@ double cpu_seconds() {
 }  // namespace
 
 json Kernel::kernel_info() const {
+  json features = json::array({"kernel subshells"});
+  if (can_debug_) features.push_back("debugger");
   return {{"status", "ok"},
           {"protocol_version", "5.5"},
           {"implementation", "caller"},
@@ -74,8 +76,8 @@ json Kernel::kernel_info() const {
           {"help_links", json::array({{{"text", "C++ reference"}, {"url", "https://en.cppreference.com/w/cpp"}},
                                       {{"text", "Jupyter messaging"},
                                        {"url", "https://jupyter-client.readthedocs.io/en/stable/messaging.html"}}})},
-          {"debugger", false},
-          {"supported_features", json::array({"kernel subshells"})}};
+          {"debugger", can_debug_},
+          {"supported_features", std::move(features)}};
 }
 
 void Kernel::on_kernel_info(RequestScope& scope) { scope.reply(kernel_info()); }

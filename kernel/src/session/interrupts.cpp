@@ -1,5 +1,9 @@
 #include "session/interrupts.hpp"
 
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -10,6 +14,13 @@ namespace caller::kernel {
 std::shared_ptr<RunThread> Interrupts::enter() {
   thread_local std::shared_ptr<RunThread> mine;
   if (!mine) {
+    // A thread made while a message was routed has all signals blocked, as the I/O thread has: no interrupt would wake
+    // it, no breakpoint stop it, and the programs it starts would inherit that.
+    if (::syscall(SYS_gettid) != ::getpid()) {
+      sigset_t none;
+      sigemptyset(&none);
+      pthread_sigmask(SIG_SETMASK, &none, nullptr);
+    }
     mine.reset(new RunThread{{}, Caller::current(), {}});
     const std::lock_guard lock(mutex_);
     std::erase_if(threads_, [](const auto& t) { return t.expired(); });

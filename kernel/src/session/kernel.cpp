@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 
+#include "debugger/stub.hpp"
 #include "protocol/log.hpp"
 #include "session/shell.hpp"
 
@@ -42,6 +43,7 @@ Kernel::Kernel(const KernelOptions& options, ConnectionInfo connection, Caller m
       language_(control_.get(named("Language"))),
       interrupts_(control_),
       cells_(session_.input(), interrupts_),
+      debugger_(debug_host()),
       comms_([this](const std::string& type, const json& content, const json& metadata,
                     Frames buffers) { session_.publish(type, content, metadata, std::move(buffers)); },
              [this] { return kernel_info(); }),
@@ -52,9 +54,12 @@ Kernel::Kernel(const KernelOptions& options, ConnectionInfo connection, Caller m
   else
     cell_streams_.emplace(session_);
   if (options_.test_comms) comms_.register_echo_target("echo");
+  cells_.set_let_go([this] { debugger_.let_go(); });
+  for (const Caller& server : {control_, language_}) (void)server.call_soon([] { debugger::exempt_this_thread(); });
 }
 
 Kernel::~Kernel() {
+  debugger_.stop();
   std::map<std::string, std::shared_ptr<Shell>> shells;
   {
     const std::lock_guard lock(shells_mutex_);
@@ -245,6 +250,10 @@ void Kernel::route(Request request) {
     return serve(control_, std::move(request), &Kernel::on_unknown_subshell);
   }
   if (type == "comm_open" || type == "comm_msg" || type == "comm_close") return route_comm(std::move(request));
+  if (type == "debug_request" && can_debug_) {
+    (void)control_.call_soon([this](Request r) { return debug(std::move(r)); }, std::move(request));
+    return;
+  }
   const auto it = kRoutes.find(type);
   if (it == kRoutes.end()) return serve(control_, std::move(request), &Kernel::on_unknown);
   serve(it->second.language ? language_ : control_, std::move(request), it->second.handler);
@@ -381,6 +390,7 @@ void Kernel::shut_down() {
   }).detach();
   (void)control_.call_soon([this] {
     cells_.stop_all(ActiveCell::Stop::shutdown);
+    debugger_.release();
     Caller(main_).stop(true);
   });
 }

@@ -17,6 +17,7 @@
 
 #include <caller/caller.hpp>
 
+#include "debugger/debugger.hpp"
 #include "interpreter/interpreter.hpp"
 #include "session/active_cells.hpp"
 #include "session/cell_streams.hpp"
@@ -78,6 +79,8 @@ public:
   /// An error of a task that nobody looked at belongs to the cell that started the task.
   void report_unseen(const std::string& where, const std::exception_ptr& error);
 
+  debugger::Debugger& debugger() noexcept { return debugger_; }
+
   /// Runs `fn(Interpreter&)` in the compile thread.
   /// Errors: std::runtime_error when the interpreter could not start; what `fn` throws.
   template <class F>
@@ -117,6 +120,8 @@ private:
   void post_comm(Caller where, const CommKey& key);
   Coro<void> serve_next_comm(Caller where, CommKey key);
   void drop_comms(const std::string& subshell);
+  Coro<void> debug(Request request);
+  debugger::Debugger::Host debug_host();
   Interpreter& require_interpreter();
 
   // Control
@@ -152,6 +157,10 @@ private:
   Caller language_;
   Interrupts interrupts_;
   ActiveCells cells_;
+  const bool can_debug_ = !options_.embedded && debugger::Debugger::available();
+  std::mutex debug_mutex_;
+  Request debug_parent_;  // of debug events: the latest request
+  debugger::Debugger debugger_;
   XeusFace comms_;
   SessionComms cell_comms_;
   std::shared_ptr<Interpreter> interpreter_;  // set once in the compile thread, before any use

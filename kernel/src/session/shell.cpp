@@ -186,6 +186,12 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
               {{"started", started}, {"dependencies_met", true}, {"engine", session.id()}, {"status", status}});
 }
 
+// While a client debugs, the name of the file by which it knows this cell.
+std::string Shell::debug_path(const Run& run) const {
+  if (!kernel_.debugger().attached()) return {};
+  return kernel_.debugger().cell_path(field<std::string>(run.work->request->content, "code", ""));
+}
+
 Coro<void> Shell::run_text(RunPtr run, std::string text, int depth) {
   if (depth > kDeepestRun)
     throw KernelError(KernelErrc::magic, "%run within %run, more than " + std::to_string(kDeepestRun) + " deep");
@@ -199,7 +205,8 @@ Coro<void> Shell::run_text(RunPtr run, std::string text, int depth) {
     co_await run_magic(magic, line);
   }
   if (run->error || magic.code.find_first_not_of(" \t\r\n") == std::string::npos) co_return;
-  co_await run_code(run, magic.code, !run->cell.silent, magic.optimisation);
+  co_await run_code(run, magic.code, !run->cell.silent, magic.optimisation,
+                    depth == 0 ? debug_path(*run) : std::string());
 }
 
 Coro<void> Shell::run_cell(RunPtr run) {
@@ -219,8 +226,9 @@ Coro<void> Shell::run_cell(RunPtr run) {
   }
 }
 
-Coro<void> Shell::run_code(RunPtr run, std::string code, bool show_result, int optimisation) {
+Coro<void> Shell::run_code(RunPtr run, std::string code, bool show_result, int optimisation, std::string debug_path) {
   CompileOptions options;
+  options.debug_path = std::move(debug_path);
   options.number = run->work->number;
   options.show_result = show_result;
   options.optimisation = optimisation;
@@ -241,6 +249,11 @@ Coro<void> Shell::run_code(RunPtr run, std::string code, bool show_result, int o
     co_return;
   }
   CompiledCell cell = std::get<CompiledCell>(std::move(compiled));
+  if (!cell.debug_objects.empty()) {
+    std::vector<debugger::Debugger::Object> objects;
+    for (DebugObject& o : cell.debug_objects) objects.push_back({std::move(o.elf), std::move(o.sections)});
+    co_await kernel_.debugger().announce(std::move(objects));
+  }
   if (!cell.warnings.empty()) kernel_.session().write(StreamName::err, cell.warnings);
   try {
     for (Segment& segment : cell.segments) {

@@ -59,11 +59,12 @@ private:
   Coro<void> execute(Request request, CellRequest cell);
   Coro<void> run_cell(RunPtr run);
   Coro<void> run_text(RunPtr run, std::string text, int depth);
-  Coro<void> run_code(RunPtr run, std::string code, bool show_result, int optimisation);
+  Coro<void> run_code(RunPtr run, std::string code, bool show_result, int optimisation, std::string debug_path = {});
   Coro<void> user_expressions(RunPtr run);
   Coro<json> user_expression(RunPtr run, std::string expression);
   void refuse(Request request, json content);
   CellError describe(const std::exception_ptr& error, int number);
+  std::string debug_path(const Run& run) const;
   CellError stop_error(const Run& run) const;
 
   Kernel& kernel_;
