@@ -86,7 +86,7 @@ Kernel::~Kernel() {
 }
 
 void Kernel::start() {
-  if (!options_.embedded) faults_ = std::make_unique<FaultHost>(*this, output_.log_descriptor());
+  if (output_) faults_ = std::make_unique<FaultHost>(*this, output_->log_descriptor());
   if (!options_.embedded)
     set_error_handler(
         [this](const std::string& where, const std::exception_ptr& error) { report_unseen(where, error); });
