@@ -150,16 +150,18 @@ std::vector<std::string> Kernel::subshells() {
 }
 
 void Kernel::serve(const Caller& where, Request request, Handler handler) {
-  (void)where.call_soon([this, request = std::move(request), handler] {
-    RequestScope scope(session_, request, [this] { settle(); });
-    try {
-      (this->*handler)(scope);
-    } catch (...) {
-      const json content = error_content_of_current();
-      log(LogLevel::warning, request->type() + ": " + content["evalue"].get<std::string>());
-      if (!scope.replied()) scope.reply(content);
-    }
-  });
+  (void)where.call_soon([this, request = std::move(request), handler] { run_handler(request, handler); });
+}
+
+void Kernel::run_handler(const Request& request, Handler handler) {
+  RequestScope scope(session_, request, [this] { settle(); });
+  try {
+    (this->*handler)(scope);
+  } catch (...) {
+    const json content = error_content_of_current();
+    log(LogLevel::warning, request->type() + ": " + content["evalue"].get<std::string>());
+    if (!scope.replied()) scope.reply(content);
+  }
 }
 
 void Kernel::route(Request request) {
@@ -173,7 +175,6 @@ void Kernel::route(Request request) {
       {"interrupt_request", {false, &Kernel::on_interrupt}},
       {"shutdown_request", {false, &Kernel::on_shutdown}},
       {"history_request", {false, &Kernel::on_history}},
-      {"comm_info_request", {false, &Kernel::on_comm_info}},
       {"usage_request", {false, &Kernel::on_usage}},
       {"create_subshell_request", {false, &Kernel::on_create_subshell}},
       {"delete_subshell_request", {false, &Kernel::on_delete_subshell}},
@@ -188,6 +189,10 @@ void Kernel::route(Request request) {
     return serve(control_, std::move(request), &Kernel::on_unknown_subshell);
   }
   if (type == "comm_open" || type == "comm_msg" || type == "comm_close") return route_comm(std::move(request));
+  if (type == "comm_info_request") {  // waits for handlers of xeus, which Control must not
+    (void)control_.to_thread([this, request] { run_handler(request, &Kernel::on_comm_info); });
+    return;
+  }
   const auto it = kRoutes.find(type);
   if (it == kRoutes.end()) return serve(control_, std::move(request), &Kernel::on_unknown);
   serve(it->second.language ? language_ : control_, std::move(request), it->second.handler);
