@@ -211,16 +211,18 @@ std::vector<std::string> Kernel::subshells() {
 }
 
 void Kernel::serve(const Caller& where, Request request, Handler handler) {
-  (void)where.call_soon([this, request = std::move(request), handler] {
-    RequestScope scope(session_, request, [this] { settle(); });
-    try {
-      (this->*handler)(scope);
-    } catch (...) {
-      const json content = error_content_of_current();
-      log(LogLevel::warning, request->type() + ": " + content["evalue"].get<std::string>());
-      if (!scope.replied()) scope.reply(content);
-    }
-  });
+  (void)where.call_soon([this, request = std::move(request), handler] { run_handler(request, handler); });
+}
+
+void Kernel::run_handler(const Request& request, Handler handler) {
+  RequestScope scope(session_, request, [this] { settle(); });
+  try {
+    (this->*handler)(scope);
+  } catch (...) {
+    const json content = error_content_of_current();
+    log(LogLevel::warning, request->type() + ": " + content["evalue"].get<std::string>());
+    if (!scope.replied()) scope.reply(content);
+  }
 }
 
 void Kernel::route(Request request) {
@@ -234,7 +236,6 @@ void Kernel::route(Request request) {
       {"interrupt_request", {false, &Kernel::on_interrupt}},
       {"shutdown_request", {false, &Kernel::on_shutdown}},
       {"history_request", {false, &Kernel::on_history}},
-      {"comm_info_request", {false, &Kernel::on_comm_info}},
       {"usage_request", {false, &Kernel::on_usage}},
       {"create_subshell_request", {false, &Kernel::on_create_subshell}},
       {"delete_subshell_request", {false, &Kernel::on_delete_subshell}},
@@ -252,6 +253,10 @@ void Kernel::route(Request request) {
   if (type == "comm_open" || type == "comm_msg" || type == "comm_close") return route_comm(std::move(request));
   if (type == "debug_request" && can_debug_) {
     (void)control_.call_soon([this](Request r) { return debug(std::move(r)); }, std::move(request));
+    return;
+  }
+  if (type == "comm_info_request") {  // waits for handlers of xeus, which Control must not
+    (void)control_.to_thread([this, request] { run_handler(request, &Kernel::on_comm_info); });
     return;
   }
   const auto it = kRoutes.find(type);

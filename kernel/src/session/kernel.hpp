@@ -115,6 +115,7 @@ private:
 
   void route(Request request);  // I/O thread
   void serve(const Caller& where, Request request, Handler handler);
+  void run_handler(const Request& request, Handler handler);
   void route_comm(Request request);
   Coro<void> serve_comm(Request request);
   void post_comm(Caller where, const CommKey& key);

@@ -271,3 +271,25 @@ class CellComms(KernelTest):
         self.run_ok('manager.comm_close(message("end"));')
         self.assertEqual(self.run_ok("ours.is_open()").result, "false")
         self.assertEqual(set(self.comms()), {ids["theirs"]})
+
+    def test_a_handler_of_xeus_that_blocks_holds_up_neither_control_nor_our_comms(self):
+        self.run_ok("#include <xeus/xcomm.hpp>\n#include <xeus/xinterpreter.hpp>", timeout=60)
+        self.run_ok(
+            "auto& manager = xeus::get_interpreter().comm_manager();\n"
+            'manager.register_comm_target("theirs", [](xeus::xcomm&&, xeus::xmessage) {}); xeus::xcomm theirs(manager.target("theirs"));\n'
+            'theirs.on_message([](xeus::xmessage) { std::cout << "on" << std::flush; std::this_thread::sleep_for(30s); });'
+        )
+        (comm_id,) = self.comms()
+        msg_id = self.client.send("shell", "comm_msg", {"comm_id": comm_id, "data": {}})
+        self.client.wait(lambda m: m["msg_type"] == "stream" and parent_id(m) == msg_id)
+        info = self.client.send("shell", "comm_info_request")
+        subshell = self.client.request("control", "create_subshell_request")["subshell_id"]
+        cell = self.run_ok('caller::Comm ours("ours"); ours.send("1")', subshell=subshell)
+        self.assertEqual(cell.result, "true")
+        self.client.request("control", "kernel_info_request")
+        self.assertEqual(self.client.of(info, "shell"), [])  # the handler still runs
+        self.client.interrupt()
+        self.client.idle(msg_id, 10)
+        comms = self.client.reply(info)["content"]["comms"]
+        self.assertIn({"target_name": "theirs"}, comms.values())
+        self.assertEqual({c["target_name"] for c in self.comms().values()}, {"theirs", "ours"})
