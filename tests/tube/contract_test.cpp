@@ -175,3 +175,5 @@ TEST_CASE_TEMPLATE_DEFINE("an iteration that is left early closes the runner", R
   TEST_CASE_TEMPLATE_INVOKE(leave_id, Runner)
 
 CALLER_TUBE_CONTRACT(SynchronousRunner);
+CALLER_TUBE_CONTRACT(AsyncRunner);
+CALLER_TUBE_CONTRACT(ThreadRunner);

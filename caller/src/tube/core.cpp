@@ -145,6 +145,7 @@ Instance* Core::make(std::uint32_t region) {
   i->parent = i->before = i->after = nullptr;
   i->root = i;
   i->error = nullptr;
+  i->busy = 0;
   i->ended_stream = i->closed = false;
   return i;
 }
@@ -210,14 +211,15 @@ void Core::add_inner(Instance* outer, std::uint32_t map, List items) {
     for (const RegionPlan::InputEdge& e : p.inputs)
       if (!i->root->inputs[e.input]) i->dead[e.place] = 1;
     // Stateful nodes take the items one after the other, also across the items of a map around this one, and epochs.
+    i->first = index == 0 && (outer->region == 0 || outer->first);
     for (const std::uint32_t place : p.gated) {
       if (index > 0) {
         ++i->waits[place];
-      } else if (outer->region != 0) {
-        const std::uint32_t w = watch_of(outer->region, g.regions[region].nodes[place]);
-        if (outer->before && !outer->before->chained[w]) ++i->waits[place];
+      } else if (i->first) {
+        if (i->root->before) ++i->waits[place];
+      } else if (outer->before && !outer->before->chained[watch_of(outer->region, g.regions[region].nodes[place])]) {
+        ++i->waits[place];
       }
-      if (i->root->before && index == 0 && outer->region == 0 && !i->root->before->closed) ++i->waits[place];
     }
     i->closed = p.alive == 0;
   }
@@ -260,16 +262,20 @@ void Core::watch_done(Instance* i, std::uint32_t watch) {
     }
   }
   for (const std::uint32_t n : w.closes) resolve(i, n, false);
-  if (w.chains) {
-    for (Instance* at = i; at && at->left[watch] == 0 && (!at->before || at->before->chained[watch]); at = at->after) {
-      at->chained[watch] = 1;
-      Instance* next = at->after;
-      if (!next) break;
-      const std::vector<Instance*>& list = next->inner[w.inner];
-      if (!list.empty()) resolve(list.front(), w.node, false);
-    }
-  }
+  if (w.chains) chain(i, watch);
   if (w.outer != kNone && i->parent) watch_item_ended(i->parent, w.outer, 1);
+}
+
+/// A stateful node below two maps is through here and in every item before: the next item may begin with it.
+void Core::chain(Instance* i, std::uint32_t watch) {
+  const Watch& w = plans_[i->region].watches[watch];
+  for (Instance* at = i; at && at->left[watch] == 0 && !at->chained[watch]; at = at->after) {
+    if (at->before ? !at->before->chained[watch] : at->first && at->root->before) return;
+    at->chained[watch] = 1;
+    if (!at->after) return;
+    const std::vector<Instance*>& list = at->after->inner[w.inner];
+    if (!list.empty()) resolve(list.front(), w.node, false);
+  }
 }
 
 // ------------------------------------------------------------------------------------------------ events
@@ -336,7 +342,7 @@ void Core::resolve_inner(Instance* i, std::uint32_t node, bool required, bool pr
 void Core::resolve(Instance* i, std::uint32_t node, bool dead) {
   const std::uint32_t place = graph_->nodes[node].place;
   if (dead) i->dead[place] = 1;
-  if (--i->waits[place] == 0) queue_.push_back({i, node});
+  if (--i->waits[place] == 0 && !i->root->error) queue_.push_back({i, node});
 }
 
 bool Core::next(Ready& ready) {
@@ -349,6 +355,7 @@ bool Core::next(Ready& ready) {
       queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(head_));
       head_ = 0;
     }
+    ++r.instance->root->busy;
     if (!r.instance->dead[graph_->nodes[r.node].place]) {
       ready = r;
       return true;
@@ -432,6 +439,7 @@ void Core::gather(const Ready& ready) {
 void Core::end_node(Instance* i, std::uint32_t node) {
   const Graph& g = *graph_;
   const NodePlan& n = g.nodes[node];
+  --i->root->busy;
   i->ended[n.place] = 1;
   for (const std::uint32_t m : n.order_before) {
     if (!alive_[m]) continue;
@@ -453,20 +461,20 @@ void Core::close(Instance* i) {
   while (i) {
     i->closed = true;
     if (i->region == 0) {
-      if (newest_ == i) newest_ = nullptr;
-      if (Instance* after = i->after) {
-        after->before = nullptr;
-        i->after = nullptr;
-        // Stateful nodes below maps waited for the end of the whole epoch.
-        for (std::size_t m = 0; m < after->inner.size(); ++m) {
-          if (after->inner[m].empty()) continue;
-          Instance* first = after->inner[m].front();
-          for (const std::uint32_t place : plans_[first->region].gated)
-            resolve(first, graph_->regions[first->region].nodes[place], false);
-        }
+      // One that ends before an earlier one steps out of the chain. Its stateful nodes have all run, so those of the earlier one have
+      // as well, and nobody is told of them twice.
+      Instance* before = i->before;
+      Instance* after = i->after;
+      if (newest_ == i) newest_ = before;
+      if (before) before->after = after;
+      if (after) after->before = before;
+      i->before = i->after = nullptr;
+      if (!before && after) {
+        release_first_items(after);
       }
       --running_;
       if (on_closed) on_closed(i);
+      if (!before && after && after->error && after->busy == 0) close_abandoned(after);
       return;
     }
     Instance* outer = i->parent;
@@ -475,17 +483,36 @@ void Core::close(Instance* i) {
   }
 }
 
+/// Stateful nodes below maps waited for the end of every epoch before this one.
+void Core::release_first_items(Instance* i) {
+  for (const std::vector<Instance*>& list : i->inner) {
+    if (list.empty()) continue;
+    Instance* first = list.front();
+    for (const std::uint32_t place : plans_[first->region].gated) resolve(first, graph_->regions[first->region].nodes[place], false);
+    for (std::uint32_t w = 0; w < plans_[first->region].watches.size(); ++w)
+      if (plans_[first->region].watches[w].chains) chain(first, w);
+    release_first_items(first);
+  }
+}
+
 void Core::abandon(Instance* root, std::exception_ptr error) {
   if (!root->error) root->error = std::move(error);
   if (root->closed) return;
-  // Nothing of it shall run; it waits for nobody, and who waits for it in the next epoch waits no longer.
-  if (root->before) root->before->after = nullptr;
-  root->before = nullptr;
   std::vector<Ready> kept;
   for (std::size_t q = head_; q < queue_.size(); ++q)
     if (queue_[q].instance->root != root) kept.push_back(queue_[q]);
   queue_ = std::move(kept);
   head_ = 0;
+  if (root->busy == 0 && !root->before) close_abandoned(root);
+}
+
+void Core::drop(const Ready& ready) {
+  Instance* root = ready.instance->root;
+  if (--root->busy == 0 && root->error && !root->closed && !root->before) close_abandoned(root);
+}
+
+/// Every epoch before has ended, and none of its nodes runs: who waits for it in the next epoch goes on.
+void Core::close_abandoned(Instance* root) {
   if (root->after)
     for (const std::uint32_t place : plans_[0].gated)
       if (!root->ended[place]) {

@@ -85,6 +85,8 @@ struct Instance {
   std::vector<std::optional<Value>> inputs;
   std::vector<Value> assets;           ///< of scope process, by asset
   std::exception_ptr error;
+  bool first = false;                  ///< of an item: the first of its map, which is the first of its map, up to the epoch
+  std::uint32_t busy = 0;              ///< nodes that run now
   bool ended_stream = false;
   bool closed = false;
 };
@@ -112,14 +114,17 @@ public:
 
   /// A new root epoch; its sources are ready. `overlapping`: the one before may still run.
   Instance* begin(std::vector<std::optional<Value>> inputs);
-  /// The next node to run, oldest first; false if nothing is ready now.
+  /// The next node to run, oldest first; false if nothing is ready now. It is busy until finish() or drop().
   bool next(Ready& ready);
   bool has_ready() const noexcept { return !queue_.empty(); }
   /// The node has returned: its values become events. `out` is emptied.
   void finish(const Ready& ready, std::span<Value> out);
   /// Runs a map or gather.
   void run_special(const Ready& ready);
-  /// Gives the epoch up; nothing of it is ready any more. Its nodes that run now must not be finished.
+  /// A node of an epoch that was given up has returned.
+  void drop(const Ready& ready);
+  /// Gives the epoch up: nothing of it is ready any more. It closes when the nodes that run have been dropped, and every epoch
+  /// before it has closed.
   void abandon(Instance* root, std::exception_ptr error);
   bool is_special(std::uint32_t node) const noexcept {
     const NodeType::Special s = graph_->nodes[node].special;
@@ -159,7 +164,10 @@ private:
   void end_node(Instance* i, std::uint32_t node);
   void watch_item_ended(Instance* outer, std::uint32_t watch, std::uint32_t items);
   void watch_done(Instance* i, std::uint32_t watch);
+  void chain(Instance* i, std::uint32_t watch);
   void close(Instance* i);
+  void close_abandoned(Instance* root);
+  void release_first_items(Instance* i);
   void recycle(Instance* i);
   void gather(const Ready& ready);
   std::uint32_t watch_of(std::uint32_t region, std::uint32_t node) const noexcept;

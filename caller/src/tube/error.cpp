@@ -41,7 +41,7 @@ const std::error_category& error_category() noexcept {
   return category;
 }
 
-Error::Error(Errc code, const std::string& context) : std::system_error(make_error_code(code), context) {}
+Error::Error(Errc code, std::string text) : std::system_error(make_error_code(code)), text_(std::move(text)) {}
 Error::~Error() = default;
 
 std::string Place::str() const {

@@ -335,6 +335,7 @@ Result TubeRunner::process(const Map& inputs) {
     return result;
   } catch (...) {
     r.close_node_assets(frame);
+    root->busy = 0;  // the one that threw, or nobody
     r.core.abandon(root, std::current_exception());
     r.close_process_assets(root);
     r.keep(root);

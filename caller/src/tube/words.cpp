@@ -51,7 +51,7 @@ std::vector<std::string> nearest(std::string_view name, const std::vector<std::s
   std::sort(found.begin(), found.end());
   std::vector<std::string> words;
   for (const auto& [d, word] : found) {
-    if (words.size() == limit) break;
+    if (words.size() == limit || d > found.front().first + 1) break;
     words.push_back(word);
   }
   return words;

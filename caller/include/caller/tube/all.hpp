@@ -4,6 +4,7 @@
 #include <caller/tube/epoch.hpp>
 #include <caller/tube/error.hpp>
 #include <caller/tube/event.hpp>
+#include <caller/tube/json.hpp>
 #include <caller/tube/node.hpp>
 #include <caller/tube/registry.hpp>
 #include <caller/tube/runner.hpp>

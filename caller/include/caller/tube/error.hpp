@@ -32,8 +32,13 @@ inline std::error_code make_error_code(Errc e) noexcept { return {static_cast<in
 /// Base of every error of the module; `what()` names the operation and what was found.
 class CALLER_API Error : public std::system_error {
 public:
-  Error(Errc code, const std::string& context);
+  Error(Errc code, std::string text);
   ~Error() override;
+  /// The text alone: the code's own words would only repeat it.
+  const char* what() const noexcept override { return text_.c_str(); }
+
+private:
+  std::string text_;
 };
 
 /// Where something stands in a specification. Lines and columns count from 1; 0 means that it is not known.

@@ -167,4 +167,76 @@ protected:
   const char* class_name() const noexcept override;
 };
 
+/// What a ThreadRunner is made with.
+struct ThreadOptions {
+  std::size_t threads = 0;      ///< 0: as many as the machine has cores
+  std::size_t max_pending = 0;  ///< epochs at work at once; 0: four for each thread
+};
+
+/// Runs several epochs at once on a pool of Callers. Stateful nodes take the epochs in their order, and results come in that order.
+///
+/// run() and iter() begin epochs ahead. What an iteration that is left early has begun is not lost: it is what the next call gives.
+/// A tube with an asset of scope runner runs one epoch at a time.
+/// Callbacks run on the threads of the pool and must not call the runner.
+/// Source: noob has none; the seed's TubeRunner page describes the interface.
+class CALLER_API ThreadRunner : public TubeRunner {
+public:
+  explicit ThreadRunner(Tube tube, ThreadOptions options = {});
+  ~ThreadRunner() override;
+
+  void init() override;
+  void deinit() override;
+  Result process(const Map& inputs = {}) override;
+  Generator<Result> iter(std::optional<std::size_t> n = std::nullopt) override;
+  std::vector<Result> run(std::size_t n) override;
+  void run() override;
+  void disable_node(std::string_view node) override;
+  void enable_node(std::string_view node) override;
+
+protected:
+  const char* class_name() const noexcept override;
+
+private:
+  struct Pool;
+  std::unique_ptr<Pool> pool_;
+};
+
+/// What an AsyncRunner is made with.
+struct AsyncOptions {
+  std::size_t max_pending = 128;  ///< nodes at work at once
+  /// Plain nodes that take less run on the loop itself, others on workers. A node's first call runs on a worker; 0: all do.
+  std::chrono::microseconds run_inline_below{50};
+  /// After an error: whether the nodes at work are cancelled, and how long they are waited for.
+  bool cancel_on_error = false;
+  std::chrono::milliseconds exception_timeout{10'000};
+};
+
+/// Runs a tube on the Caller of the calling thread: coroutine nodes as tasks, all that is ready at once.
+///
+/// The functions with `_async` are for coroutines; the others run a loop until they have the result, or turn the one that runs.
+///
+/// Cancel-safety: process_async() cancels the nodes at work, as far as they can be, and the epoch is lost.
+/// Source: noob AsyncRunner; differs: a plain node that is quick runs on the loop.
+class CALLER_API AsyncRunner : public TubeRunner {
+public:
+  explicit AsyncRunner(Tube tube, AsyncOptions options = {});
+  ~AsyncRunner() override;
+
+  Coro<Result> process_async(Map inputs = {});
+  AsyncGenerator<Result> iter_async(std::optional<std::size_t> n = std::nullopt);
+  Coro<std::vector<Result>> run_async(std::size_t n);
+  Result process(const Map& inputs = {}) override;
+  std::vector<Result> run(std::size_t n) override;
+  void run() override;
+
+protected:
+  const char* class_name() const noexcept override;
+  /// What call_node() is to coroutine nodes.
+  virtual Coro<void> call_node_async(Firing& firing);
+
+private:
+  struct Work;
+  std::unique_ptr<Work> work_;
+};
+
 }  // namespace caller::tube

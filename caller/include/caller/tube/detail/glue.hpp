@@ -273,13 +273,15 @@ void run_plain(F&& f, Call& call) {
   if constexpr (std::is_void_v<R>) arguments.apply(std::forward<F>(f), call);
   else emit_result(call, arguments.apply(std::forward<F>(f), call));
 }
-template <class Tuple, class R, class F>
-Coro<void> run_coroutine(F& f, Call& call) {
+/// The arguments live in this coroutine's frame as long as the node's own coroutine uses them. Its type must not depend on that of
+/// the function: a lambda's has no linkage, and g++ warns of frames that have one inside.
+template <class Tuple, class R>
+Coro<void> run_coroutine(void* node, R (*begin)(void* node, ArgumentsOf<Tuple>&, Call&), Call& call) {
   ArgumentsOf<Tuple> arguments;
   if constexpr (std::is_void_v<typename Inner<R>::type>) {
-    co_await arguments.apply(f, call);
+    co_await begin(node, arguments, call);
   } else {
-    auto result = co_await arguments.apply(f, call);
+    auto result = co_await begin(node, arguments, call);
     emit_result(call, std::move(result));
   }
 }
@@ -309,7 +311,9 @@ public:
   }
   bool is_coroutine() const noexcept override { return is_coro<R>; }
   Coro<void> process_async(Call& call) override {
-    if constexpr (is_coro<R>) return run_coroutine<Tuple, R>(f_, call);
+    if constexpr (is_coro<R>)
+      return run_coroutine<Tuple, R>(
+          this, [](void* node, ArgumentsOf<Tuple>& a, Call& c) -> R { return a.apply(static_cast<FunctionNode*>(node)->f_, c); }, call);
     else return Node::process_async(call);
   }
 
@@ -408,23 +412,15 @@ public:
   }
   bool is_coroutine() const noexcept override { return is_coro<R>; }
   Coro<void> process_async(Call& call) override {
-    if constexpr (is_coro<R>) return run_method(call);
+    if constexpr (is_coro<R>)
+      return run_coroutine<Tuple, R>(
+          this, [](void* node, ArgumentsOf<Tuple>& a, Call& c) -> R { return a.apply(static_cast<ClassNode*>(node)->bound(), c); }, call);
     else return Node::process_async(call);
   }
 
 private:
   auto bound() {
     return [this]<class... A>(A&&... a) -> decltype(auto) { return ((*object_).*method_)(std::forward<A>(a)...); };
-  }
-  Coro<void> run_method(Call& call) {
-    ArgumentsOf<Tuple> arguments;
-    auto call_method = bound();
-    if constexpr (std::is_void_v<typename Inner<R>::type>) {
-      co_await arguments.apply(call_method, call);
-    } else {
-      auto result = co_await arguments.apply(call_method, call);
-      emit_result(call, std::move(result));
-    }
   }
   std::unique_ptr<C> object_;
   M method_;
