@@ -57,7 +57,8 @@ TEST_CASE_TEMPLATE_DEFINE("the end of a source ends run and iter, and process sa
   CHECK(endless.exhausted());
 }
 
-TEST_CASE_TEMPLATE_DEFINE("a node that throws is named with its epoch and inputs, and the runner goes on", Runner, error_id) {
+TEST_CASE_TEMPLATE_DEFINE("a node that throws is named with its epoch and inputs, and the runner goes on", Runner,
+                          error_id) {
   for (const char* id : {"testing-error", "testing-async-error"}) {
     CAPTURE(id);
     Runner runner(tube(id));
@@ -77,7 +78,8 @@ TEST_CASE_TEMPLATE_DEFINE("a node that throws is named with its epoch and inputs
   }
 }
 
-TEST_CASE_TEMPLATE_DEFINE("nodes are disabled and enabled while the runner runs; epochs go on counting", Runner, disable_id) {
+TEST_CASE_TEMPLATE_DEFINE("nodes are disabled and enabled while the runner runs; epochs go on counting", Runner,
+                          disable_id) {
   Runner runner(tube("testing-basic"));
   CHECK(runner.process() == Value(0));
   runner.disable_node("b");
@@ -93,7 +95,8 @@ TEST_CASE_TEMPLATE_DEFINE("nodes are disabled and enabled while the runner runs;
   CHECK_THROWS_WITH_AS(runner.disable_node("bb"), doctest::Contains("did you mean"), Error);
 }
 
-TEST_CASE_TEMPLATE_DEFINE("missing inputs stop a call before any node runs, undeclared ones are dropped with a warning", Runner, inputs_id) {
+TEST_CASE_TEMPLATE_DEFINE("missing inputs stop a call before any node runs, undeclared ones are dropped with a warning",
+                          Runner, inputs_id) {
   Runner runner(Tube::from_any("testing-inputs", {{"start", 0}, {"multiply_tube", 1}}));
   Warnings warnings;
   CHECK_THROWS_AS(runner.process(), InputMissingError);
@@ -110,8 +113,12 @@ TEST_CASE_TEMPLATE_DEFINE("callbacks get every event and the ends of epochs", Ru
   Runner runner(tube("testing-basic"));
   std::vector<std::string> seen;
   const std::size_t number = runner.add_callback([&](const Notice& notice) {
-    if (const Event* e = std::get_if<Event>(&notice)) seen.push_back(e->node_id + "." + e->signal + "@" + e->epoch.str() + "=" + e->value.repr());
-    else seen.push_back(std::get<MetaEvent>(notice).type == MetaEvent::Type::epoch_ended ? "end" : "ready " + std::get<MetaEvent>(notice).node_id);
+    if (const Event* e = std::get_if<Event>(&notice))
+      seen.push_back(e->node_id + "." + e->signal + "@" + e->epoch.str() + "=" + e->value.repr());
+    else
+      seen.push_back(std::get<MetaEvent>(notice).type == MetaEvent::Type::epoch_ended
+                         ? "end"
+                         : "ready " + std::get<MetaEvent>(notice).node_id);
   });
   (void)runner.process();
   CHECK(seen == std::vector<std::string>{"ready a", "a.index@0=0", "ready b", "b.value@0=0", "end"});
@@ -162,16 +169,16 @@ TEST_CASE_TEMPLATE_DEFINE("an iteration that is left early closes the runner", R
   CHECK(runner.process() == Value(2));  // nodes live as long as the runner
 }
 
-#define CALLER_TUBE_CONTRACT(Runner)                      \
-  TEST_CASE_TEMPLATE_INVOKE(results_id, Runner);          \
-  TEST_CASE_TEMPLATE_INVOKE(iteration_id, Runner);        \
-  TEST_CASE_TEMPLATE_INVOKE(end_id, Runner);              \
-  TEST_CASE_TEMPLATE_INVOKE(error_id, Runner);            \
-  TEST_CASE_TEMPLATE_INVOKE(disable_id, Runner);          \
-  TEST_CASE_TEMPLATE_INVOKE(inputs_id, Runner);           \
-  TEST_CASE_TEMPLATE_INVOKE(callbacks_id, Runner);        \
-  TEST_CASE_TEMPLATE_INVOKE(store_id, Runner);            \
-  TEST_CASE_TEMPLATE_INVOKE(loops_id, Runner);            \
+#define CALLER_TUBE_CONTRACT(Runner)               \
+  TEST_CASE_TEMPLATE_INVOKE(results_id, Runner);   \
+  TEST_CASE_TEMPLATE_INVOKE(iteration_id, Runner); \
+  TEST_CASE_TEMPLATE_INVOKE(end_id, Runner);       \
+  TEST_CASE_TEMPLATE_INVOKE(error_id, Runner);     \
+  TEST_CASE_TEMPLATE_INVOKE(disable_id, Runner);   \
+  TEST_CASE_TEMPLATE_INVOKE(inputs_id, Runner);    \
+  TEST_CASE_TEMPLATE_INVOKE(callbacks_id, Runner); \
+  TEST_CASE_TEMPLATE_INVOKE(store_id, Runner);     \
+  TEST_CASE_TEMPLATE_INVOKE(loops_id, Runner);     \
   TEST_CASE_TEMPLATE_INVOKE(leave_id, Runner)
 
 CALLER_TUBE_CONTRACT(SynchronousRunner);

@@ -48,31 +48,41 @@ const bool registered = [] {
   r.add_source<Counter, Number>("prop.source", {"start"});
   r.add("prop.both", [](Number a, Number b) { return mix(a, b); }, {"a", "b"});
   r.add("prop.maybe_b", [](Number a, std::optional<Number> b) { return mix(a, b.value_or(-1)); }, {"a", "b"});
-  r.add("prop.any", [](std::optional<Number> a, std::optional<Number> b) { return mix(a.value_or(-1), b.value_or(-2)); }, {"a", "b"});
+  r.add("prop.any",
+        [](std::optional<Number> a, std::optional<Number> b) { return mix(a.value_or(-1), b.value_or(-2)); },
+        {"a", "b"});
   r.add("prop.sieve", [](Number a) { return a % 3 == 0 ? Maybe() : Maybe(a); }, {"a"});
-  r.add("prop.split", [](Number a) { return std::tuple(a % 2 == 0 ? Maybe(a) : Maybe(), a % 2 != 0 ? Maybe(a) : Maybe()); }, {"a"}, {"even", "odd"});
-  r.add("prop.slow", [](Number a) -> caller::Coro<Number> {
-    co_await caller::sleep_for(std::chrono::microseconds(a % 4 * 50));
-    co_return a + 1;
-  }, {"a"});
-  r.add("prop.range", [](Number a) {
-    std::vector<Number> items;
-    for (Number i = 0; i < a % 4; ++i) items.push_back(a + i);
-    return items;
-  }, {"a"});
-  r.add("prop.total", [](const std::vector<Number>& items) {
-    Number n = 0;
-    for (const Number i : items) n = mix(n, i);
-    return n;
-  }, {"items"});
+  r.add("prop.split",
+        [](Number a) { return std::tuple(a % 2 == 0 ? Maybe(a) : Maybe(), a % 2 != 0 ? Maybe(a) : Maybe()); }, {"a"},
+        {"even", "odd"});
+  r.add("prop.slow",
+        [](Number a) -> caller::Coro<Number> {
+          co_await caller::sleep_for(std::chrono::microseconds(a % 4 * 50));
+          co_return a + 1;
+        },
+        {"a"});
+  r.add("prop.range",
+        [](Number a) {
+          std::vector<Number> items;
+          for (Number i = 0; i < a % 4; ++i) items.push_back(a + i);
+          return items;
+        },
+        {"a"});
+  r.add("prop.total",
+        [](const std::vector<Number>& items) {
+          Number n = 0;
+          for (const Number i : items) n = mix(n, i);
+          return n;
+        },
+        {"items"});
   r.add_class<Sum>("prop.sum", {}, &Sum::process, {"a"});
   return true;
 }();
 
 /// One signal as the reference knows it: by the path of map items, what was emitted.
 struct Signal {
-  std::string name;                     // node.signal
-  std::vector<std::size_t> maps;        // the maps it is below
+  std::string name;               // node.signal
+  std::vector<std::size_t> maps;  // the maps it is below
   std::map<Path, Maybe> values;
   std::map<Path, std::vector<Number>> lists;
 };
@@ -175,8 +185,10 @@ private:
   void add_binary(const char* type, bool a_required, bool b_required) {
     const std::size_t a = some_number(), b = some_number();
     std::vector<std::size_t> maps = signals_[a].maps;
-    if (within(signals_[b].maps, maps)) maps = signals_[b].maps;
-    else if (!within(maps, signals_[b].maps)) return;
+    if (within(signals_[b].maps, maps))
+      maps = signals_[b].maps;
+    else if (!within(maps, signals_[b].maps))
+      return;
     const std::string id = next_id();
     nodes_.set(id, Map{{"type", type}, {"depends", List{Map{{"a", signals_[a].name}}, Map{{"b", signals_[b].name}}}}});
     const std::size_t out = add_signal(id + ".value", std::move(maps));
@@ -192,7 +204,8 @@ private:
     const std::size_t in = some_number();
     const std::string id = next_id();
     nodes_.set(id, Map{{"type", "prop.split"}, {"depends", List{Map{{"a", signals_[in].name}}}}});
-    const std::size_t even = add_signal(id + ".even", signals_[in].maps), odd = add_signal(id + ".odd", signals_[in].maps);
+    const std::size_t even = add_signal(id + ".even", signals_[in].maps),
+                      odd = add_signal(id + ".odd", signals_[in].maps);
     steps_.push_back([this, in, even, odd] {
       for (const Path& p : paths(signals_[even].maps))
         if (const Maybe a = at(in, p)) signals_[*a % 2 == 0 ? even : odd].values[p] = a;
@@ -226,7 +239,8 @@ private:
     if (pick(3) == 0) return;
     const std::size_t last = signals_.size() - 1;
     const std::string gather = next_id(), sum = next_id();
-    nodes_.set(gather, Map{{"type", "gather"}, {"depends", List{Map{{"value", signals_[last].name}}, Map{{"n", map + ".n"}}}}});
+    nodes_.set(gather,
+               Map{{"type", "gather"}, {"depends", List{Map{{"value", signals_[last].name}}, Map{{"n", map + ".n"}}}}});
     nodes_.set(sum, Map{{"type", "prop.total"}, {"depends", List{Map{{"items", gather + ".value"}}}}});
     const std::size_t out = add_signal(sum + ".value", signals_[in].maps);
     steps_.push_back([this, last, out, number] {
@@ -248,14 +262,30 @@ private:
   }
   void add_node() {
     switch (pick(8)) {
-      case 0: add_binary("prop.both", true, true); break;
-      case 1: add_binary("prop.maybe_b", true, false); break;
-      case 2: add_binary("prop.any", false, false); break;
-      case 3: add_unary("prop.sieve", some_number(), [](Number a) { return a % 3 == 0 ? Maybe() : Maybe(a); }); break;
-      case 4: add_unary("prop.sum", some_number(), [total = Number(0)](Number a) mutable { return Maybe(total = (total + a) % 1009); }); break;
-      case 5: add_unary("prop.slow", some_number(), [](Number a) { return Maybe(a + 1); }); break;
-      case 6: add_split(); break;
-      default: add_map();
+      case 0:
+        add_binary("prop.both", true, true);
+        break;
+      case 1:
+        add_binary("prop.maybe_b", true, false);
+        break;
+      case 2:
+        add_binary("prop.any", false, false);
+        break;
+      case 3:
+        add_unary("prop.sieve", some_number(), [](Number a) { return a % 3 == 0 ? Maybe() : Maybe(a); });
+        break;
+      case 4:
+        add_unary("prop.sum", some_number(),
+                  [total = Number(0)](Number a) mutable { return Maybe(total = (total + a) % 1009); });
+        break;
+      case 5:
+        add_unary("prop.slow", some_number(), [](Number a) { return Maybe(a + 1); });
+        break;
+      case 6:
+        add_split();
+        break;
+      default:
+        add_map();
     }
   }
 
@@ -288,7 +318,9 @@ void compare() {
       for (int i = 0; i < 12; ++i) {
         const std::string found = runner.process().repr(100000);
         if (found != expected[static_cast<std::size_t>(i)]) {
-          FAIL_CHECK("epoch " << i << "\n  found    " << found << "\n  expected " << expected[static_cast<std::size_t>(i)] << "\n" << Value(model.spec()).repr(100000));
+          FAIL_CHECK("epoch " << i << "\n  found    " << found << "\n  expected "
+                              << expected[static_cast<std::size_t>(i)] << "\n"
+                              << Value(model.spec()).repr(100000));
           break;
         }
       }

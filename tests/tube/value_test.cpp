@@ -30,7 +30,8 @@ TEST_CASE("numbers are converted when nothing is lost and refused otherwise") {
   CHECK(Value(3).to<int>() == 3);
   CHECK(Value(3).to<double>() == 3.0);
   CHECK(Value(3.0).to<int>() == 3);
-  CHECK(Value(std::numeric_limits<std::uint64_t>::max()).to<std::uint64_t>() == std::numeric_limits<std::uint64_t>::max());
+  CHECK(Value(std::numeric_limits<std::uint64_t>::max()).to<std::uint64_t>() ==
+        std::numeric_limits<std::uint64_t>::max());
   CHECK_THROWS_AS(Value(3.5).to<int>(), Error);
   CHECK_THROWS_AS(Value(300).to<std::int8_t>(), Error);
   CHECK_THROWS_AS(Value(-1).to<unsigned>(), Error);
@@ -60,7 +61,8 @@ TEST_CASE("sequences, maps, tuples and texts are taken apart and put together") 
   CHECK(Value(List{1, 2, 3}).to<std::vector<double>>() == std::vector<double>{1, 2, 3});
   CHECK(Value(std::set<std::string>{"b", "a"}).to<std::vector<std::string>>() == std::vector<std::string>{"a", "b"});
   CHECK(Value(Map{{"a", 1}}).to<std::map<std::string, int>>() == std::map<std::string, int>{{"a", 1}});
-  CHECK(Value(std::tuple(1, "two", 3.0)).to<std::tuple<int, std::string, float>>() == std::tuple<int, std::string, float>{1, "two", 3.0F});
+  CHECK(Value(std::tuple(1, "two", 3.0)).to<std::tuple<int, std::string, float>>() ==
+        std::tuple<int, std::string, float>{1, "two", 3.0F});
   CHECK_THROWS_AS((Value(List{1}).to<std::tuple<int, int>>()), Error);
   CHECK_THROWS_AS(Value(List{1, "x"}).to<std::vector<int>>(), Error);
   CHECK(Value("aß€😀").size() == 4);

@@ -34,15 +34,20 @@ struct Task {
 
 }  // namespace
 
-/// Everything happens on one thread, the Caller's, so there are no locks. Tasks tell process_async() by `wake` that they have ended.
+/// Everything happens on one thread, the Caller's, so there are no locks. Tasks tell process_async() by `wake` that
+/// they have ended.
 struct AsyncRunner::Work {
   Work(AsyncRunner& owner, AsyncOptions given)
-      : runner(owner), options(given), inline_task(owner.impl()), quick(new std::atomic<bool>[owner.impl().graph.nodes.size()]{}) {}
+      : runner(owner),
+        options(given),
+        inline_task(owner.impl()),
+        quick(new std::atomic<bool>[owner.impl().graph.nodes.size()] {}) {}
 
   void start(const Ready& ready) {
     TubeRunner::Impl& r = runner.impl();
     const detail::NodePlan& plan = r.graph.nodes[ready.node];
-    const bool plain = r.core.is_special(ready.node) || (!r.nodes[ready.node]->is_coroutine() && quick[ready.node].load(std::memory_order_relaxed));
+    const bool plain = r.core.is_special(ready.node) ||
+                       (!r.nodes[ready.node]->is_coroutine() && quick[ready.node].load(std::memory_order_relaxed));
     Task& task = plain ? inline_task : free_task();
     task.frame.reset(ready);
     try {
@@ -112,7 +117,8 @@ struct AsyncRunner::Work {
     Instance* root = f.ready.instance->root;
     if (!error && !root->error && f.call->stream_ended()) {
       r.exhausted = true;
-      error = std::make_exception_ptr(EndOfStream("the source \"" + f.plan->id + "\" of the tube " + r.graph.spec.id + " has ended"));
+      error = std::make_exception_ptr(
+          EndOfStream("the source \"" + f.plan->id + "\" of the tube " + r.graph.spec.id + " has ended"));
     } else if (error && !root->error) {
       error = located(r, f, std::move(error));
     } else if (!root->error) {
@@ -171,7 +177,8 @@ struct AsyncRunner::Work {
   Pending<void> wake;
 };
 
-AsyncRunner::AsyncRunner(Tube tube, AsyncOptions options) : TubeRunner(std::move(tube)), work_(std::make_unique<Work>(*this, options)) {
+AsyncRunner::AsyncRunner(Tube tube, AsyncOptions options)
+    : TubeRunner(std::move(tube)), work_(std::make_unique<Work>(*this, options)) {
   work_->wake = {};
 }
 AsyncRunner::~AsyncRunner() {
@@ -265,8 +272,8 @@ AsyncGenerator<Result> AsyncRunner::iter_async(std::optional<std::size_t> n) {
     std::size_t calls = 0;
     do {
       if (returns && calls++ == max_iter_loops)
-        throw Error(Errc::no_result, "the tube " + r.graph.spec.id + " gave no result in " + std::to_string(max_iter_loops) +
-                                         " calls of process() (max_iter_loops)");
+        throw Error(Errc::no_result, "the tube " + r.graph.spec.id + " gave no result in " +
+                                         std::to_string(max_iter_loops) + " calls of process() (max_iter_loops)");
       try {
         result = co_await process_async();
       } catch (const EndOfStream&) {

@@ -62,7 +62,8 @@ std::int64_t len(const Value& items) {
 Value extreme(const Value& items, bool largest) {
   const List list = items.items();
   if (list.empty()) throw Error(Errc::out_of_range, "an empty list has no smallest and no largest item");
-  const auto found = largest ? std::max_element(list.begin(), list.end(), less) : std::min_element(list.begin(), list.end(), less);
+  const auto found =
+      largest ? std::max_element(list.begin(), list.end(), less) : std::min_element(list.begin(), list.end(), less);
   return *found;
 }
 
@@ -73,7 +74,8 @@ List sorted(const Value& items) {
 }
 
 Value absolute(const Value& x) {
-  if (x.kind() == Kind::integer && x.as<std::int64_t>() != std::numeric_limits<std::int64_t>::min()) return std::abs(x.as<std::int64_t>());
+  if (x.kind() == Kind::integer && x.as<std::int64_t>() != std::numeric_limits<std::int64_t>::min())
+    return std::abs(x.as<std::int64_t>());
   if (!x.is_number()) wrong_type(x, "a number");
   return std::fabs(x.to<double>());
 }
@@ -96,7 +98,8 @@ void add_special_types(Registry& registry) {
   gather.signals = {{"value", "list"}};
   registry.insert(std::move(gather));
   registry.insert(special("return", S::ret, false, "What process() returns."));
-  NodeType tube = special("tube", S::tube, true, "A tube as a node: its process inputs are slots, the keys of its return signals.");
+  NodeType tube =
+      special("tube", S::tube, true, "A tube as a node: its process inputs are slots, the keys of its return signals.");
   tube.any_params = true;
   registry.insert(std::move(tube));
 }
@@ -108,7 +111,8 @@ void add_builtin_types(Registry& registry) {
   registry.add("max", [](const Value& items) { return extreme(items, true); }, {"items"});
   registry.add("sorted", &sorted, {"items"});
   registry.add("abs", &absolute, {"x"});
-  registry.add("str", [](const Value& x) { return x.is<std::string>() ? x.as<std::string>() : x.repr(1 << 20); }, {"x"});
+  registry.add("str", [](const Value& x) { return x.is<std::string>() ? x.as<std::string>() : x.repr(1 << 20); },
+               {"x"});
   registry.add_asset<Collection>("list");
   registry.add_asset<Collection>("set");
 }

@@ -17,8 +17,13 @@ std::uint64_t ticks() noexcept {
 }
 
 Core::Core(std::shared_ptr<const Graph> graph)
-    : graph_(std::move(graph)), enabled_(graph_->nodes.size()), alive_(graph_->nodes.size()), free_(graph_->regions.size()),
-      buffers_(graph_->nodes.size()), tick_zero_(ticks()), time_zero_(std::chrono::system_clock::now()) {
+    : graph_(std::move(graph)),
+      enabled_(graph_->nodes.size()),
+      alive_(graph_->nodes.size()),
+      free_(graph_->regions.size()),
+      buffers_(graph_->nodes.size()),
+      tick_zero_(ticks()),
+      time_zero_(std::chrono::system_clock::now()) {
   for (std::size_t n = 0; n < enabled_.size(); ++n) enabled_[n] = graph_->nodes[n].enabled;
   assets.resize(graph_->assets.size());
 }
@@ -77,13 +82,17 @@ void Core::plan() {
       for (const Source& s : *list) {
         if (s.from == Source::From::input && s.required) p.inputs.push_back({node.place, s.index});
         if (s.from != Source::From::signal || !alive_[g.signals[s.index].node]) continue;
-        if (g.signals[s.index].region == node.region) ++p.waits[node.place];
-        else p.outer.push_back({node.place, s.index, s.required, false});
+        if (g.signals[s.index].region == node.region)
+          ++p.waits[node.place];
+        else
+          p.outer.push_back({node.place, s.index, s.required, false});
       }
     for (const std::uint32_t m : node.order_before) {
       if (!alive_[m]) continue;
-      if (g.nodes[m].region == node.region) ++plans_[node.region].waits[g.nodes[m].place];
-      else plans_[g.nodes[m].region].outer.push_back({g.nodes[m].place, n, false, true});
+      if (g.nodes[m].region == node.region)
+        ++plans_[node.region].waits[g.nodes[m].place];
+      else
+        plans_[g.nodes[m].region].outer.push_back({g.nodes[m].place, n, false, true});
     }
   }
   // Watches, innermost region first, so that each knows the one around it.
@@ -204,8 +213,10 @@ void Core::add_inner(Instance* outer, std::uint32_t map, List items) {
         if (!at->ended[from.place]) ++i->waits[o.place];
       } else {
         const Cell& c = cell(outer, o.from);
-        if (c.state == Cell::State::pending) ++i->waits[o.place];
-        else if (c.state == Cell::State::silent && o.required) i->dead[o.place] = 1;
+        if (c.state == Cell::State::pending)
+          ++i->waits[o.place];
+        else if (c.state == Cell::State::silent && o.required)
+          i->dead[o.place] = 1;
       }
     }
     for (const RegionPlan::InputEdge& e : p.inputs)
@@ -292,14 +303,17 @@ const Value* Core::argument(const Source& source, const Instance* instance, cons
       const Cell& c = cell(instance, source.index);
       return c.state == Cell::State::present ? &c.value : nullptr;
     }
-    case Source::From::fixed: return &node.fixed[source.index];
+    case Source::From::fixed:
+      return &node.fixed[source.index];
     case Source::From::input: {
       const std::optional<Value>& v = instance->root->inputs[source.index];
       return v ? &*v : nullptr;
     }
     case Source::From::asset:
-      return graph_->assets[source.index].scope == AssetScope::process ? &instance->root->assets[source.index] : &assets[source.index];
-    case Source::From::nothing: break;
+      return graph_->assets[source.index].scope == AssetScope::process ? &instance->root->assets[source.index]
+                                                                       : &assets[source.index];
+    case Source::From::nothing:
+      break;
   }
   return nullptr;
 }
@@ -322,20 +336,25 @@ void Core::resolve_all(Instance* i, std::uint32_t signal, bool present) {
   const SignalPlan& s = graph_->signals[signal];
   for (const Consumer& c : s.consumers) {
     if (!alive_[c.node]) continue;
-    if (graph_->nodes[c.node].region == i->region) resolve(i, c.node, !present && c.required);
-    else resolve_inner(i, c.node, c.required, present);
+    if (graph_->nodes[c.node].region == i->region)
+      resolve(i, c.node, !present && c.required);
+    else
+      resolve_inner(i, c.node, c.required, present);
   }
 }
 
-/// An edge from around to a node of an inner region: in every item there is. Later items look at the signal when they are made.
+/// An edge from around to a node of an inner region: in every item there is. Later items look at the signal when they
+/// are made.
 void Core::resolve_inner(Instance* i, std::uint32_t node, bool required, bool present) {
   const Graph& g = *graph_;
   const std::uint32_t region = g.nodes[node].region;
   std::uint32_t towards = region;
   while (g.regions[towards].parent != i->region) towards = g.regions[towards].parent;
   for (Instance* inner : i->inner[g.regions[towards].number]) {
-    if (inner->region == region) resolve(inner, node, !present && required);
-    else resolve_inner(inner, node, required, present);
+    if (inner->region == region)
+      resolve(inner, node, !present && required);
+    else
+      resolve_inner(inner, node, required, present);
   }
 }
 
@@ -375,7 +394,8 @@ void Core::finish(const Ready& ready, std::span<Value> out) {
     // Its signal belongs to the epoch around, and is resolved when every item is through.
   } else {
     for (std::uint32_t s = 0; s < node.signals; ++s)
-      publish(ready.instance, node.first_signal + s, out.empty() ? Value(no_event) : std::exchange(out[s], Value(no_event)), stamp);
+      publish(ready.instance, node.first_signal + s,
+              out.empty() ? Value(no_event) : std::exchange(out[s], Value(no_event)), stamp);
   }
   end_node(ready.instance, ready.node);
 }
@@ -401,12 +421,16 @@ void Core::gather(const Ready& ready) {
   std::int64_t n = node.gather_n;
   for (std::size_t s = 0; s < node.slots.size(); ++s) {
     const Value* v = argument(node.args[s], ready.instance, node);
-    if (node.slots[s].name == "value") value = v;
-    else if (node.slots[s].name == "trigger") trigger = v;
-    else if (v) n = v->to<std::int64_t>();
+    if (node.slots[s].name == "value")
+      value = v;
+    else if (node.slots[s].name == "trigger")
+      trigger = v;
+    else if (v)
+      n = v->to<std::int64_t>();
   }
   if (value) {
-    if (node.flatten && value->kind() != Kind::list && value->kind() != Kind::string) wrong_type(*value, "a list to flatten");
+    if (node.flatten && value->kind() != Kind::list && value->kind() != Kind::string)
+      wrong_type(*value, "a list to flatten");
     buffer.push_back(*value);
   }
   const bool full = n > 0 && buffer.size() >= static_cast<std::uint64_t>(n);
@@ -443,8 +467,10 @@ void Core::end_node(Instance* i, std::uint32_t node) {
   i->ended[n.place] = 1;
   for (const std::uint32_t m : n.order_before) {
     if (!alive_[m]) continue;
-    if (g.nodes[m].region == i->region) resolve(i, m, false);
-    else resolve_inner(i, m, false, true);
+    if (g.nodes[m].region == i->region)
+      resolve(i, m, false);
+    else
+      resolve_inner(i, m, false, true);
   }
   if (n.stateful && i->after) {
     resolve(i->after, node, false);
@@ -461,8 +487,8 @@ void Core::close(Instance* i) {
   while (i) {
     i->closed = true;
     if (i->region == 0) {
-      // One that ends before an earlier one steps out of the chain. Its stateful nodes have all run, so those of the earlier one have
-      // as well, and nobody is told of them twice.
+      // One that ends before an earlier one steps out of the chain. Its stateful nodes have all run, so those of the
+      // earlier one have as well, and nobody is told of them twice.
       Instance* before = i->before;
       Instance* after = i->after;
       if (newest_ == i) newest_ = before;
@@ -488,7 +514,8 @@ void Core::release_first_items(Instance* i) {
   for (const std::vector<Instance*>& list : i->inner) {
     if (list.empty()) continue;
     Instance* first = list.front();
-    for (const std::uint32_t place : plans_[first->region].gated) resolve(first, graph_->regions[first->region].nodes[place], false);
+    for (const std::uint32_t place : plans_[first->region].gated)
+      resolve(first, graph_->regions[first->region].nodes[place], false);
     for (std::uint32_t w = 0; w < plans_[first->region].watches.size(); ++w)
       if (plans_[first->region].watches[w].chains) chain(first, w);
     release_first_items(first);
@@ -544,7 +571,8 @@ void Core::release(Instance* root) { recycle(root); }
 
 Epoch Core::epoch_of(const Instance* instance) const {
   std::vector<EpochSegment> path;
-  for (const Instance* i = instance; i->parent; i = i->parent) path.push_back({graph_->nodes[graph_->regions[i->region].map].id, i->index});
+  for (const Instance* i = instance; i->parent; i = i->parent)
+    path.push_back({graph_->nodes[graph_->regions[i->region].map].id, i->index});
   std::reverse(path.begin(), path.end());
   return Epoch(instance->number, std::move(path));
 }
@@ -552,7 +580,8 @@ Epoch Core::epoch_of(const Instance* instance) const {
 Event Core::event_of(const Instance* instance, std::uint32_t signal, const Cell& c) const {
   const SignalPlan& s = graph_->signals[signal];
   const NodePlan& node = graph_->nodes[s.node];
-  return {c.id, time_of(c.stamp), node.id, node.signal_info[signal - node.first_signal].name, epoch_of(instance), c.value};
+  return {c.id,   time_of(c.stamp), node.id, node.signal_info[signal - node.first_signal].name, epoch_of(instance),
+          c.value};
 }
 
 void Core::snapshot(const Instance* root, EventStore& store) const {

@@ -1,9 +1,9 @@
 // The scheduler: which node runs next in which epoch, and what all of them have emitted.
 //
-// An *instance* is a root epoch or one item of a map: a copy of its region's counters, and a cell for each of its signals. An edge is
-// *resolved* when its signal has a value or is known to stay silent; a node is ready when all its edges are resolved. Was a required
-// one silent, the node ends without running, and its own signals are silent. So optional edges need no counting of their own, and
-// the cost of an epoch is that of its edges.
+// An *instance* is a root epoch or one item of a map: a copy of its region's counters, and a cell for each of its
+// signals. An edge is *resolved* when its signal has a value or is known to stay silent; a node is ready when all its
+// edges are resolved. Was a required one silent, the node ends without running, and its own signals are silent. So
+// optional edges need no counting of their own, and the cost of an epoch is that of its edges.
 //
 // Not thread-safe: runners with several threads hold a lock around every call.
 #pragma once
@@ -34,33 +34,34 @@ struct Cell {
   State state = State::pending;
 };
 
-/// Nodes of inner regions whose end an outer instance waits for: gathers, users of an asset, stateful nodes below two maps.
+/// Nodes of inner regions whose end an outer instance waits for: gathers, users of an asset, stateful nodes below two
+/// maps.
 struct Watch {
   std::uint32_t node;
-  std::uint32_t inner;  ///< the number of the inner region on the way to it
-  bool gathers = false;                      ///< the node is a gather directly inside: its signal is resolved here
-  bool chains = false;                       ///< stateful: the next instance's first item waits
-  std::vector<std::uint32_t> closes;         ///< nodes of this region that wait
-  std::uint32_t outer = kNone;               ///< the same watch in the region around this one, if there is one
+  std::uint32_t inner;                ///< the number of the inner region on the way to it
+  bool gathers = false;               ///< the node is a gather directly inside: its signal is resolved here
+  bool chains = false;                ///< stateful: the next instance's first item waits
+  std::vector<std::uint32_t> closes;  ///< nodes of this region that wait
+  std::uint32_t outer = kNone;        ///< the same watch in the region around this one, if there is one
 };
 
 /// What instances of a region start from, for one set of enabled nodes.
 struct RegionPlan {
   struct Outer {
-    std::uint32_t place;   ///< of the node that waits
-    std::uint32_t from;    ///< a signal, or for orders a node
+    std::uint32_t place;  ///< of the node that waits
+    std::uint32_t from;   ///< a signal, or for orders a node
     bool required;
     bool order;
   };
   struct InputEdge {
     std::uint32_t place, input;
   };
-  std::vector<std::uint32_t> waits;           ///< edges from inside, by place
-  std::vector<Cell::State> cells;             ///< silent for what cannot happen
-  std::vector<std::uint32_t> initial;         ///< nodes that are ready at once
-  std::vector<Outer> outer;                   ///< edges from around
-  std::vector<InputEdge> inputs;              ///< required process inputs that may be absent
-  std::vector<std::uint32_t> gated;           ///< places of stateful nodes
+  std::vector<std::uint32_t> waits;    ///< edges from inside, by place
+  std::vector<Cell::State> cells;      ///< silent for what cannot happen
+  std::vector<std::uint32_t> initial;  ///< nodes that are ready at once
+  std::vector<Outer> outer;            ///< edges from around
+  std::vector<InputEdge> inputs;       ///< required process inputs that may be absent
+  std::vector<std::uint32_t> gated;    ///< places of stateful nodes
   std::vector<Watch> watches;
   std::uint32_t alive = 0;
 };
@@ -73,20 +74,21 @@ struct Instance {
   Instance* root = nullptr;
   Instance* before = nullptr;  ///< the item before this one; of a root epoch, the epoch before it while that is running
   Instance* after = nullptr;
-  std::uint32_t open = 0;      ///< nodes that have not ended, and inner instances that are not closed
+  std::uint32_t open = 0;  ///< nodes that have not ended, and inner instances that are not closed
   std::vector<std::uint32_t> waits;
   std::vector<std::uint8_t> dead, ended;
   std::vector<Cell> cells;
   std::vector<std::vector<Instance*>> inner;
-  std::vector<std::uint32_t> left;     ///< by watch: how many items have not ended that node, plus one before the map has run
-  std::vector<std::uint8_t> chained;   ///< by watch: done here and in every instance before
-  std::vector<List> buffers;           ///< by watch: what a gather has collected
+  std::vector<std::uint32_t>
+      left;  ///< by watch: how many items have not ended that node, plus one before the map has run
+  std::vector<std::uint8_t> chained;  ///< by watch: done here and in every instance before
+  std::vector<List> buffers;          ///< by watch: what a gather has collected
   // of a root epoch
   std::vector<std::optional<Value>> inputs;
-  std::vector<Value> assets;           ///< of scope process, by asset
+  std::vector<Value> assets;  ///< of scope process, by asset
   std::exception_ptr error;
-  bool first = false;                  ///< of an item: the first of its map, which is the first of its map, up to the epoch
-  std::uint32_t busy = 0;              ///< nodes that run now
+  bool first = false;      ///< of an item: the first of its map, which is the first of its map, up to the epoch
+  std::uint32_t busy = 0;  ///< nodes that run now
   bool ended_stream = false;
   bool closed = false;
 };
@@ -123,8 +125,8 @@ public:
   void run_special(const Ready& ready);
   /// A node of an epoch that was given up has returned.
   void drop(const Ready& ready);
-  /// Gives the epoch up: nothing of it is ready any more. It closes when the nodes that run have been dropped, and every epoch
-  /// before it has closed.
+  /// Gives the epoch up: nothing of it is ready any more. It closes when the nodes that run have been dropped, and
+  /// every epoch before it has closed.
   void abandon(Instance* root, std::exception_ptr error);
   bool is_special(std::uint32_t node) const noexcept {
     const NodeType::Special s = graph_->nodes[node].special;
@@ -177,10 +179,10 @@ private:
   std::vector<RegionPlan> plans_;
   std::vector<std::vector<Instance*>> free_;  // by region
   std::vector<std::unique_ptr<Instance>> all_;
-  std::vector<Ready> queue_;                  // a ring would do; the front is consumed by index
+  std::vector<Ready> queue_;  // a ring would do; the front is consumed by index
   std::size_t head_ = 0;
-  std::vector<List> buffers_;                 // of gathers in no map, by node
-  Instance* newest_ = nullptr;                // the root epoch begun last, while it runs
+  std::vector<List> buffers_;   // of gathers in no map, by node
+  Instance* newest_ = nullptr;  // the root epoch begun last, while it runs
   std::uint64_t next_number_ = 0;
   std::uint64_t next_event_ = 0;
   std::uint32_t running_ = 0;

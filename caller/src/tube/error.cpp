@@ -9,19 +9,32 @@ public:
   const char* name() const noexcept override { return "caller.tube"; }
   std::string message(int code) const override {
     switch (static_cast<Errc>(code)) {
-      case Errc::invalid_specification: return "the specification is invalid";
-      case Errc::not_found: return "not found";
-      case Errc::input_missing: return "a required input is missing";
-      case Errc::running: return "the tube is running";
-      case Errc::node_failed: return "a node failed";
-      case Errc::wrong_type: return "wrong type";
-      case Errc::out_of_range: return "out of range";
-      case Errc::no_such_key: return "no such key";
-      case Errc::no_result: return "no result";
-      case Errc::end_of_stream: return "a source has ended";
-      case Errc::already_registered: return "already registered";
-      case Errc::plugin: return "the plugin cannot be loaded";
-      case Errc::process_lost: return "a process ended";
+      case Errc::invalid_specification:
+        return "the specification is invalid";
+      case Errc::not_found:
+        return "not found";
+      case Errc::input_missing:
+        return "a required input is missing";
+      case Errc::running:
+        return "the tube is running";
+      case Errc::node_failed:
+        return "a node failed";
+      case Errc::wrong_type:
+        return "wrong type";
+      case Errc::out_of_range:
+        return "out of range";
+      case Errc::no_such_key:
+        return "no such key";
+      case Errc::no_result:
+        return "no result";
+      case Errc::end_of_stream:
+        return "a source has ended";
+      case Errc::already_registered:
+        return "already registered";
+      case Errc::plugin:
+        return "the plugin cannot be loaded";
+      case Errc::process_lost:
+        return "a process ended";
     }
     return "unknown error " + std::to_string(code);
   }
@@ -54,7 +67,9 @@ std::string Place::str() const {
 }
 
 SpecError::SpecError(Place place, std::string key, const std::string& message)
-    : Error(Errc::invalid_specification, spec_text(place, key, message)), place_(std::move(place)), key_(std::move(key)),
+    : Error(Errc::invalid_specification, spec_text(place, key, message)),
+      place_(std::move(place)),
+      key_(std::move(key)),
       message_(message) {}
 SpecError::~SpecError() = default;
 

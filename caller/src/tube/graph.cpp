@@ -36,8 +36,10 @@ void warn(const std::string& message) {
     const std::lock_guard lock(warnings().mutex);
     handler = warnings().handler;
   }
-  if (handler) handler(message);
-  else std::fprintf(stderr, "warning: %s\n", message.c_str());
+  if (handler)
+    handler(message);
+  else
+    std::fprintf(stderr, "warning: %s\n", message.c_str());
 }
 
 namespace detail {
@@ -46,7 +48,8 @@ namespace {
 
 using Special = NodeType::Special;
 
-/// Types of inputs by Python's names, as specifications for noob write them. Dotted names are types nobody here can check.
+/// Types of inputs by Python's names, as specifications for noob write them. Dotted names are types nobody here can
+/// check.
 bool input_takes(const std::string& type, const Value& v, bool& known) {
   known = true;
   const Kind kind = v.kind();
@@ -111,8 +114,8 @@ private:
       if (!input.required) {
         if (input.scope == InputScope::tube || !input.fallback.is_none()) g_.inputs.set(input.id, input.fallback);
       } else if (input.scope == InputScope::tube) {
-        throw InputMissingError("the tube " + g_.spec.id + " needs the input \"" + input.id + "\" (" + input.type + ")" +
-                                (input.place.line ? ", declared at " + input.place.str() : std::string()));
+        throw InputMissingError("the tube " + g_.spec.id + " needs the input \"" + input.id + "\" (" + input.type +
+                                ")" + (input.place.line ? ", declared at " + input.place.str() : std::string()));
       }
     }
   }
@@ -136,7 +139,8 @@ private:
                             " is given with each call of process(), but a param needs it when the tube is built");
   }
   Value resolve(const Value& v, const Place& place, const std::string& key) const {
-    if (v.is<std::string>() && v.as<std::string>().starts_with("input.")) return look_up_input(v.as<std::string>().substr(6), place, key);
+    if (v.is<std::string>() && v.as<std::string>().starts_with("input."))
+      return look_up_input(v.as<std::string>().substr(6), place, key);
     if (const List* list = v.find<List>()) {
       List made;
       for (const Value& item : *list) made.push_back(resolve(item, place, key));
@@ -152,7 +156,8 @@ private:
   template <class Spec>
   Params resolved_params(const Spec& spec, const std::string& key) const {
     Params params;
-    for (const auto& [name, value] : spec.params) params.set(name, resolve(value, place_of(spec, name), key + ".params." + name));
+    for (const auto& [name, value] : spec.params)
+      params.set(name, resolve(value, place_of(spec, name), key + ".params." + name));
     return params;
   }
   template <class Spec>
@@ -161,8 +166,8 @@ private:
     return found == spec.param_places.end() ? spec.place : found->second;
   }
   template <class Spec>
-  static void check_params(const Spec& spec, const std::string& key, const std::vector<Slot>& known, const Params& params,
-                           const std::string& type) {
+  static void check_params(const Spec& spec, const std::string& key, const std::vector<Slot>& known,
+                           const Params& params, const std::string& type) {
     std::vector<std::string> names;
     for (const Slot& s : known) names.push_back(s.name);
     for (const auto& [name, value] : params) {
@@ -202,16 +207,23 @@ private:
       case Special::none:
         if (node.type->shape) node.type->shape(spec, node.slots, node.signal_info);
         if (!node.type->any_params)
-          check_params(spec, key_of(spec), node.type->params_are_slots ? node.slots : node.type->params, node.params, spec.type);
+          check_params(spec, key_of(spec), node.type->params_are_slots ? node.slots : node.type->params, node.params,
+                       spec.type);
         break;
-      case Special::map: check_params(spec, key_of(spec), {}, node.params, spec.type); break;
-      case Special::gather: shape_gather(spec, node); break;
+      case Special::map:
+        check_params(spec, key_of(spec), {}, node.params, spec.type);
+        break;
+      case Special::gather:
+        shape_gather(spec, node);
+        break;
       case Special::ret:
         check_params(spec, key_of(spec), {}, node.params, spec.type);
         node.returns = true;
         g_.return_node = static_cast<std::uint32_t>(g_.nodes.size());
         break;
-      case Special::tube: shape_tube(spec, node); break;
+      case Special::tube:
+        shape_tube(spec, node);
+        break;
     }
     node.enabled = is_enabled(spec);
     node.first_signal = static_cast<std::uint32_t>(g_.signals.size());
@@ -227,28 +239,34 @@ private:
     if (const bool* fixed = std::get_if<bool>(&spec.enabled)) return *fixed;
     const std::string& name = std::get<std::string>(spec.enabled);
     const Value v = look_up_input(name, spec.place, key_of(spec) + ".enabled");
-    if (!v.is<bool>()) throw SpecError(spec.place, key_of(spec) + ".enabled", "expected the input \"" + name + "\" to be true or false, found " + v.repr());
+    if (!v.is<bool>())
+      throw SpecError(spec.place, key_of(spec) + ".enabled",
+                      "expected the input \"" + name + "\" to be true or false, found " + v.repr());
     return v.as<bool>();
   }
   void shape_gather(const NodeSpec& spec, NodePlan& node) {
     Slot n = make_slot<std::int64_t>("n");
     Slot flatten = make_slot<bool>("flatten");
     check_params(spec, key_of(spec), {n, flatten}, node.params, spec.type);
-    const bool n_edge = std::any_of(spec.depends.begin(), spec.depends.end(), [](const Depend& d) { return d.slot == "n"; });
+    const bool n_edge =
+        std::any_of(spec.depends.begin(), spec.depends.end(), [](const Depend& d) { return d.slot == "n"; });
     const auto trigger =
         std::find_if(spec.depends.begin(), spec.depends.end(), [](const Depend& d) { return d.slot == "trigger"; });
     const Value* n_param = node.params.find("n");
     if (n_param && n_param->is_none()) n_param = nullptr;
     if (n_param) {
       node.gather_n = n_param->to<std::int64_t>();
-      if (node.gather_n < 1) throw SpecError(place_of(spec, "n"), key_of(spec) + ".params.n", "expected at least 1, found " + n_param->repr());
+      if (node.gather_n < 1)
+        throw SpecError(place_of(spec, "n"), key_of(spec) + ".params.n",
+                        "expected at least 1, found " + n_param->repr());
     }
     if (const Value* f = node.params.find("flatten")) node.flatten = f->to<bool>();
     if (trigger != spec.depends.end() && (n_edge || n_param))
       throw SpecError(trigger->place, key_of(spec), "a gather has either n or a trigger, not both");
     if (trigger == spec.depends.end() && !n_edge && !n_param)
       throw SpecError(spec.place, key_of(spec), "a gather needs the param n, or an edge to the slot n or trigger");
-    if (n_edge && n_param) throw SpecError(place_of(spec, "n"), key_of(spec) + ".params.n", "the slot n is filled by an edge already");
+    if (n_edge && n_param)
+      throw SpecError(place_of(spec, "n"), key_of(spec) + ".params.n", "the slot n is filled by an edge already");
     // Only the slots that edges fill exist: an unfilled n or trigger is not missing.
     std::erase_if(node.slots, [&](const Slot& s) {
       return (s.name == "n" && !n_edge) || (s.name == "trigger" && trigger == spec.depends.end());
@@ -259,9 +277,12 @@ private:
     const std::string key = key_of(spec) + ".params.tube";
     if (!source) throw SpecError(spec.place, key_of(spec), "a node of type tube needs the param tube");
     TubeSpec child;
-    if (const Map* map = source->find<Map>()) child = TubeSpec::from_map(*map);
-    else if (source->is<std::string>()) child = load_child(source->as<std::string>(), place_of(spec, "tube"), key);
-    else throw SpecError(place_of(spec, "tube"), key, "expected an id, a path or a map, found " + source->repr());
+    if (const Map* map = source->find<Map>())
+      child = TubeSpec::from_map(*map);
+    else if (source->is<std::string>())
+      child = load_child(source->as<std::string>(), place_of(spec, "tube"), key);
+    else
+      throw SpecError(place_of(spec, "tube"), key, "expected an id, a path or a map, found " + source->repr());
     thread_local std::vector<std::string> chain;
     if (chain.empty()) chain.push_back(g_.spec.id);
     if (std::find(chain.begin(), chain.end(), child.id) != chain.end()) {
@@ -273,8 +294,10 @@ private:
     // A child takes the params of its node and the inputs of the tubes around it, as far as it declares them.
     Map inputs;
     for (const InputSpec& input : child.input) {
-      if (const Value* v = node.params.find(input.id)) inputs.set(input.id, *v);
-      else if (const Value* outer = g_.inputs.find(input.id)) inputs.set(input.id, *outer);
+      if (const Value* v = node.params.find(input.id))
+        inputs.set(input.id, *v);
+      else if (const Value* outer = g_.inputs.find(input.id))
+        inputs.set(input.id, *outer);
     }
     std::vector<std::string> names;
     for (const InputSpec& input : child.input) names.push_back(input.id);
@@ -299,9 +322,11 @@ private:
       slot.optional = !input.required || c.inputs.contains(input.id);
       node.slots.push_back(std::move(slot));
     }
-    const bool keyed = c.return_node != kNone && !c.return_is_scalar &&
-                       std::any_of(c.returns.begin(), c.returns.end(), [](const ReturnPlan& r) { return !r.key.empty(); });
-    if (!keyed) node.signal_info.push_back({"value", "any"});
+    const bool keyed =
+        c.return_node != kNone && !c.return_is_scalar &&
+        std::any_of(c.returns.begin(), c.returns.end(), [](const ReturnPlan& r) { return !r.key.empty(); });
+    if (!keyed)
+      node.signal_info.push_back({"value", "any"});
     else
       for (const ReturnPlan& r : c.returns)
         if (!r.key.empty()) node.signal_info.push_back({r.key, "any"});
@@ -371,14 +396,17 @@ private:
         g_.signals[source.index].consumers.push_back({n, source.required});
       } else if (source.from == Source::From::asset) {
         AssetPlan& asset = g_.assets[source.index];
-        if (asset.scope == AssetScope::node) add_once(node.node_assets, source.index);
-        else add_once(node.assets_used, source.index);
+        if (asset.scope == AssetScope::node)
+          add_once(node.node_assets, source.index);
+        else
+          add_once(node.assets_used, source.index);
       }
       if (to.size() <= at) to.resize(at + 1);
       to[at] = source;
     };
     if (node.type->source && !spec.depends.empty())
-      throw SpecError(spec.depends_place, key, "the node \"" + node.id + "\" (" + node.type->name + ") is a source: it takes nothing");
+      throw SpecError(spec.depends_place, key,
+                      "the node \"" + node.id + "\" (" + node.type->name + ") is a source: it takes nothing");
     std::size_t position = 0;
     for (const Depend& d : spec.depends) {
       if (node.returns) {
@@ -401,8 +429,8 @@ private:
           fill(node.positional, position - declared, d, nullptr);
         } else {
           throw SpecError(d.place, key,
-                          "too many positional arguments: the type " + node.type->name + " has " + std::to_string(declared) +
-                              (declared == 1 ? " slot" : " slots"));
+                          "too many positional arguments: the type " + node.type->name + " has " +
+                              std::to_string(declared) + (declared == 1 ? " slot" : " slots"));
         }
         ++position;
         continue;
@@ -414,7 +442,8 @@ private:
           std::vector<std::string> names;
           for (const Slot& s : node.slots) names.push_back(s.name);
           throw SpecError(d.place, key,
-                          "the type " + node.type->name + " has no slot \"" + *d.slot + "\"" + did_you_mean(*d.slot, names) +
+                          "the type " + node.type->name + " has no slot \"" + *d.slot + "\"" +
+                              did_you_mean(*d.slot, names) +
                               (names.empty() ? " (it has none)" : " (known: " + listed(names) + ")"));
         }
         Slot extra;
@@ -429,7 +458,8 @@ private:
       filled[at] = true;
       fill(node.args, at, d, &node.slots[at]);
     }
-    if (node.returns && spec.depends.empty()) throw SpecError(spec.place, key_of(spec), "a return node needs depends: what it returns");
+    if (node.returns && spec.depends.empty())
+      throw SpecError(spec.place, key_of(spec), "a return node needs depends: what it returns");
     fill_rest(node, spec, filled);
     for (const Slot& s : node.slots) node.slot_names.push_back(s.name);
   }
@@ -446,9 +476,12 @@ private:
       }
       Source source;
       source.from = Source::From::fixed;
-      if (param) source.index = add_fixed(node, *param);
-      else if (slot.fallback) source.index = add_fixed(node, *slot.fallback);
-      else if (slot.optional) source.from = Source::From::nothing;
+      if (param)
+        source.index = add_fixed(node, *param);
+      else if (slot.fallback)
+        source.index = add_fixed(node, *slot.fallback);
+      else if (slot.optional)
+        source.from = Source::From::nothing;
       else
         throw SpecError(spec.place, key_of(spec),
                         "the slot \"" + slot.name + "\" (" + slot.type + ") of the type " + node.type->name +
@@ -529,7 +562,8 @@ private:
       each_source(node, [&](const Source& s) {
         const std::uint32_t region = g_.signals[s.index].region;
         if (node.returns) return;  // it collects from everywhere
-        if (g_.within(region, node.region)) node.region = region;
+        if (g_.within(region, node.region))
+          node.region = region;
         else if (!g_.within(node.region, region)) {
           const NodeSpec& spec = spec_of(n);
           throw SpecError(spec.depends_place, key_of(spec) + ".depends",
@@ -574,16 +608,19 @@ private:
       const std::string key = "assets." + spec.id;
       if (!asset.type)
         throw SpecError(spec.type_place, key + ".type",
-                        "unknown type of asset \"" + spec.type + "\"" + did_you_mean(spec.type, registry().similar(spec.type, true)));
+                        "unknown type of asset \"" + spec.type + "\"" +
+                            did_you_mean(spec.type, registry().similar(spec.type, true)));
       asset.params = resolved_params(spec, key);
       check_params(spec, key, asset.type->params, asset.params, spec.type);
       for (const Slot& slot : asset.type->params)
         if (!slot.fallback && !slot.optional && !asset.params.contains(slot.name))
-          throw SpecError(spec.place, key, "the type " + spec.type + " needs the param \"" + slot.name + "\" (" + slot.type + ")");
+          throw SpecError(spec.place, key,
+                          "the type " + spec.type + " needs the param \"" + slot.name + "\" (" + slot.type + ")");
       g_.assets.push_back(std::move(asset));
     }
   }
-  /// Assets that take the value of a signal at the end of an epoch. Who uses such an asset must do so before that value exists.
+  /// Assets that take the value of a signal at the end of an epoch. Who uses such an asset must do so before that value
+  /// exists.
   void keep_assets() {
     for (std::uint32_t a = 0; a < g_.assets.size(); ++a) {
       const AssetSpec& spec = g_.spec.assets[a];
@@ -594,13 +631,17 @@ private:
       asset.keeps = signal_of(*spec.depends, key);
       SignalPlan& signal = g_.signals[asset.keeps];
       if (signal.region != 0)
-        throw SpecError(spec.depends->place, key, "the signal is below the map \"" + map_name(signal.region) + "\": an asset keeps one value an epoch");
+        throw SpecError(
+            spec.depends->place, key,
+            "the signal is below the map \"" + map_name(signal.region) + "\": an asset keeps one value an epoch");
       signal.kept = true;
       asset.copies = !signal.consumers.empty();
       const NodePlan& keeper = g_.nodes[signal.node];
       for (std::uint32_t n = 0; n < g_.nodes.size(); ++n) {
         const NodePlan& user = g_.nodes[n];
-        if (n == signal.node || std::find(user.assets_used.begin(), user.assets_used.end(), a) == user.assets_used.end()) continue;
+        if (n == signal.node ||
+            std::find(user.assets_used.begin(), user.assets_used.end(), a) == user.assets_used.end())
+          continue;
         if (user.generation >= keeper.generation)
           throw SpecError(spec_of(n).depends_place, key_of(spec_of(n)) + ".depends",
                           "the asset \"" + asset.id + "\" is used in the same generation as \"" + keeper.id +
@@ -620,8 +661,10 @@ private:
         node.stateful = true;  // what it does depends on who used the asset before
         if (before != kNone) {
           NodePlan& first = g_.nodes[before];
-          if (g_.within(node.region, first.region)) add_once(first.order_before, n);
-          else if (g_.within(first.region, node.region)) add_once(first.order_closing, n);
+          if (g_.within(node.region, first.region))
+            add_once(first.order_before, n);
+          else if (g_.within(first.region, node.region))
+            add_once(first.order_closing, n);
         }
         before = n;
       }
@@ -629,7 +672,8 @@ private:
   }
 
   void plan_return() {
-    for (ReturnPlan& r : g_.returns) r.many = r.source.from == Source::From::signal && g_.signals[r.source.index].region != 0;
+    for (ReturnPlan& r : g_.returns)
+      r.many = r.source.from == Source::From::signal && g_.signals[r.source.index].region != 0;
   }
 
   std::shared_ptr<Graph> graph_;
@@ -644,7 +688,9 @@ void check_input_type(const InputSpec& spec, const Value& value) {
     throw Error(Errc::wrong_type, "the input \"" + spec.id + "\" takes " + spec.type + ", found " + value.repr());
 }
 
-std::shared_ptr<const Graph> build_graph(TubeSpec spec, const Map& inputs) { return Builder(std::move(spec), inputs).build(); }
+std::shared_ptr<const Graph> build_graph(TubeSpec spec, const Map& inputs) {
+  return Builder(std::move(spec), inputs).build();
+}
 
 }  // namespace detail
 }  // namespace caller::tube

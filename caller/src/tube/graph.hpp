@@ -30,14 +30,14 @@ struct Consumer {
   bool required;
 };
 
-/// A signal of a node. It belongs to the region where its consumers see it: a map's signals to its items, a gather's to the
-/// epoch around them.
+/// A signal of a node. It belongs to the region where its consumers see it: a map's signals to its items, a gather's to
+/// the epoch around them.
 struct SignalPlan {
   std::uint32_t node;
   std::uint32_t region;
   std::uint32_t cell;  ///< its number in the region
   std::vector<Consumer> consumers;
-  bool kept = false;   ///< an asset takes its value at the end of each epoch
+  bool kept = false;  ///< an asset takes its value at the end of each epoch
 };
 
 struct NodePlan {
@@ -45,15 +45,15 @@ struct NodePlan {
   std::shared_ptr<const NodeType> type;
   NodeType::Special special = NodeType::Special::none;
   std::uint32_t region = 0;
-  std::uint32_t place = 0;         ///< its number in the region
+  std::uint32_t place = 0;  ///< its number in the region
   std::uint32_t first_signal = 0;
   std::uint32_t signals = 0;
-  std::uint32_t maps_to = kNone;   ///< of a map: the region of its items
+  std::uint32_t maps_to = kNone;  ///< of a map: the region of its items
   std::uint32_t generation = 0;
   bool stateful = false;
-  bool enabled = true;             ///< as specified
-  bool returns = false;            ///< the return node: collected, never called
-  std::vector<Slot> slots;         ///< declared ones, then keywords of a pack
+  bool enabled = true;      ///< as specified
+  bool returns = false;     ///< the return node: collected, never called
+  std::vector<Slot> slots;  ///< declared ones, then keywords of a pack
   std::vector<std::string> slot_names;
   std::vector<Signal> signal_info;
   std::vector<Source> args;        ///< by slot
@@ -66,15 +66,15 @@ struct NodePlan {
   // gather
   std::int64_t gather_n = 0;
   bool flatten = false;
-  std::shared_ptr<const Graph> child;        ///< of a tube node
-  std::vector<std::uint32_t> assets_used;    ///< of scope runner and process
+  std::shared_ptr<const Graph> child;      ///< of a tube node
+  std::vector<std::uint32_t> assets_used;  ///< of scope runner and process
 };
 
 /// The root epoch, or what runs for each item of a map.
 struct Region {
   std::uint32_t map = kNone;
   std::uint32_t parent = kNone;
-  std::uint32_t number = 0;      ///< among the regions directly inside its parent
+  std::uint32_t number = 0;  ///< among the regions directly inside its parent
   std::uint32_t depth = 0;
   std::vector<std::uint32_t> nodes, signals, inner;
 };

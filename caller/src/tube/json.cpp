@@ -15,17 +15,22 @@ Json encoded(const Value& v, Unsayable unsayable, int depth) {
   if (depth > 200) throw Error(Errc::out_of_range, "nested too deeply for JSON");
   switch (v.kind()) {
     case Kind::none:
-    case Kind::absent: return nullptr;
-    case Kind::boolean: return v.as<bool>();
-    case Kind::integer: return v.as<std::int64_t>();
-    case Kind::unsigned_integer: return v.to<std::uint64_t>();
+    case Kind::absent:
+      return nullptr;
+    case Kind::boolean:
+      return v.as<bool>();
+    case Kind::integer:
+      return v.as<std::int64_t>();
+    case Kind::unsigned_integer:
+      return v.to<std::uint64_t>();
     case Kind::real: {
       const double d = v.as<double>();
       if (std::isfinite(d)) return d;
       if (unsayable == Unsayable::refuse) throw Error(Errc::wrong_type, "JSON has no " + v.repr());
       return v.repr();
     }
-    case Kind::string: return v.as<std::string>();
+    case Kind::string:
+      return v.as<std::string>();
     case Kind::list: {
       Json list = Json::array();
       for (const Value& item : v.items()) list.push_back(encoded(item, unsayable, depth + 1));
@@ -36,19 +41,26 @@ Json encoded(const Value& v, Unsayable unsayable, int depth) {
       for (const auto& [key, item] : v.entries()) map[key] = encoded(item, unsayable, depth + 1);
       return map;
     }
-    case Kind::object: break;
+    case Kind::object:
+      break;
   }
-  if (unsayable == Unsayable::refuse) throw Error(Errc::wrong_type, "an object of type " + type_name(v.type()) + " is no JSON");
+  if (unsayable == Unsayable::refuse)
+    throw Error(Errc::wrong_type, "an object of type " + type_name(v.type()) + " is no JSON");
   return v.repr();
 }
 
 Value decoded(const Json& j) {
   switch (j.type()) {
-    case Json::value_t::boolean: return j.get<bool>();
-    case Json::value_t::number_integer: return j.get<std::int64_t>();
-    case Json::value_t::number_unsigned: return j.get<std::uint64_t>();
-    case Json::value_t::number_float: return j.get<double>();
-    case Json::value_t::string: return j.get<std::string>();
+    case Json::value_t::boolean:
+      return j.get<bool>();
+    case Json::value_t::number_integer:
+      return j.get<std::int64_t>();
+    case Json::value_t::number_unsigned:
+      return j.get<std::uint64_t>();
+    case Json::value_t::number_float:
+      return j.get<double>();
+    case Json::value_t::string:
+      return j.get<std::string>();
     case Json::value_t::array: {
       List list;
       for (const Json& item : j) list.push_back(decoded(item));
@@ -59,7 +71,8 @@ Value decoded(const Json& j) {
       for (const auto& [key, item] : j.items()) map.set(key, decoded(item));
       return map;
     }
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 

@@ -27,7 +27,8 @@ void Registry::insert(NodeType type, bool replace) {
   const std::unique_lock lock(impl_->mutex);
   type.module = impl_->loading;
   std::string name = type.name;
-  if (!replace && impl_->types.contains(name)) throw Error(Errc::already_registered, "a node type \"" + name + "\" is registered already");
+  if (!replace && impl_->types.contains(name))
+    throw Error(Errc::already_registered, "a node type \"" + name + "\" is registered already");
   impl_->types.insert_or_assign(std::move(name), std::make_shared<const NodeType>(std::move(type)));
 }
 
@@ -35,7 +36,8 @@ void Registry::insert(AssetType type, bool replace) {
   const std::unique_lock lock(impl_->mutex);
   type.module = impl_->loading;
   std::string name = type.name;
-  if (!replace && impl_->assets.contains(name)) throw Error(Errc::already_registered, "an asset \"" + name + "\" is registered already");
+  if (!replace && impl_->assets.contains(name))
+    throw Error(Errc::already_registered, "an asset \"" + name + "\" is registered already");
   impl_->assets.insert_or_assign(std::move(name), std::make_shared<const AssetType>(std::move(type)));
 }
 
@@ -95,7 +97,8 @@ void Registry::load_plugin(const std::filesystem::path& path) {
   const std::shared_ptr<void> module(handle, [](void*) {});
   auto* enter = reinterpret_cast<void (*)(Registry&)>(::dlsym(handle, "caller_tube_plugin"));
   if (!enter)
-    throw Error(Errc::plugin, "the plugin " + path.string() + " has no function `extern \"C\" void caller_tube_plugin(caller::tube::Registry&)`");
+    throw Error(Errc::plugin, "the plugin " + path.string() +
+                                  " has no function `extern \"C\" void caller_tube_plugin(caller::tube::Registry&)`");
   {
     const std::unique_lock lock(impl_->mutex);
     impl_->loading = module;
@@ -114,7 +117,8 @@ void Registry::wrong(const NodeType& type, const std::string& message) {
   throw Error(Errc::invalid_specification, "registering \"" + type.name + "\": " + message);
 }
 void Registry::wrong_count(const NodeType& type, std::size_t named, std::size_t parameters) {
-  wrong(type, std::to_string(named) + " names are given for " + std::to_string(parameters) + " parameters (those of injected types are not named)");
+  wrong(type, std::to_string(named) + " names are given for " + std::to_string(parameters) +
+                  " parameters (those of injected types are not named)");
 }
 void Registry::check_slots(const NodeType& type, const std::vector<Slot>& slots) {
   std::unordered_set<std::string_view> seen;
@@ -128,7 +132,8 @@ void Registry::check_slots(const NodeType& type, const std::vector<Slot>& slots)
     }
   }
 }
-void Registry::add_signals(NodeType& type, const std::vector<std::string>& names, std::size_t returned, bool open, const std::string& result) {
+void Registry::add_signals(NodeType& type, const std::vector<std::string>& names, std::size_t returned, bool open,
+                           const std::string& result) {
   std::unordered_set<std::string_view> seen;
   for (const std::string& name : names) {
     if (!seen.insert(name).second) wrong(type, "two signals are named \"" + name + "\"");
@@ -140,7 +145,8 @@ void Registry::add_signals(NodeType& type, const std::vector<std::string>& names
   }
   // One signal takes a whole tuple; several take one part each.
   if (names.size() > 1 && !open && names.size() != returned)
-    wrong(type, std::to_string(names.size()) + " signals are named, but " + std::to_string(returned) + " values are returned (" + result + ")");
+    wrong(type, std::to_string(names.size()) + " signals are named, but " + std::to_string(returned) +
+                    " values are returned (" + result + ")");
   if (names.size() == 1 && returned == 0) wrong(type, "a signal is named, but nothing is returned");
 }
 

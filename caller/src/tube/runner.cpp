@@ -61,7 +61,8 @@ EventMap Frame::events() const {
     if (c.state == Cell::State::present) map.events.emplace_back(std::move(name), core.event_of(i, s.index, c));
   };
   for (std::size_t i = 0; i < plan->args.size(); ++i) add(plan->slot_names[i], plan->args[i]);
-  for (std::size_t i = 0; i < plan->positional.size(); ++i) add(std::to_string(plan->args.size() + i), plan->positional[i]);
+  for (std::size_t i = 0; i < plan->positional.size(); ++i)
+    add(std::to_string(plan->args.size() + i), plan->positional[i]);
   return map;
 }
 
@@ -130,7 +131,8 @@ Call& Firing::call() const noexcept { return *frame_.call; }
 
 // ------------------------------------------------------------------------------------------------ what runners share
 
-TubeRunner::Impl::Impl(TubeRunner& r, Tube t) : runner(r), tube(std::move(t)), graph(*tube.graph()), core(tube.graph()) {
+TubeRunner::Impl::Impl(TubeRunner& r, Tube t)
+    : runner(r), tube(std::move(t)), graph(*tube.graph()), core(tube.graph()) {
   frame = std::make_unique<Frame>(*this, core);
   for (const detail::AssetPlan& plan : graph.assets) assets.push_back(plan.type->make(plan.params));
   core.on_kept = [this](std::uint32_t signal, const Value& value) {
@@ -145,8 +147,10 @@ void TubeRunner::Impl::make_nodes() {
   nodes.resize(graph.nodes.size());
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     const NodePlan& plan = graph.nodes[n];
-    if (plan.child) nodes[n] = std::make_unique<detail::TubeNode>(plan.child);
-    else if (plan.special == NodeType::Special::none) nodes[n] = plan.type->make(plan.params);
+    if (plan.child)
+      nodes[n] = std::make_unique<detail::TubeNode>(plan.child);
+    else if (plan.special == NodeType::Special::none)
+      nodes[n] = plan.type->make(plan.params);
   }
 }
 
@@ -187,8 +191,10 @@ std::vector<std::optional<Value>> TubeRunner::Impl::take_inputs(const Map& check
   std::vector<std::optional<Value>> taken_inputs(graph.process_inputs.size());
   for (std::size_t i = 0; i < taken_inputs.size(); ++i) {
     const InputSpec& input = graph.spec.input[graph.process_inputs[i]];
-    if (const Value* v = checked.find(input.id)) taken_inputs[i] = *v;
-    else if (const Value* outer = graph.inputs.find(input.id)) taken_inputs[i] = *outer;
+    if (const Value* v = checked.find(input.id))
+      taken_inputs[i] = *v;
+    else if (const Value* outer = graph.inputs.find(input.id))
+      taken_inputs[i] = *outer;
   }
   return taken_inputs;
 }
@@ -221,8 +227,8 @@ void TubeRunner::Impl::rethrow_of(const Frame& f) {
   } catch (const std::exception& e) {
     const std::string epoch = f.epoch().str(), inputs = f.describe();
     NodeError error(f.plan->id, epoch, e.what(),
-                    "the node \"" + f.plan->id + "\" (" + f.plan->type->name + ") of the tube " + graph.spec.id + " failed in epoch " +
-                        epoch + (inputs.empty() ? "" : " with " + inputs) + ": " + e.what());
+                    "the node \"" + f.plan->id + "\" (" + f.plan->type->name + ") of the tube " + graph.spec.id +
+                        " failed in epoch " + epoch + (inputs.empty() ? "" : " with " + inputs) + ": " + e.what());
     if (!callbacks.empty())
       notify(MetaEvent{MetaEvent::Type::error, std::chrono::system_clock::now(), f.plan->id, f.epoch(), e.what()});
     std::throw_with_nested(std::move(error));
@@ -241,7 +247,9 @@ void TubeRunner::Impl::listen() {
     core.on_closed = nullptr;
     return;
   }
-  core.on_event = [this](const Instance* i, std::uint32_t signal, const Cell& c) { notify(core.event_of(i, signal, c)); };
+  core.on_event = [this](const Instance* i, std::uint32_t signal, const Cell& c) {
+    notify(core.event_of(i, signal, c));
+  };
   core.on_closed = [this](Instance* i) {
     notify(MetaEvent{MetaEvent::Type::epoch_ended, std::chrono::system_clock::now(), {}, core.epoch_of(i), {}});
   };
@@ -326,7 +334,9 @@ Result TubeRunner::process(const Map& inputs) {
         r.rethrow_of(frame);
       }
     }
-    if (!root->closed) throw std::logic_error("the epoch " + r.core.epoch_of(root).str() + " of the tube " + r.graph.spec.id + " stands still");
+    if (!root->closed)
+      throw std::logic_error("the epoch " + r.core.epoch_of(root).str() + " of the tube " + r.graph.spec.id +
+                             " stands still");
     after_process();
     Result result = collect_return();
     r.close_process_assets(root);
@@ -366,8 +376,8 @@ Generator<Result> TubeRunner::iter(std::optional<std::size_t> n) {
       std::size_t calls = 0;
       do {
         if (returns && calls++ == max_iter_loops)
-          throw Error(Errc::no_result, "the tube " + r.graph.spec.id + " gave no result in " + std::to_string(max_iter_loops) +
-                                           " calls of process() (max_iter_loops)");
+          throw Error(Errc::no_result, "the tube " + r.graph.spec.id + " gave no result in " +
+                                           std::to_string(max_iter_loops) + " calls of process() (max_iter_loops)");
         result = process();
       } while (returns && !result);
     } catch (const EndOfStream&) {
@@ -413,7 +423,8 @@ std::uint32_t node_number(const detail::Graph& g, std::string_view id) {
   if (n != detail::kNone) return n;
   std::vector<std::string> ids;
   for (const NodePlan& node : g.nodes) ids.push_back(node.id);
-  throw Error(Errc::not_found, "the tube " + g.spec.id + " has no node \"" + std::string(id) + "\"" + detail::did_you_mean(id, ids));
+  throw Error(Errc::not_found,
+              "the tube " + g.spec.id + " has no node \"" + std::string(id) + "\"" + detail::did_you_mean(id, ids));
 }
 }  // namespace
 
@@ -477,7 +488,8 @@ Map TubeRunner::validate_input(const Map& inputs) {
   for (const std::uint32_t i : g.process_inputs) {
     const InputSpec& input = g.spec.input[i];
     if (input.required && !checked.contains(input.id) && !g.inputs.contains(input.id))
-      throw InputMissingError("process() of the tube " + g.spec.id + " needs the input \"" + input.id + "\" (" + input.type + ")");
+      throw InputMissingError("process() of the tube " + g.spec.id + " needs the input \"" + input.id + "\" (" +
+                              input.type + ")");
   }
   return checked;
 }

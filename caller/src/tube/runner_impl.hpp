@@ -78,11 +78,11 @@ struct TubeRunner::Impl {
   std::vector<std::unique_ptr<AssetInstance>> assets;
   std::vector<std::pair<std::uint32_t, Value>> taken;  ///< what assets take over at the end of the epoch
   RunnerContext context;
-  std::vector<std::uint32_t> opened;                   ///< nodes that are open, in order
+  std::vector<std::uint32_t> opened;  ///< nodes that are open, in order
   std::vector<std::pair<std::size_t, std::function<void(const Notice&)>>> callbacks;
   std::size_t next_callback = 0;
   detail::Instance* kept = nullptr;
-  detail::Instance* current = nullptr;                 ///< the epoch of process(), on one thread
+  detail::Instance* current = nullptr;  ///< the epoch of process(), on one thread
   bool running = false;
   bool in_process = false;
   bool iterating = false;

@@ -29,16 +29,17 @@ TubeSpec::~TubeSpec() = default;
 namespace {
 
 constexpr std::array kReserved{"assets", "input", "meta", "tube"};
-const std::vector<std::string> kTubeKeys{"noob_id", "tube_id",  "noob_model", "noob_version", "description",
-                                         "extends", "assets",   "input",      "nodes"};
+const std::vector<std::string> kTubeKeys{"noob_id", "tube_id", "noob_model", "noob_version", "description",
+                                         "extends", "assets",  "input",      "nodes"};
 const std::vector<std::string> kNodeKeys{"type", "id", "depends", "params", "enabled", "stateful", "description"};
 const std::vector<std::string> kInputKeys{"id", "type", "scope", "default", "required", "description"};
 const std::vector<std::string> kAssetKeys{"id", "type", "scope", "params", "depends", "description"};
 
 bool is_identifier(std::string_view text) {
   const auto letter = [](char c) { return std::isalpha(static_cast<unsigned char>(c)) || c == '_'; };
-  return !text.empty() && letter(text.front()) &&
-         std::all_of(text.begin(), text.end(), [&](char c) { return letter(c) || std::isdigit(static_cast<unsigned char>(c)); });
+  return !text.empty() && letter(text.front()) && std::all_of(text.begin(), text.end(), [&](char c) {
+    return letter(c) || std::isdigit(static_cast<unsigned char>(c));
+  });
 }
 bool is_tube_id(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
@@ -60,24 +61,28 @@ struct At {
     return tree.entries;
   }
   std::string text() const {
-    if (tree.type != Tree::Type::scalar || !tree.scalar.is<std::string>()) fail("expected a text, found " + tree.what());
+    if (tree.type != Tree::Type::scalar || !tree.scalar.is<std::string>())
+      fail("expected a text, found " + tree.what());
     return tree.scalar.as<std::string>();
   }
   bool boolean() const {
-    if (tree.type != Tree::Type::scalar || !tree.scalar.is<bool>()) fail("expected true or false, found " + tree.what());
+    if (tree.type != Tree::Type::scalar || !tree.scalar.is<bool>())
+      fail("expected true or false, found " + tree.what());
     return tree.scalar.as<bool>();
   }
   void known(const std::vector<std::string>& keys) const {
     for (const TreeEntry& e : tree.entries)
       if (std::find(keys.begin(), keys.end(), e.key) == keys.end())
-        throw SpecError({tree.file ? *tree.file : std::string(), e.line, e.column}, key.empty() ? e.key : key + "." + e.key,
+        throw SpecError({tree.file ? *tree.file : std::string(), e.line, e.column},
+                        key.empty() ? e.key : key + "." + e.key,
                         "unknown key" + did_you_mean(e.key, keys) + " (known: " + listed(keys) + ")");
   }
 };
 
 std::string identifier(const At& at, const std::string& text, const char* what) {
   if (!is_identifier(text))
-    at.fail(std::string(what) + " must be an identifier (letters, digits and _, no digit first), found \"" + text + "\"");
+    at.fail(std::string(what) + " must be an identifier (letters, digits and _, no digit first), found \"" + text +
+            "\"");
   return text;
 }
 
@@ -99,12 +104,15 @@ void read_depends(const At& at, NodeSpec& node) {
     return;
   }
   if (at.tree.type == Tree::Type::mapping)
-    at.fail("expected `node.signal` or a list of `node.signal` and `slot: node.signal`, found a map; put a `- ` before each line");
+    at.fail(
+        "expected `node.signal` or a list of `node.signal` and `slot: node.signal`, found a map; put a `- ` before "
+        "each line");
   std::unordered_set<std::string> slots;
   for (std::size_t i = 0; i < at.tree.items.size(); ++i) {
     const At item = at.item(i);
     if (item.tree.type == Tree::Type::mapping) {
-      if (item.tree.entries.size() != 1) item.fail("expected one `slot: node.signal`, found " + std::to_string(item.tree.entries.size()));
+      if (item.tree.entries.size() != 1)
+        item.fail("expected one `slot: node.signal`, found " + std::to_string(item.tree.entries.size()));
       const TreeEntry& e = item.tree.entries.front();
       const At signal = item.in(e);
       identifier(item, e.key, "a slot");
@@ -133,7 +141,8 @@ void check_id(const At& at, const TreeEntry& e, const std::string& id) {
 }
 
 NodeSpec read_node(const At& at, const std::string& id) {
-  if (at.tree.type != Tree::Type::mapping) at.fail("expected a map of " + listed(kNodeKeys) + ", found " + at.tree.what());
+  if (at.tree.type != Tree::Type::mapping)
+    at.fail("expected a map of " + listed(kNodeKeys) + ", found " + at.tree.what());
   at.known(kNodeKeys);
   NodeSpec node;
   node.id = id;
@@ -153,7 +162,8 @@ NodeSpec read_node(const At& at, const std::string& id) {
       if (e.value.scalar.is<bool>()) {
         node.enabled = value.boolean();
       } else {
-        const std::string text = e.value.type == Tree::Type::scalar && e.value.scalar.is<std::string>() ? value.text() : "";
+        const std::string text =
+            e.value.type == Tree::Type::scalar && e.value.scalar.is<std::string>() ? value.text() : "";
         if (!text.starts_with("input.") || !is_identifier(text.substr(6)))
           value.fail("expected true, false or `input.name`, found " + e.value.what());
         node.enabled = text.substr(6);
@@ -169,7 +179,8 @@ NodeSpec read_node(const At& at, const std::string& id) {
 }
 
 InputSpec read_input(const At& at, const std::string& id) {
-  if (at.tree.type != Tree::Type::mapping) at.fail("expected a map of " + listed(kInputKeys) + ", found " + at.tree.what());
+  if (at.tree.type != Tree::Type::mapping)
+    at.fail("expected a map of " + listed(kInputKeys) + ", found " + at.tree.what());
   at.known(kInputKeys);
   InputSpec input;
   input.id = id;
@@ -182,9 +193,13 @@ InputSpec read_input(const At& at, const std::string& id) {
       input.type = value.text();
     } else if (e.key == "scope") {
       const std::string scope = value.text();
-      if (scope == "tube") input.scope = InputScope::tube;
-      else if (scope == "process") input.scope = InputScope::process;
-      else value.fail("expected the scope tube or process, found \"" + scope + "\"" + did_you_mean(scope, {"tube", "process"}));
+      if (scope == "tube")
+        input.scope = InputScope::tube;
+      else if (scope == "process")
+        input.scope = InputScope::process;
+      else
+        value.fail("expected the scope tube or process, found \"" + scope + "\"" +
+                   did_you_mean(scope, {"tube", "process"}));
     } else if (e.key == "default") {
       input.fallback = e.value.value();
     } else if (e.key == "required") {
@@ -200,7 +215,8 @@ InputSpec read_input(const At& at, const std::string& id) {
 }
 
 AssetSpec read_asset(const At& at, const std::string& id) {
-  if (at.tree.type != Tree::Type::mapping) at.fail("expected a map of " + listed(kAssetKeys) + ", found " + at.tree.what());
+  if (at.tree.type != Tree::Type::mapping)
+    at.fail("expected a map of " + listed(kAssetKeys) + ", found " + at.tree.what());
   at.known(kAssetKeys);
   AssetSpec asset;
   asset.id = id;
@@ -216,9 +232,12 @@ AssetSpec read_asset(const At& at, const std::string& id) {
     } else if (e.key == "scope") {
       scoped = true;
       const std::string scope = value.text();
-      if (scope == "runner") asset.scope = AssetScope::runner;
-      else if (scope == "process") asset.scope = AssetScope::process;
-      else if (scope == "node") asset.scope = AssetScope::node;
+      if (scope == "runner")
+        asset.scope = AssetScope::runner;
+      else if (scope == "process")
+        asset.scope = AssetScope::process;
+      else if (scope == "node")
+        asset.scope = AssetScope::node;
       else
         value.fail("expected the scope runner, process or node, found \"" + scope + "\"" +
                    did_you_mean(scope, {"runner", "process", "node"}));
@@ -285,7 +304,8 @@ void check_dependencies(const TubeSpec& spec) {
     if (!asset.depends) continue;
     const std::string key = "assets." + asset.id + ".depends";
     if (asset.depends->node == "assets" || asset.depends->node == "input")
-      throw SpecError(asset.depends->place, key, "an asset depends on the signal of a node, not on " + asset.depends->node);
+      throw SpecError(asset.depends->place, key,
+                      "an asset depends on the signal of a node, not on " + asset.depends->node);
     check(*asset.depends, key);
   }
 }
@@ -310,18 +330,22 @@ TubeSpec read(const Tree& tree) {
     }
   }
   if (spec.id.empty()) top.fail("the tube has no id: expected the key noob_id or tube_id");
-  read_section(top, "input", "inputs", [&](const At& at, const std::string& id) { spec.input.push_back(read_input(at, id)); });
-  read_section(top, "assets", "assets", [&](const At& at, const std::string& id) { spec.assets.push_back(read_asset(at, id)); });
+  read_section(top, "input", "inputs",
+               [&](const At& at, const std::string& id) { spec.input.push_back(read_input(at, id)); });
+  read_section(top, "assets", "assets",
+               [&](const At& at, const std::string& id) { spec.assets.push_back(read_asset(at, id)); });
   read_section(top, "nodes", "nodes", [&](const At& at, const std::string& id) {
     if (std::find(kReserved.begin(), kReserved.end(), id) != kReserved.end())
-      at.fail("\"" + id + "\" is reserved: " + listed({kReserved.begin(), kReserved.end()}) + " cannot be ids of nodes");
+      at.fail("\"" + id + "\" is reserved: " + listed({kReserved.begin(), kReserved.end()}) +
+              " cannot be ids of nodes");
     spec.nodes.push_back(read_node(at, id));
   });
   const NodeSpec* ret = nullptr;
   for (const NodeSpec& node : spec.nodes) {
     if (node.type != "return") continue;
     if (ret)
-      throw SpecError(node.place, "nodes." + node.id, "a second return node; \"" + ret->id + "\" is one already, and a tube has at most one");
+      throw SpecError(node.place, "nodes." + node.id,
+                      "a second return node; \"" + ret->id + "\" is one already, and a tube has at most one");
     ret = &node;
   }
   check_dependencies(spec);
@@ -343,9 +367,12 @@ void merge(Tree& base, const Tree& over) {
   }
   for (const TreeEntry& e : over.entries) {
     TreeEntry* old = base.entry(e.key);
-    if (!old) base.entries.push_back(e);
-    else if (e.key == "depends") old->value = e.value;
-    else merge(old->value, e.value);
+    if (!old)
+      base.entries.push_back(e);
+    else if (e.key == "depends")
+      old->value = e.value;
+    else
+      merge(old->value, e.value);
   }
 }
 
@@ -359,7 +386,8 @@ void merge_tubes(Tree& base, const Tree& over) {
   merge(base, over);
 }
 
-/// The tree with all that it extends, merged from left to right, itself last. `chain`: who extends whom, to find circles.
+/// The tree with all that it extends, merged from left to right, itself last. `chain`: who extends whom, to find
+/// circles.
 Tree resolve_extends(Tree tree, std::vector<std::string>& chain) {
   const Tree* extends = tree.find("extends");
   if (!extends || extends->is_null()) return tree;

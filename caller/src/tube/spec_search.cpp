@@ -77,8 +77,8 @@ bool each_file(Search& s, Visit&& visit) {
   for (const fs::path& folder : folders(s)) {
     std::error_code error;
     std::vector<fs::path> files;
-    for (fs::recursive_directory_iterator i(folder, fs::directory_options::skip_permission_denied, error), end; !error && i != end;
-         i.increment(error)) {
+    for (fs::recursive_directory_iterator i(folder, fs::directory_options::skip_permission_denied, error), end;
+         !error && i != end; i.increment(error)) {
       const fs::path extension = i->path().extension();
       if ((extension == ".yaml" || extension == ".yml") && i->is_regular_file(error)) files.push_back(i->path());
     }
@@ -162,9 +162,11 @@ namespace detail {
 
 Tree load_file(const fs::path& path) {
   std::error_code error;
-  if (fs::is_directory(path, error)) throw Error(Errc::not_found, "\"" + path.string() + "\" is a folder, not a specification");
+  if (fs::is_directory(path, error))
+    throw Error(Errc::not_found, "\"" + path.string() + "\" is a folder, not a specification");
   std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error(Errc::not_found, "cannot read \"" + path.string() + "\": " + std::generic_category().message(errno));
+  if (!in)
+    throw Error(Errc::not_found, "cannot read \"" + path.string() + "\": " + std::generic_category().message(errno));
   const std::string text(std::istreambuf_iterator<char>(in), {});
   return parse_yaml(text, path.string(), 1);
 }

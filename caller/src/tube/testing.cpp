@@ -23,8 +23,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::array kWords{"amber", "birch", "cedar",  "delta", "ember", "fjord", "grove", "heath", "inlet", "jetty", "knoll", "lagoon",
-                            "maple", "north", "orchid", "prism", "quartz", "ridge", "slate", "tide",  "umbra", "vale",  "willow", "zephyr"};
+constexpr std::array kWords{"amber",  "birch", "cedar", "delta",  "ember", "fjord", "grove",  "heath",
+                            "inlet",  "jetty", "knoll", "lagoon", "maple", "north", "orchid", "prism",
+                            "quartz", "ridge", "slate", "tide",   "umbra", "vale",  "willow", "zephyr"};
 
 /// A word a call, the same ones in every run: results can be compared between runners.
 class Words {
@@ -92,7 +93,8 @@ Generator<Kinds> switch_source() {
   }
 }
 Generator<double> cycle(std::int64_t start, std::int64_t stop, std::int64_t step) {
-  if (step == 0 || (step > 0 && start >= stop) || (step < 0 && start <= stop)) throw std::invalid_argument("an empty range has no cycle");
+  if (step == 0 || (step > 0 && start >= stop) || (step < 0 && start <= stop))
+    throw std::invalid_argument("an empty range has no cycle");
   for (;;)
     for (std::int64_t i = start; step > 0 ? i < stop : i > stop; i += step) {
       double value = static_cast<double>(i);
@@ -205,23 +207,31 @@ private:
   std::int64_t inits_ = 0, deinits_ = 0;
 };
 
-bool input_party(const Value&, const Value&, const Value&, const Value&, const Value&, const Value&, const Value&) { return true; }
+bool input_party(const Value&, const Value&, const Value&, const Value&, const Value&, const Value&, const Value&) {
+  return true;
+}
 
 std::string inject_epoch(const Epoch& epoch) { return epoch.str(); }
 Map inject_eventmap(const Value&, const EventMap& events) {
   Map map;
   for (const auto& [slot, event] : events.events)
-    map.set(slot, Map{{"node_id", event.node_id}, {"signal", event.signal}, {"epoch", event.epoch.str()}, {"value", event.value}});
+    map.set(slot, Map{{"node_id", event.node_id},
+                      {"signal", event.signal},
+                      {"epoch", event.epoch.str()},
+                      {"value", event.value}});
   return map;
 }
-Map this_or_that(const std::optional<Value>& first, const std::optional<Value>& second, const std::optional<Value>& third) {
+Map this_or_that(const std::optional<Value>& first, const std::optional<Value>& second,
+                 const std::optional<Value>& third) {
   Map map;
   if (first) map.set("this", *first);
   if (second) map.set("that", *second);
   if (third) map.set("the_other", *third);
   return map;
 }
-List passthrough(const Value& value, const Args& args, const Kwargs& kwargs) { return {value, args.values, kwargs.values}; }
+List passthrough(const Value& value, const Args& args, const Kwargs& kwargs) {
+  return {value, args.values, kwargs.values};
+}
 
 // ------------------------------------------------------------------ assets
 /// Counts up; nodes share it and hand it on.
@@ -337,11 +347,14 @@ void add_testing_types(Registry& r) {
   r.add(t + "jump", &increment, {"generator", {"n", 1}}, {"skirttt", "next"});
   r.add(t + "rewind", &rewind, {"generator", {"n", 1}}, {"skrittt"});
   r.add(t + "zip_iter", &zip_iter);
-  r.add_class<NumberToLetter, std::int64_t>(t + "NumberToLetterCls", {{"offset", 0}}, &NumberToLetter::process, {"number"});
+  r.add_class<NumberToLetter, std::int64_t>(t + "NumberToLetterCls", {{"offset", 0}}, &NumberToLetter::process,
+                                            {"number"});
   r.add_class<Multiply>(t + "Multiply", {}, &Multiply::process, {"left", {"right", 2}}, {"product"});
   r.add_class<Volume, std::int64_t>(t + "Volume", {{"height", 2}}, &Volume::process, {"width", "depth"}, {"volume"});
-  r.add_class<Volume, std::int64_t>(t + "VolumeProcess", {{"height", 2}}, &Volume::process, {"width", "depth"}, {"volume"});
-  r.add_class<StatefulMultiply, std::int64_t>(t + "StatefulMultiply", {{"start", 0}}, &StatefulMultiply::process, {"left", {"right", 1}});
+  r.add_class<Volume, std::int64_t>(t + "VolumeProcess", {{"height", 2}}, &Volume::process, {"width", "depth"},
+                                    {"volume"});
+  r.add_class<StatefulMultiply, std::int64_t>(t + "StatefulMultiply", {{"start", 0}}, &StatefulMultiply::process,
+                                              {"left", {"right", 1}});
   r.add_source<CountSource, std::int64_t, std::int64_t>(t + "CountSource", {{"limit", 1000}, {"start", 0}}, {"index"});
   r.add_source<CountSource, std::int64_t, std::int64_t>(t + "UnannotatedGenerator", {{"limit", 1000}, {"start", 0}});
   r.add_class<InitCounter>(t + "InitCounter", {}, &InitCounter::process, {}, {"inits", "deinits"});

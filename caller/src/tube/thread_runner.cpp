@@ -120,7 +120,8 @@ struct ThreadRunner::Pool {
   void end_stream(TubeRunner::Impl& r, const Ready& ready, const Frame& frame) {
     Instance* root = ready.instance->root;
     r.exhausted = true;
-    const auto end = std::make_exception_ptr(EndOfStream("the source \"" + frame.plan->id + "\" of the tube " + r.graph.spec.id + " has ended"));
+    const auto end = std::make_exception_ptr(
+        EndOfStream("the source \"" + frame.plan->id + "\" of the tube " + r.graph.spec.id + " has ended"));
     for (std::size_t e = epochs.size(); e-- > 0;) {
       if (epochs[e]->number <= root->number) break;
       epochs[e]->ended_stream = true;
@@ -159,8 +160,10 @@ struct ThreadRunner::Pool {
       Instance* instance;
       ~Leave() {
         impl.close_process_assets(instance);
-        if (instance->ended_stream) impl.core.release(instance);
-        else impl.keep(instance);
+        if (instance->ended_stream)
+          impl.core.release(instance);
+        else
+          impl.keep(instance);
         impl.current = nullptr;
       }
     } leave{r, root};
@@ -173,7 +176,9 @@ struct ThreadRunner::Pool {
   }
   /// Waits until nothing runs; results stay where they are.
   void drain(std::unique_lock<std::mutex>& lock) {
-    ended.wait(lock, [&] { return std::all_of(epochs.begin(), epochs.end(), [](const Instance* e) { return e->closed && e->busy == 0; }); });
+    ended.wait(lock, [&] {
+      return std::all_of(epochs.begin(), epochs.end(), [](const Instance* e) { return e->closed && e->busy == 0; });
+    });
   }
 
   ThreadRunner& runner;
@@ -247,12 +252,14 @@ Generator<Result> ThreadRunner::iter(std::optional<std::size_t> n) {
       std::size_t calls = 0;
       do {
         if (returns && calls++ == max_iter_loops)
-          throw Error(Errc::no_result, "the tube " + r.graph.spec.id + " gave no result in " + std::to_string(max_iter_loops) +
-                                           " calls of process() (max_iter_loops)");
+          throw Error(Errc::no_result, "the tube " + r.graph.spec.id + " gave no result in " +
+                                           std::to_string(max_iter_loops) + " calls of process() (max_iter_loops)");
         // Each result that is still wanted needs one epoch at least: never more than are sure to be used.
         while (pool_->may_begin() && (!n || pool_->epochs.size() < *n - i)) pool_->begin(r.take_inputs({}));
-        if (pool_->epochs.empty()) over = true;
-        else result = pool_->take(lock);
+        if (pool_->epochs.empty())
+          over = true;
+        else
+          result = pool_->take(lock);
       } while (!over && returns && !result);
     } catch (const EndOfStream&) {
       over = true;

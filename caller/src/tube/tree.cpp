@@ -39,7 +39,8 @@ Value plain_scalar(const std::string& text) {
   if (negative || digits.front() == '+') digits.remove_prefix(1);
   if (digits.starts_with("0x") || digits.starts_with("0o")) {
     std::uint64_t number = 0;
-    if (digits.size() == text.size() && digits.size() > 2 && parse_whole(digits.substr(2), number, digits[1] == 'x' ? 16 : 8))
+    if (digits.size() == text.size() && digits.size() > 2 &&
+        parse_whole(digits.substr(2), number, digits[1] == 'x' ? 16 : 8))
       return number;
     return text;
   }
@@ -74,18 +75,21 @@ public:
     if (parts_ > kMaxParts) fail(mark, "the aliases make this specification too large");
     place(Tree(found->second.tree));
   }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     Tree t = made(mark);
     t.text = value;
     // "?" is a plain scalar, "!" a quoted one; a tag of the user's own says nothing here.
     t.scalar = tag == "!" || tag == "tag:yaml.org,2002:str" ? Value(value) : plain_scalar(value);
     finish(std::move(t), anchor);
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     open(mark, anchor, Tree::Type::sequence);
   }
   void OnSequenceEnd() override { close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     open(mark, anchor, Tree::Type::mapping);
   }
   void OnMapEnd() override {
@@ -165,11 +169,14 @@ private:
     TreeEntry* merge = top.tree.entry("<<");
     if (!merge) return;
     std::vector<Tree> sources;
-    if (merge->value.type == Tree::Type::sequence) sources = merge->value.items;
-    else sources.push_back(merge->value);
+    if (merge->value.type == Tree::Type::sequence)
+      sources = merge->value.items;
+    else
+      sources.push_back(merge->value);
     std::erase_if(top.tree.entries, [](const TreeEntry& e) { return e.key == "<<"; });
     for (Tree& source : sources) {
-      if (source.type != Tree::Type::mapping) throw SpecError(source.place(), "<<", "expected a map to merge, found " + source.what());
+      if (source.type != Tree::Type::mapping)
+        throw SpecError(source.place(), "<<", "expected a map to merge, found " + source.what());
       for (TreeEntry& e : source.entries)
         if (!top.tree.find(e.key)) top.tree.entries.push_back(std::move(e));
     }
@@ -198,7 +205,8 @@ TreeEntry* Tree::entry(std::string_view key) noexcept {
 
 Value Tree::value() const {
   switch (type) {
-    case Type::scalar: return scalar;
+    case Type::scalar:
+      return scalar;
     case Type::sequence: {
       List list;
       list.reserve(items.size());
@@ -216,9 +224,12 @@ Value Tree::value() const {
 
 std::string Tree::what() const {
   switch (type) {
-    case Type::sequence: return "a list";
-    case Type::mapping: return "a map";
-    case Type::scalar: break;
+    case Type::sequence:
+      return "a list";
+    case Type::mapping:
+      return "a map";
+    case Type::scalar:
+      break;
   }
   if (scalar.is_none()) return "nothing";
   return "the " + std::string(kind_name(scalar.kind())) + " " + scalar.repr();
@@ -227,7 +238,8 @@ std::string Tree::what() const {
 Tree parse_yaml(std::string_view text, const std::string& name, int first_line) {
   auto file = std::make_shared<const std::string>(name);
   Builder builder(file, first_line);
-  if (text.find('\0') != std::string_view::npos) throw SpecError({name, 0, 0}, {}, "this is no YAML: it contains a NUL byte");
+  if (text.find('\0') != std::string_view::npos)
+    throw SpecError({name, 0, 0}, {}, "this is no YAML: it contains a NUL byte");
   std::istringstream in{std::string(text)};
   try {
     YAML::Parser parser(in);

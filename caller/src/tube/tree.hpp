@@ -18,8 +18,8 @@ struct TreeEntry;
 struct Tree {
   enum class Type : unsigned char { scalar, sequence, mapping };
   Type type = Type::scalar;
-  Value scalar;              ///< of a scalar
-  std::string text;          ///< of a scalar of YAML, as written
+  Value scalar;      ///< of a scalar
+  std::string text;  ///< of a scalar of YAML, as written
   std::vector<Tree> items;
   std::vector<TreeEntry> entries;
   std::shared_ptr<const std::string> file;
@@ -42,7 +42,8 @@ struct TreeEntry {
   Tree value;
 };
 
-/// Errors: SpecError at the place where the text stops to be YAML, for duplicate keys, and for what is too deep or too large.
+/// Errors: SpecError at the place where the text stops to be YAML, for duplicate keys, and for what is too deep or too
+/// large.
 Tree parse_yaml(std::string_view text, const std::string& name, int first_line);
 Tree tree_of(const Value& value);
 

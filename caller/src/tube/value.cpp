@@ -11,16 +11,25 @@ namespace caller::tube {
 
 std::string_view kind_name(Kind kind) noexcept {
   switch (kind) {
-    case Kind::none: return "none";
-    case Kind::absent: return "no event";
-    case Kind::boolean: return "boolean";
+    case Kind::none:
+      return "none";
+    case Kind::absent:
+      return "no event";
+    case Kind::boolean:
+      return "boolean";
     case Kind::integer:
-    case Kind::unsigned_integer: return "integer";
-    case Kind::real: return "real number";
-    case Kind::string: return "text";
-    case Kind::list: return "list";
-    case Kind::map: return "map";
-    case Kind::object: return "object";
+    case Kind::unsigned_integer:
+      return "integer";
+    case Kind::real:
+      return "real number";
+    case Kind::string:
+      return "text";
+    case Kind::list:
+      return "list";
+    case Kind::map:
+      return "map";
+    case Kind::object:
+      return "object";
   }
   return "unknown";
 }
@@ -46,16 +55,20 @@ const NumberOps number_table{
 };
 
 bool same_type(const std::type_info& a, const std::type_info& b) noexcept {
-  // A module loaded later (a cell, a plugin) may have its own copy of a type_info; names then decide, local ones included.
+  // A module loaded later (a cell, a plugin) may have its own copy of a type_info; names then decide, local ones
+  // included.
   return &a == &b || std::strcmp(a.name(), b.name()) == 0;
 }
 
 void wrong_type(const Value& found, std::string_view expected) {
   std::string text = "expected " + std::string(expected) + ", found ";
   const Kind kind = found.kind();
-  if (kind == Kind::object) text += "an object of type " + type_name(found.type());
-  else if (kind == Kind::none || kind == Kind::absent) text += kind_name(kind);
-  else text += std::string(kind_name(kind)) + " " + found.repr();
+  if (kind == Kind::object)
+    text += "an object of type " + type_name(found.type());
+  else if (kind == Kind::none || kind == Kind::absent)
+    text += kind_name(kind);
+  else
+    text += std::string(kind_name(kind)) + " " + found.repr();
   throw Error(Errc::wrong_type, text);
 }
 void wrong_type(const Value& found, const std::type_info& expected) { wrong_type(found, type_name(expected)); }
@@ -89,10 +102,18 @@ void append_quoted(std::string& out, std::string_view text, std::size_t limit) {
   for (const char c : text) {
     if (out.size() > limit) break;
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           constexpr const char* digits = "0123456789abcdef";
@@ -114,11 +135,21 @@ void append_repr(std::string& out, const Value& v, std::size_t limit, int depth)
     return;
   }
   switch (v.kind()) {
-    case Kind::none: out += "null"; break;
-    case Kind::absent: out += "NoEvent"; break;
-    case Kind::boolean: out += v.as<bool>() ? "true" : "false"; break;
-    case Kind::integer: out += std::to_string(v.as<std::int64_t>()); break;
-    case Kind::unsigned_integer: out += std::to_string(v.to<std::uint64_t>()); break;
+    case Kind::none:
+      out += "null";
+      break;
+    case Kind::absent:
+      out += "NoEvent";
+      break;
+    case Kind::boolean:
+      out += v.as<bool>() ? "true" : "false";
+      break;
+    case Kind::integer:
+      out += std::to_string(v.as<std::int64_t>());
+      break;
+    case Kind::unsigned_integer:
+      out += std::to_string(v.to<std::uint64_t>());
+      break;
     case Kind::real: {
       char digits[64];
       const auto end = std::to_chars(digits, digits + sizeof digits, v.as<double>()).ptr;
@@ -127,7 +158,9 @@ void append_repr(std::string& out, const Value& v, std::size_t limit, int depth)
       if (text.find_first_of(".einf") == std::string_view::npos) out += ".0";
       break;
     }
-    case Kind::string: append_quoted(out, v.as<std::string>(), limit); break;
+    case Kind::string:
+      append_quoted(out, v.as<std::string>(), limit);
+      break;
     case Kind::list: {
       out += '[';
       bool first = true;
@@ -154,7 +187,9 @@ void append_repr(std::string& out, const Value& v, std::size_t limit, int depth)
       out += '}';
       break;
     }
-    case Kind::object: out += "<" + type_name(v.type()) + ">"; break;
+    case Kind::object:
+      out += "<" + type_name(v.type()) + ">";
+      break;
   }
 }
 
@@ -180,7 +215,8 @@ List Value::items() const {
   }
   if (!ops_->each) detail::wrong_type(*this, "list");
   made.reserve(ops_->size(object()));
-  ops_->each(object(), &made, [](void* context, Value item) { static_cast<List*>(context)->push_back(std::move(item)); });
+  ops_->each(object(), &made,
+             [](void* context, Value item) { static_cast<List*>(context)->push_back(std::move(item)); });
   return made;
 }
 
@@ -188,8 +224,9 @@ Map Value::entries() const {
   if (const Map* map = find<Map>()) return *map;
   if (!ops_->each_entry) detail::wrong_type(*this, "map");
   Map made;
-  ops_->each_entry(object(), &made,
-                   [](void* context, std::string_view key, Value item) { static_cast<Map*>(context)->set(std::string(key), std::move(item)); });
+  ops_->each_entry(object(), &made, [](void* context, std::string_view key, Value item) {
+    static_cast<Map*>(context)->set(std::string(key), std::move(item));
+  });
   return made;
 }
 
@@ -227,11 +264,16 @@ Value Value::deep_copy() const {
 
 double Value::as_real() const {
   switch (kind()) {
-    case Kind::boolean: return data_.boolean ? 1.0 : 0.0;
-    case Kind::integer: return static_cast<double>(data_.integer);
-    case Kind::unsigned_integer: return static_cast<double>(data_.natural);
-    case Kind::real: return data_.real;
-    default: detail::wrong_type(*this, "a number");
+    case Kind::boolean:
+      return data_.boolean ? 1.0 : 0.0;
+    case Kind::integer:
+      return static_cast<double>(data_.integer);
+    case Kind::unsigned_integer:
+      return static_cast<double>(data_.natural);
+    case Kind::real:
+      return data_.real;
+    default:
+      detail::wrong_type(*this, "a number");
   }
 }
 
@@ -265,7 +307,8 @@ bool equal_numbers(const Value& a, const Value& b) {
            static_cast<std::uint64_t>(d) == other.to<std::uint64_t>();
   }
   if (a.kind() != b.kind()) return false;  // natural ones are larger than any integer
-  return a.kind() == Kind::integer ? a.as<std::int64_t>() == b.as<std::int64_t>() : a.to<std::uint64_t>() == b.to<std::uint64_t>();
+  return a.kind() == Kind::integer ? a.as<std::int64_t>() == b.as<std::int64_t>()
+                                   : a.to<std::uint64_t>() == b.to<std::uint64_t>();
 }
 
 }  // namespace
@@ -275,10 +318,14 @@ bool operator==(const Value& a, const Value& b) {
   if (a.kind() != b.kind()) return false;
   switch (a.kind()) {
     case Kind::none:
-    case Kind::absent: return true;
-    case Kind::boolean: return a.as<bool>() == b.as<bool>();
-    case Kind::string: return a.as<std::string>() == b.as<std::string>();
-    case Kind::list: return a.items() == b.items();
+    case Kind::absent:
+      return true;
+    case Kind::boolean:
+      return a.as<bool>() == b.as<bool>();
+    case Kind::string:
+      return a.as<std::string>() == b.as<std::string>();
+    case Kind::list:
+      return a.items() == b.items();
     case Kind::map: {
       const Map left = a.entries(), right = b.entries();
       return left.size() == right.size() && std::all_of(left.begin(), left.end(), [&](const Map::Entry& entry) {

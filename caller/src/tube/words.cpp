@@ -22,7 +22,8 @@ std::size_t distance(std::string_view a, std::string_view b, std::size_t most) {
     std::size_t best = j;
     for (std::size_t i = 1; i <= a.size(); ++i) {
       now[i] = std::min({before[i] + 1, now[i - 1] + 1, before[i - 1] + (same(a[i - 1], b[j - 1]) ? 0 : 1)});
-      if (i > 1 && j > 1 && same(a[i - 1], b[j - 2]) && same(a[i - 2], b[j - 1])) now[i] = std::min(now[i], two[i - 2] + 1);
+      if (i > 1 && j > 1 && same(a[i - 1], b[j - 2]) && same(a[i - 2], b[j - 1]))
+        now[i] = std::min(now[i], two[i - 2] + 1);
       best = std::min(best, now[i]);
     }
     if (best > most) return most + 1;

@@ -8,7 +8,8 @@
 namespace caller::tube::detail {
 
 /// Those of `candidates` that look like `name`, nearest first, at most `limit`.
-std::vector<std::string> nearest(std::string_view name, const std::vector<std::string>& candidates, std::size_t limit = 3);
+std::vector<std::string> nearest(std::string_view name, const std::vector<std::string>& candidates,
+                                 std::size_t limit = 3);
 /// `; did you mean "x" or "y"?`, or nothing.
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates);
 /// `a, b and c`.

@@ -80,7 +80,9 @@ struct TubeCommands {
           ->type_name("DIR")
           ->allow_extra_args(false);
     }
-    run->add_option("--runner", options.runner, "Where nodes run")->check(CLI::IsMember({"sync", "async", "thread"}))->capture_default_str();
+    run->add_option("--runner", options.runner, "Where nodes run")
+        ->check(CLI::IsMember({"sync", "async", "thread"}))
+        ->capture_default_str();
     run->add_option("-n", options.n, "How many results; all, if not given")->type_name("N");
     run->add_option("--input-format", options.input_format, "Of the inputs on standard input (short: -if)")
         ->check(CLI::IsMember({"json", "jsonl"}))
@@ -91,7 +93,9 @@ struct TubeCommands {
     run->add_flag("--progress", options.progress, "Show on standard error how far the run is");
     check->add_flag("--json", options.json, "The built graph as JSON");
     types->add_flag("--json", options.json, "As JSON");
-    plot->add_option("-o,--output", options.output, "A .svg, .png, .pdf or .dot file; without it the dot text is printed")->type_name("FILE");
+    plot->add_option("-o,--output", options.output,
+                     "A .svg, .png, .pdf or .dot file; without it the dot text is printed")
+        ->type_name("FILE");
   }
 
   int operator()() {
@@ -112,8 +116,10 @@ struct TubeCommands {
 std::vector<std::string> long_options(int argc, char** argv) {
   std::vector<std::string> words(argv + 1, argv + argc);
   for (std::string& word : words) {
-    if (word == "-if") word = "--input-format";
-    else if (word == "-of") word = "--output-format";
+    if (word == "-if")
+      word = "--input-format";
+    else if (word == "-of")
+      word = "--output-format";
   }
   return words;
 }

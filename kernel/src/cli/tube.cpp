@@ -36,7 +36,8 @@ void show_line(const SpecError& e) {
   for (int i = 0; i < e.line() && std::getline(in, line); ++i) {
   }
   if (!in || e.line() == 0) return;
-  std::cerr << "  " << line << "\n  " << std::string(static_cast<std::size_t>(std::max(0, e.column() - 1)), ' ') << "^\n";
+  std::cerr << "  " << line << "\n  " << std::string(static_cast<std::size_t>(std::max(0, e.column() - 1)), ' ')
+            << "^\n";
 }
 
 /// An input from the command line: JSON where it is some, else text.
@@ -91,8 +92,10 @@ public:
   }
   void write(const Result& result) {
     const std::string text = to_json(*result, Unsayable::describe);
-    if (list_) std::cout << (count_ ? ",\n " : "") << text;
-    else std::cout << text << '\n' << std::flush;
+    if (list_)
+      std::cout << (count_ ? ",\n " : "") << text;
+    else
+      std::cout << text << '\n' << std::flush;
     ++count_;
   }
   void finish() {
@@ -121,8 +124,8 @@ public:
     shown_ = true;
     const double seconds = std::chrono::duration<double>(now - begin_).count();
     std::fprintf(stderr, "\r%zu%s results, %llu epochs, %.1f s, %.0f epochs/s   ", results,
-                 total_ ? (" of " + std::to_string(*total_)).c_str() : "", static_cast<unsigned long long>(epochs), seconds,
-                 seconds > 0 ? static_cast<double>(epochs) / seconds : 0.0);
+                 total_ ? (" of " + std::to_string(*total_)).c_str() : "", static_cast<unsigned long long>(epochs),
+                 seconds, seconds > 0 ? static_cast<double>(epochs) / seconds : 0.0);
   }
 
 private:
@@ -146,8 +149,10 @@ int run(const TubeOptions& options) {
     Value value = parse_input(text);
     // A text that looks like a number stays a text where one is wanted.
     if (input && input->type == "str" && value.kind() != Kind::string) value = text;
-    if (input && input->scope == InputScope::process) per_call.set(name, std::move(value));
-    else given.set(name, std::move(value));
+    if (input && input->scope == InputScope::process)
+      per_call.set(name, std::move(value));
+    else
+      given.set(name, std::move(value));
   }
   const Tube tube = Tube::from_spec(spec, given);
   const bool reads = std::any_of(spec.input.begin(), spec.input.end(), [&](const InputSpec& i) {
@@ -197,12 +202,18 @@ int check(const TubeOptions& options) {
   // Inputs that only the run will give stand in by their type, so that everything else is checked.
   for (const InputSpec& i : spec.input) {
     if (i.scope != InputScope::tube || !i.required || given.contains(i.id)) continue;
-    if (i.type == "int") given.set(i.id, 0);
-    else if (i.type == "float") given.set(i.id, 0.0);
-    else if (i.type == "bool") given.set(i.id, true);
-    else if (i.type == "list" || i.type == "tuple" || i.type == "set") given.set(i.id, List{});
-    else if (i.type == "dict") given.set(i.id, Map{});
-    else given.set(i.id, "");
+    if (i.type == "int")
+      given.set(i.id, 0);
+    else if (i.type == "float")
+      given.set(i.id, 0.0);
+    else if (i.type == "bool")
+      given.set(i.id, true);
+    else if (i.type == "list" || i.type == "tuple" || i.type == "set")
+      given.set(i.id, List{});
+    else if (i.type == "dict")
+      given.set(i.id, Map{});
+    else
+      given.set(i.id, "");
   }
   const Tube tube = Tube::from_spec(spec, given);
   const auto layers = tube.generations();
@@ -213,17 +224,24 @@ int check(const TubeOptions& options) {
       for (const Slot& s : n.slots) slots.push_back(Map{{"name", s.name}, {"type", s.type}, {"optional", s.optional}});
       for (const Signal& s : n.signals) signals.push_back(Map{{"name", s.name}, {"type", s.type}});
       for (const std::string& m : n.below_maps) maps.push_back(m);
-      nodes.push_back(Map{{"id", n.id}, {"type", n.type}, {"enabled", n.enabled}, {"stateful", n.stateful}, {"slots", slots},
-                          {"signals", signals}, {"below_maps", maps}});
+      nodes.push_back(Map{{"id", n.id},
+                          {"type", n.type},
+                          {"enabled", n.enabled},
+                          {"stateful", n.stateful},
+                          {"slots", slots},
+                          {"signals", signals},
+                          {"below_maps", maps}});
     }
     for (const Edge& e : tube.edges())
-      edges.push_back(Map{{"from", e.source_node + "." + e.source_signal}, {"to", e.target_node}, {"slot", e.target_slot},
+      edges.push_back(Map{{"from", e.source_node + "." + e.source_signal},
+                          {"to", e.target_node},
+                          {"slot", e.target_slot},
                           {"required", e.required}});
     std::cout << to_json(Map{{"id", tube.id()}, {"nodes", nodes}, {"edges", edges}}) << '\n';
     return 0;
   }
-  std::cout << tube.id() << ": " << tube.nodes().size() << " nodes, " << tube.edges().size() << " edges, " << layers.size()
-            << " generations\n";
+  std::cout << tube.id() << ": " << tube.nodes().size() << " nodes, " << tube.edges().size() << " edges, "
+            << layers.size() << " generations\n";
   return 0;
 }
 
@@ -256,10 +274,14 @@ int plot(const TubeOptions& options) {
   const std::string text = Tube::from_spec(spec, given).dot();
   std::string format = fs::path(options.output).extension().string();
   if (!format.empty()) format.erase(0, 1);
-  if (options.output.empty()) std::cout << text;
-  else if (format == "dot" || format == "gv") std::ofstream(options.output) << text;
-  else if (format == "svg" || format == "png" || format == "pdf") draw(text, options.output, format);
-  else throw std::runtime_error("cannot draw a \"" + format + "\" file: expected .svg, .png, .pdf or .dot");
+  if (options.output.empty())
+    std::cout << text;
+  else if (format == "dot" || format == "gv")
+    std::ofstream(options.output) << text;
+  else if (format == "svg" || format == "png" || format == "pdf")
+    draw(text, options.output, format);
+  else
+    throw std::runtime_error("cannot draw a \"" + format + "\" file: expected .svg, .png, .pdf or .dot");
   return 0;
 }
 
@@ -272,7 +294,11 @@ int types(const TubeOptions& options) {
     for (const Slot& s : type->slots) slots.push_back(s.name + (s.optional || s.fallback ? "?" : ""));
     for (const Slot& s : type->params) params.push_back(s.name + (s.optional || s.fallback ? "?" : ""));
     for (const Signal& s : type->signals) signals.push_back(s.name);
-    list.push_back(Map{{"type", name}, {"slots", slots}, {"params", params}, {"signals", signals}, {"stateful", type->stateful},
+    list.push_back(Map{{"type", name},
+                       {"slots", slots},
+                       {"params", params},
+                       {"signals", signals},
+                       {"stateful", type->stateful},
                        {"source", type->source}});
   }
   if (options.json) {

@@ -18,8 +18,8 @@ namespace caller::tube {
 /// What a node emitted for one signal in one epoch. The value may be NoEvent: the signal was silent.
 /// Source: noob Event.
 struct Event {
-  std::uint64_t id = 0;                              ///< rises by one with every event of a runner
-  std::chrono::system_clock::time_point timestamp;   ///< when the node returned
+  std::uint64_t id = 0;                             ///< rises by one with every event of a runner
+  std::chrono::system_clock::time_point timestamp;  ///< when the node returned
   std::string node_id;
   std::string signal;
   Epoch epoch;

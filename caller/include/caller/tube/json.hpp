@@ -19,7 +19,8 @@ enum class Unsayable : unsigned char {
 /// Thread-safety: any thread. Errors: Error(wrong_type) for what JSON cannot say. Source: json.dumps.
 CALLER_API std::string to_json(const Value& value, Unsayable unsayable = Unsayable::refuse);
 
-/// Thread-safety: any thread. Errors: Error(wrong_type) with line and column where the text stops to be JSON. Source: json.loads.
+/// Thread-safety: any thread. Errors: Error(wrong_type) with line and column where the text stops to be JSON. Source:
+/// json.loads.
 CALLER_API Value from_json(std::string_view text);
 
 }  // namespace caller::tube

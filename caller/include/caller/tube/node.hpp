@@ -18,19 +18,20 @@
 
 namespace caller::tube {
 
-/// What a node or asset may know of the runner around it; a parameter of this type (`const RunnerContext&`) receives it.
-/// Source: noob RunnerContext.
+/// What a node or asset may know of the runner around it; a parameter of this type (`const RunnerContext&`) receives
+/// it. Source: noob RunnerContext.
 struct RunnerContext {
-  std::string runner;   ///< the class of the runner, like `SynchronousRunner`
+  std::string runner;  ///< the class of the runner, like `SynchronousRunner`
   std::string tube_id;
-  Map input;            ///< the tube-scoped inputs
+  Map input;  ///< the tube-scoped inputs
 };
 
 /// All positional arguments beyond the named slots; a last parameter of this type takes them. Source: `*args` in noob.
 struct Args {
   List values;
 };
-/// All keyword arguments that are no named slot, each optional; a parameter of this type takes them. Source: `**kwargs` in noob.
+/// All keyword arguments that are no named slot, each optional; a parameter of this type takes them. Source: `**kwargs`
+/// in noob.
 struct Kwargs {
   Map values;
 };
@@ -38,11 +39,11 @@ struct Kwargs {
 /// An input of a node: a parameter that an edge, a param of the specification or a default fills.
 struct Slot {
   std::string name;
-  std::string type;                            ///< the C++ type, for messages
-  bool optional = false;                       ///< the node also runs when the edge's signal is silent
-  bool reference = false;                      ///< takes a shared object: an asset
-  std::optional<Value> fallback;               ///< what stands here when nothing fills the slot
-  void (*check)(const Value&) = nullptr;       ///< throws if the slot cannot take the value
+  std::string type;                       ///< the C++ type, for messages
+  bool optional = false;                  ///< the node also runs when the edge's signal is silent
+  bool reference = false;                 ///< takes a shared object: an asset
+  std::optional<Value> fallback;          ///< what stands here when nothing fills the slot
+  void (*check)(const Value&) = nullptr;  ///< throws if the slot cannot take the value
 };
 
 /// An output of a node.
@@ -100,12 +101,12 @@ private:
   bool ended_ = false;
 };
 
-/// A node at work, made by a runner from its type and its params. Derive from it for what functions and classes cannot say.
+/// A node at work, made by a runner from its type and its params. Derive from it for what functions and classes cannot
+/// say.
 ///
-/// Thread-safety: a stateful node is called by one thread at a time, in the order of epochs; a stateless one by several.
-/// Cancel-safety: process_async() may be cancelled at its suspension points.
-/// Errors: what init() and process() throw ends the call of the runner, as a NodeError in the case of process().
-/// Source: noob Node.
+/// Thread-safety: a stateful node is called by one thread at a time, in the order of epochs; a stateless one by
+/// several. Cancel-safety: process_async() may be cancelled at its suspension points. Errors: what init() and process()
+/// throw ends the call of the runner, as a NodeError in the case of process(). Source: noob Node.
 class CALLER_API Node {
 public:
   virtual ~Node();
@@ -132,14 +133,14 @@ struct NodeType {
   std::string name;
   std::string description;
   std::vector<Slot> slots;
-  std::vector<Slot> params;     ///< what params may name; for functions the slots themselves
+  std::vector<Slot> params;  ///< what params may name; for functions the slots themselves
   std::vector<Signal> signals;
   bool stateful = false;
-  bool source = false;          ///< makes its values itself: no slots
+  bool source = false;  ///< makes its values itself: no slots
   bool coroutine = false;
-  bool takes_args = false;      ///< any number of positional arguments
-  bool takes_kwargs = false;    ///< any keyword
-  bool any_params = false;      ///< params are looked at by the type itself
+  bool takes_args = false;    ///< any number of positional arguments
+  bool takes_kwargs = false;  ///< any keyword
+  bool any_params = false;    ///< params are looked at by the type itself
   bool params_are_slots = false;
   Special special = Special::none;
   std::function<std::unique_ptr<Node>(const Params&)> make;

@@ -58,8 +58,8 @@ Signals signals(N... names) {
   return Signals{names...};
 }
 
-/// Types of nodes and assets by name. A name that is registered again, by a notebook cell run twice, replaces the type for
-/// tubes built from then on, if `replace` says so.
+/// Types of nodes and assets by name. A name that is registered again, by a notebook cell run twice, replaces the type
+/// for tubes built from then on, if `replace` says so.
 ///
 /// Thread-safety: any thread.
 /// Errors: Error(already_registered), Error(invalid_specification) when names and parameters do not match in number.
@@ -73,8 +73,9 @@ public:
 
   /// A function as a node type: plain (stateless), a coroutine function, or one that returns a Generator (a source).
   ///
-  /// The result is the signal, or a tuple of as many values as there are signals; std::optional and MaybeEvent say that a signal
-  /// is silent. Parameters of type Epoch, EventMap, `const RunnerContext&`, Args and Kwargs are filled by the runner and not named.
+  /// The result is the signal, or a tuple of as many values as there are signals; std::optional and MaybeEvent say that
+  /// a signal is silent. Parameters of type Epoch, EventMap, `const RunnerContext&`, Args and Kwargs are filled by the
+  /// runner and not named.
   template <class F>
     requires(!std::is_class_v<F> || requires { &F::operator(); })
   void add(std::string name, F f, Slots slots = {}, Signals signals = {}) {
@@ -147,8 +148,8 @@ public:
   /// Registered names like `name`, nearest first, at most `limit`.
   std::vector<std::string> similar(std::string_view name, bool assets, std::size_t limit = 3) const;
 
-  /// Loads a shared object that registers types: its `extern "C" void caller_tube_plugin(caller::tube::Registry&)` is called.
-  /// It stays loaded. Errors: Error(plugin) with the loader's reason.
+  /// Loads a shared object that registers types: its `extern "C" void caller_tube_plugin(caller::tube::Registry&)` is
+  /// called. It stays loaded. Errors: Error(plugin) with the loader's reason.
   void load_plugin(const std::filesystem::path& path);
 
 private:
@@ -188,8 +189,10 @@ private:
   }
   template <class V>
   static std::string result_name() {
-    if constexpr (std::is_void_v<V>) return "void";
-    else return type_name(typeid(V));
+    if constexpr (std::is_void_v<V>)
+      return "void";
+    else
+      return type_name(typeid(V));
   }
   template <class Tuple>
   static std::vector<Slot> made_slots(const NodeType& type, const Slots& names) {
@@ -211,9 +214,9 @@ private:
   }
   template <class C, class... A>
   static std::unique_ptr<C> construct(const std::vector<Slot>& slots, const Params& given) {
-    return detail::with_params<std::tuple<A...>>(slots, given, std::index_sequence_for<A...>(), []<class... V>(V&&... v) {
-      return std::make_unique<C>(std::forward<V>(v)...);
-    });
+    return detail::with_params<std::tuple<A...>>(
+        slots, given, std::index_sequence_for<A...>(),
+        []<class... V>(V&&... v) { return std::make_unique<C>(std::forward<V>(v)...); });
   }
   [[noreturn]] static void wrong(const NodeType& type, const std::string& message);
   [[noreturn]] static void wrong_count(const NodeType& type, std::size_t named, std::size_t parameters);

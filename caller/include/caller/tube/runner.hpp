@@ -79,9 +79,11 @@ private:
   detail::Frame& frame_;
 };
 
-/// Runs a tube. The steps of process() are hooks that a derived class may replace, in the order in which they stand here.
+/// Runs a tube. The steps of process() are hooks that a derived class may replace, in the order in which they stand
+/// here.
 ///
-/// Nodes are made by the first init() and live as long as the runner; init() and deinit() open and close what they hold.
+/// Nodes are made by the first init() and live as long as the runner; init() and deinit() open and close what they
+/// hold.
 ///
 /// Thread-safety: unsafe, except stop() where a runner has it; callbacks are called one at a time.
 /// Cancel-safety: an exception, also that of an interrupt, leaves the runner usable; the epoch it broke off is lost.
@@ -94,18 +96,22 @@ public:
   TubeRunner(const TubeRunner&) = delete;
   TubeRunner& operator=(const TubeRunner&) = delete;
 
-  /// Opens nodes and assets of scope runner. Does nothing if that was done. Errors: what a node's init throws, the others closed again.
+  /// Opens nodes and assets of scope runner. Does nothing if that was done. Errors: what a node's init throws, the
+  /// others closed again.
   virtual void init();
-  /// Closes them, in reverse order. Does nothing if they are closed. Errors: none; what deinit of a node throws becomes a warning.
+  /// Closes them, in reverse order. Does nothing if they are closed. Errors: none; what deinit of a node throws becomes
+  /// a warning.
   virtual void deinit();
   bool running() const noexcept;
 
   /// Runs one epoch: every source once, and what follows from it. Calls init() if need be.
   virtual Result process(const Map& inputs = {});
-  /// Results, each from as many calls of process() as it takes, at most max_iter_loops; `n` of them, or until a source ends.
-  /// Calls init() first and deinit() at the end. Errors: Error(no_result); TubeRunningError if the tube is being iterated already.
+  /// Results, each from as many calls of process() as it takes, at most max_iter_loops; `n` of them, or until a source
+  /// ends. Calls init() first and deinit() at the end. Errors: Error(no_result); TubeRunningError if the tube is being
+  /// iterated already.
   virtual Generator<Result> iter(std::optional<std::size_t> n = std::nullopt);
-  /// Calls process() `n` times, or until a source ends, and returns the results there were. Calls init() first and deinit() at the end.
+  /// Calls process() `n` times, or until a source ends, and returns the results there were. Calls init() first and
+  /// deinit() at the end.
   virtual std::vector<Result> run(std::size_t n);
   /// The same until a source ends; nothing is kept.
   virtual void run();
@@ -117,7 +123,8 @@ public:
   virtual void enable_node(std::string_view node);
   std::vector<std::string> enabled_nodes() const;
 
-  /// Called with every event and meta-event, on the thread where it arises, one at a time. Returns a number for remove_callback().
+  /// Called with every event and meta-event, on the thread where it arises, one at a time. Returns a number for
+  /// remove_callback().
   std::size_t add_callback(std::function<void(const Notice&)> callback);
   void remove_callback(std::size_t number);
 
@@ -128,7 +135,8 @@ public:
   RunnerContext get_context() const;
   const Tube& tube() const noexcept;
 
-  /// How often iter() calls process() for one result before it gives up. Units: calls. Only for tubes with a return node.
+  /// How often iter() calls process() for one result before it gives up. Units: calls. Only for tubes with a return
+  /// node.
   std::size_t max_iter_loops = 100;
 
   struct Impl;
@@ -173,12 +181,12 @@ struct ThreadOptions {
   std::size_t max_pending = 0;  ///< epochs at work at once; 0: four for each thread
 };
 
-/// Runs several epochs at once on a pool of Callers. Stateful nodes take the epochs in their order, and results come in that order.
+/// Runs several epochs at once on a pool of Callers. Stateful nodes take the epochs in their order, and results come in
+/// that order.
 ///
-/// run() and iter() begin epochs ahead. What an iteration that is left early has begun is not lost: it is what the next call gives.
-/// A tube with an asset of scope runner runs one epoch at a time.
-/// Callbacks run on the threads of the pool and must not call the runner.
-/// Source: noob has none; the seed's TubeRunner page describes the interface.
+/// run() and iter() begin epochs ahead. What an iteration that is left early has begun is not lost: it is what the next
+/// call gives. A tube with an asset of scope runner runs one epoch at a time. Callbacks run on the threads of the pool
+/// and must not call the runner. Source: noob has none; the seed's TubeRunner page describes the interface.
 class CALLER_API ThreadRunner : public TubeRunner {
 public:
   explicit ThreadRunner(Tube tube, ThreadOptions options = {});
@@ -204,7 +212,8 @@ private:
 /// What an AsyncRunner is made with.
 struct AsyncOptions {
   std::size_t max_pending = 128;  ///< nodes at work at once
-  /// Plain nodes that take less run on the loop itself, others on workers. A node's first call runs on a worker; 0: all do.
+  /// Plain nodes that take less run on the loop itself, others on workers. A node's first call runs on a worker; 0: all
+  /// do.
   std::chrono::microseconds run_inline_below{50};
   /// After an error: whether the nodes at work are cancelled, and how long they are waited for.
   bool cancel_on_error = false;
@@ -213,7 +222,8 @@ struct AsyncOptions {
 
 /// Runs a tube on the Caller of the calling thread: coroutine nodes as tasks, all that is ready at once.
 ///
-/// The functions with `_async` are for coroutines; the others run a loop until they have the result, or turn the one that runs.
+/// The functions with `_async` are for coroutines; the others run a loop until they have the result, or turn the one
+/// that runs.
 ///
 /// Cancel-safety: process_async() cancels the nodes at work, as far as they can be, and the epoch is lost.
 /// Source: noob AsyncRunner; differs: a plain node that is quick runs on the loop.

@@ -29,7 +29,7 @@ struct NodeSpec {
   std::string id;
   std::string type;
   std::vector<Depend> depends;
-  bool depends_is_scalar = false;                  ///< written as one `node.signal`, not as a list
+  bool depends_is_scalar = false;  ///< written as one `node.signal`, not as a list
   Map params;
   std::variant<bool, std::string> enabled = true;  ///< or the name of an input
   std::optional<bool> stateful;
@@ -99,8 +99,8 @@ struct CALLER_API TubeSpec {
   const AssetSpec* find_asset(std::string_view name) const noexcept;
 };
 
-/// Folders that ids are looked up in, searched with all they contain: those added, then CALLER_TUBE_PATH, the last one first.
-/// Thread-safety: any thread.
+/// Folders that ids are looked up in, searched with all they contain: those added, then CALLER_TUBE_PATH, the last one
+/// first. Thread-safety: any thread.
 CALLER_API void add_search_path(std::filesystem::path folder);
 CALLER_API std::vector<std::filesystem::path> search_path();
 /// Makes `yaml` known under its id, before any file of that id; a cell of a notebook does so. Errors: SpecError.

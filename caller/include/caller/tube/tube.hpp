@@ -34,7 +34,8 @@ struct Edge {
   bool required = true;
 };
 
-/// A tube, built and checked. Cheap to copy: copies are the same tube. Nodes at work belong to runners, so several runners may run it.
+/// A tube, built and checked. Cheap to copy: copies are the same tube. Nodes at work belong to runners, so several
+/// runners may run it.
 ///
 /// Thread-safety: any thread.
 /// Errors: SpecError, InputMissingError, Error(not_found).

@@ -26,9 +26,9 @@ namespace caller::tube {
 
 class Value;
 
-/// What a node returns instead of a value when a signal has none this time: consumers that require it do not run, optional ones
-/// see that it is absent. A type of its own: no value can be mistaken for it, and it is never delivered to a slot.
-/// Source: noob MetaSignal.NoEvent; differs: noob delivers its sentinel as a value.
+/// What a node returns instead of a value when a signal has none this time: consumers that require it do not run,
+/// optional ones see that it is absent. A type of its own: no value can be mistaken for it, and it is never delivered
+/// to a slot. Source: noob MetaSignal.NoEvent; differs: noob delivers its sentinel as a value.
 struct NoEvent {
   friend constexpr bool operator==(NoEvent, NoEvent) noexcept { return true; }
 };
@@ -37,7 +37,8 @@ inline constexpr NoEvent no_event{};
 /// A list of values of any types. Source: a Python list in noob.
 using List = std::vector<Value>;
 
-/// What a value is, as far as YAML, JSON and conversions know it. `list` is any sequence, `map` any map with strings as keys.
+/// What a value is, as far as YAML, JSON and conversions know it. `list` is any sequence, `map` any map with strings as
+/// keys.
 enum class Kind : std::uint8_t { none, absent, boolean, integer, unsigned_integer, real, string, list, map, object };
 CALLER_API std::string_view kind_name(Kind kind) noexcept;
 
@@ -90,7 +91,8 @@ struct Box : Block {
 using Visit = void (*)(void* context, Value item);
 using VisitEntry = void (*)(void* context, std::string_view key, Value item);
 
-/// What is known of the type inside of a Value. One object per type and module: types are compared by `type`, not by address.
+/// What is known of the type inside of a Value. One object per type and module: types are compared by `type`, not by
+/// address.
 struct Ops {
   const std::type_info* type = nullptr;
   Kind kind = Kind::none;
@@ -150,10 +152,12 @@ CALLER_API bool same_type(const std::type_info& a, const std::type_info& b) noex
 
 }  // namespace detail
 
-/// A value of any type, shared by reference count and never changed once made. Sixteen bytes; numbers and truth values lie inside.
+/// A value of any type, shared by reference count and never changed once made. Sixteen bytes; numbers and truth values
+/// lie inside.
 ///
-/// Integers become 64 bits wide, text becomes std::string, a tuple becomes a List; every other type is kept as it is and found
-/// again by its type. `Value(std::shared_ptr<T>)` is the exception to "never changed": the object stays shared between nodes.
+/// Integers become 64 bits wide, text becomes std::string, a tuple becomes a List; every other type is kept as it is
+/// and found again by its type. `Value(std::shared_ptr<T>)` is the exception to "never changed": the object stays
+/// shared between nodes.
 ///
 /// Thread-safety: distinct objects: safe, also when they share their content; one object: unsafe while one changes it.
 /// Errors: what copying or moving a T in throws; to() and as() throw Error(wrong_type) or Error(out_of_range).
@@ -207,7 +211,8 @@ public:
   bool is() const noexcept {
     return find<T>() != nullptr;
   }
-  /// The content as a T: numbers are converted when nothing is lost, sequences item by item. Errors: wrong_type, out_of_range.
+  /// The content as a T: numbers are converted when nothing is lost, sequences item by item. Errors: wrong_type,
+  /// out_of_range.
   template <class T>
   T to() const;
   /// The content, which must be exactly a T. Errors: wrong_type.
@@ -237,7 +242,8 @@ public:
   /// A short text for messages: JSON-like, cut off after `limit` bytes.
   std::string repr(std::size_t limit = 80) const;
 
-  /// By content: numbers by value whatever their kind, sequences item by item, maps regardless of order, objects by their own ==.
+  /// By content: numbers by value whatever their kind, sequences item by item, maps regardless of order, objects by
+  /// their own ==.
   friend CALLER_API bool operator==(const Value& a, const Value& b);
 
 private:
@@ -304,10 +310,14 @@ inline const NumberOps& number_ops() noexcept { return number_table; }
 
 template <class T>
 constexpr Kind kind_of() {
-  if constexpr (std::is_same_v<T, std::string>) return Kind::string;
-  else if constexpr (std::is_same_v<T, Map> || MapLike<T>) return Kind::map;
-  else if constexpr (SequenceLike<T>) return Kind::list;
-  else return Kind::object;
+  if constexpr (std::is_same_v<T, std::string>)
+    return Kind::string;
+  else if constexpr (std::is_same_v<T, Map> || MapLike<T>)
+    return Kind::map;
+  else if constexpr (SequenceLike<T>)
+    return Kind::list;
+  else
+    return Kind::object;
 }
 
 template <class T>
@@ -354,8 +364,10 @@ const Ops& ops_of() noexcept {
       deallocate(b, sizeof(B));
     };
     o.object = [](const Block* block) noexcept -> const void* {
-      if constexpr (is_shared_object<Stored>) return static_cast<const B*>(block)->value.pointer.get();
-      else return &static_cast<const B*>(block)->value;
+      if constexpr (is_shared_object<Stored>)
+        return static_cast<const B*>(block)->value.pointer.get();
+      else
+        return &static_cast<const B*>(block)->value;
     };
     if constexpr (std::is_copy_constructible_v<T>) {
       if constexpr (is_shared_object<Stored>)
@@ -364,7 +376,9 @@ const Ops& ops_of() noexcept {
         o.copy = [](const void* p) { return Value(T(*static_cast<const T*>(p))); };
     }
     if constexpr (Comparable<T> && kind == Kind::object)
-      o.equal = [](const void* a, const void* b) -> bool { return *static_cast<const T*>(a) == *static_cast<const T*>(b); };
+      o.equal = [](const void* a, const void* b) -> bool {
+        return *static_cast<const T*>(a) == *static_cast<const T*>(b);
+      };
     if constexpr (kind == Kind::list) {
       o.each = &each_item<T>;
       o.size = [](const void* p) -> std::size_t { return static_cast<const T*>(p)->size(); };
@@ -379,7 +393,8 @@ const Ops& ops_of() noexcept {
 
 template <class Tuple>
 List tuple_items(Tuple&& t) {
-  return std::apply([]<class... I>(I&&... item) { return List{Value(std::forward<I>(item))...}; }, std::forward<Tuple>(t));
+  return std::apply([]<class... I>(I&&... item) { return List{Value(std::forward<I>(item))...}; },
+                    std::forward<Tuple>(t));
 }
 
 }  // namespace detail
@@ -419,11 +434,15 @@ Value::Value(T&& v) : ops_(nullptr) {
   } else if constexpr (detail::StringLike<D>) {
     box<std::string>(std::string(std::string_view(v)));
   } else if constexpr (detail::is_optional<D>) {
-    if (v) *this = Value(*std::forward<T>(v));
-    else ops_ = &numbers.none;
+    if (v)
+      *this = Value(*std::forward<T>(v));
+    else
+      ops_ = &numbers.none;
   } else if constexpr (detail::is_shared_ptr<D>) {
-    if (v) box<detail::Shared<typename D::element_type>>(detail::Shared<typename D::element_type>{std::forward<T>(v)});
-    else ops_ = &numbers.none;
+    if (v)
+      box<detail::Shared<typename D::element_type>>(detail::Shared<typename D::element_type>{std::forward<T>(v)});
+    else
+      ops_ = &numbers.none;
   } else if constexpr (detail::is_tuple<D>) {
     box<List>(detail::tuple_items(std::forward<T>(v)));
   } else {
@@ -464,7 +483,8 @@ T Value::number() const {
     return static_cast<T>(as_real());
   } else {
     switch (ops_->kind) {
-      case Kind::boolean: return static_cast<T>(data_.boolean);
+      case Kind::boolean:
+        return static_cast<T>(data_.boolean);
       case Kind::integer:
         if (!std::in_range<T>(data_.integer)) detail::out_of_range(*this, "an integer that fits");
         return static_cast<T>(data_.integer);
@@ -480,7 +500,8 @@ T Value::number() const {
         if (static_cast<double>(whole) != data_.real) detail::wrong_type(*this, "integer");
         return whole;
       }
-      default: detail::wrong_type(*this, "integer");
+      default:
+        detail::wrong_type(*this, "integer");
     }
   }
 }
@@ -509,8 +530,10 @@ T Value::to() const {
     }(std::make_index_sequence<std::tuple_size_v<T>>());
   } else {
     if (const T* found = find<T>()) {
-      if constexpr (std::is_copy_constructible_v<T>) return *found;
-      else detail::wrong_type(*this, typeid(T));
+      if constexpr (std::is_copy_constructible_v<T>)
+        return *found;
+      else
+        detail::wrong_type(*this, typeid(T));
     }
     if constexpr (std::is_same_v<T, List>) {
       return items();
@@ -520,7 +543,8 @@ T Value::to() const {
       T made;
       for (const auto& [key, item] : entries()) made.emplace(key, item.template to<typename T::mapped_type>());
       return made;
-    } else if constexpr (detail::SequenceLike<T> && requires(T t, typename T::value_type v) { t.insert(t.end(), std::move(v)); }) {
+    } else if constexpr (detail::SequenceLike<T> &&
+                         requires(T t, typename T::value_type v) { t.insert(t.end(), std::move(v)); }) {
       if (ops_->kind != Kind::list) detail::wrong_type(*this, "list");
       T made;
       for (const Value& item : items()) made.insert(made.end(), item.template to<typename T::value_type>());

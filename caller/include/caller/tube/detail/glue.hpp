@@ -44,9 +44,9 @@ struct Signature<F> : Signature<decltype(&F::operator())> {};
 template <class P>
 using Bare = std::remove_cvref_t<P>;
 template <class P>
-inline constexpr bool injected = std::is_same_v<Bare<P>, Epoch> || std::is_same_v<Bare<P>, EventMap> ||
-                                 std::is_same_v<Bare<P>, RunnerContext> || std::is_same_v<Bare<P>, Args> ||
-                                 std::is_same_v<Bare<P>, Kwargs>;
+inline constexpr bool injected =
+    std::is_same_v<Bare<P>, Epoch> || std::is_same_v<Bare<P>, EventMap> || std::is_same_v<Bare<P>, RunnerContext> ||
+    std::is_same_v<Bare<P>, Args> || std::is_same_v<Bare<P>, Kwargs>;
 template <class P>
 inline constexpr bool mutable_reference = std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>>;
 
@@ -69,7 +69,8 @@ constexpr std::size_t slot_number() {
 template <class P>
 struct Argument {
   using T = Bare<P>;
-  static_assert(!std::is_rvalue_reference_v<P>, "values are shared between nodes: take them by value or by const reference");
+  static_assert(!std::is_rvalue_reference_v<P>,
+                "values are shared between nodes: take them by value or by const reference");
   std::optional<T> made;
   const T& get(const Value* v) {
     if constexpr (!is_optional<T>) {
@@ -91,8 +92,10 @@ template <class P>
 struct Argument<P> {
   std::optional<Value> made;
   const std::optional<Value>& get(const Value* v) {
-    if (v) made = *v;
-    else made.reset();
+    if (v)
+      made = *v;
+    else
+      made.reset();
     return made;
   }
 };
@@ -130,8 +133,10 @@ Slot make_slot(std::string name) {
   using T = Bare<P>;
   slot.optional = is_optional<T>;
   slot.reference = mutable_reference<P> || is_shared_ptr<T>;
-  if constexpr (std::is_same_v<T, Value>) slot.type = "any";
-  else slot.type = type_name(typeid(T));
+  if constexpr (std::is_same_v<T, Value>)
+    slot.type = "any";
+  else
+    slot.type = type_name(typeid(T));
   slot.check = &check_argument<P>;
   return slot;
 }
@@ -208,10 +213,14 @@ void emit_result(Call& call, R&& result) {
 
 template <class R>
 constexpr std::size_t result_signals() {
-  if constexpr (std::is_void_v<R>) return 0;
-  else if constexpr (is_optional<R>) return result_signals<typename R::value_type>();
-  else if constexpr (is_tuple<R>) return std::tuple_size_v<R>;
-  else return 1;
+  if constexpr (std::is_void_v<R>)
+    return 0;
+  else if constexpr (is_optional<R>)
+    return result_signals<typename R::value_type>();
+  else if constexpr (is_tuple<R>)
+    return std::tuple_size_v<R>;
+  else
+    return 1;
 }
 /// Whether the number of signals is known only at run time.
 template <class R>
@@ -270,11 +279,13 @@ using ArgumentsOf = Arguments<Tuple, std::make_index_sequence<std::tuple_size_v<
 template <class Tuple, class R, class F>
 void run_plain(F&& f, Call& call) {
   ArgumentsOf<Tuple> arguments;
-  if constexpr (std::is_void_v<R>) arguments.apply(std::forward<F>(f), call);
-  else emit_result(call, arguments.apply(std::forward<F>(f), call));
+  if constexpr (std::is_void_v<R>)
+    arguments.apply(std::forward<F>(f), call);
+  else
+    emit_result(call, arguments.apply(std::forward<F>(f), call));
 }
-/// The arguments live in this coroutine's frame as long as the node's own coroutine uses them. Its type must not depend on that of
-/// the function: a lambda's has no linkage, and g++ warns of frames that have one inside.
+/// The arguments live in this coroutine's frame as long as the node's own coroutine uses them. Its type must not depend
+/// on that of the function: a lambda's has no linkage, and g++ warns of frames that have one inside.
 template <class Tuple, class R>
 Coro<void> run_coroutine(void* node, R (*begin)(void* node, ArgumentsOf<Tuple>&, Call&), Call& call) {
   ArgumentsOf<Tuple> arguments;
@@ -306,15 +317,22 @@ class FunctionNode final : public Node {
 public:
   explicit FunctionNode(F f) : f_(std::move(f)) {}
   void process(Call& call) override {
-    if constexpr (is_coro<R>) run_to_end(call);
-    else run_plain<Tuple, R>(f_, call);
+    if constexpr (is_coro<R>)
+      run_to_end(call);
+    else
+      run_plain<Tuple, R>(f_, call);
   }
   bool is_coroutine() const noexcept override { return is_coro<R>; }
   Coro<void> process_async(Call& call) override {
     if constexpr (is_coro<R>)
       return run_coroutine<Tuple, R>(
-          this, [](void* node, ArgumentsOf<Tuple>& a, Call& c) -> R { return a.apply(static_cast<FunctionNode*>(node)->f_, c); }, call);
-    else return Node::process_async(call);
+          this,
+          [](void* node, ArgumentsOf<Tuple>& a, Call& c) -> R {
+            return a.apply(static_cast<FunctionNode*>(node)->f_, c);
+          },
+          call);
+    else
+      return Node::process_async(call);
   }
 
 private:
@@ -379,14 +397,18 @@ concept HasDeinitContext = requires(C& c, const RunnerContext& context) { c.dein
 
 template <class C>
 void init_object(C& object, const RunnerContext& context) {
-  if constexpr (HasInitContext<C>) object.init(context);
-  else if constexpr (HasInit<C>) object.init();
+  if constexpr (HasInitContext<C>)
+    object.init(context);
+  else if constexpr (HasInit<C>)
+    object.init();
   (void)object, (void)context;
 }
 template <class C>
 void deinit_object(C& object, const RunnerContext& context) {
-  if constexpr (HasDeinitContext<C>) object.deinit(context);
-  else if constexpr (HasDeinit<C>) object.deinit();
+  if constexpr (HasDeinitContext<C>)
+    object.deinit(context);
+  else if constexpr (HasDeinit<C>)
+    object.deinit();
   (void)object, (void)context;
 }
 
@@ -414,8 +436,13 @@ public:
   Coro<void> process_async(Call& call) override {
     if constexpr (is_coro<R>)
       return run_coroutine<Tuple, R>(
-          this, [](void* node, ArgumentsOf<Tuple>& a, Call& c) -> R { return a.apply(static_cast<ClassNode*>(node)->bound(), c); }, call);
-    else return Node::process_async(call);
+          this,
+          [](void* node, ArgumentsOf<Tuple>& a, Call& c) -> R {
+            return a.apply(static_cast<ClassNode*>(node)->bound(), c);
+          },
+          call);
+    else
+      return Node::process_async(call);
   }
 
 private:
