@@ -3,14 +3,11 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
-#include <sstream>
+#include <new>
 #include <unordered_map>
 #include <unordered_set>
 
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/exceptions.h>
-#include <yaml-cpp/mark.h>
-#include <yaml-cpp/parser.h>
+#include <yaml.h>
 
 namespace caller::tube::detail {
 
@@ -61,52 +58,121 @@ Value plain_scalar(const std::string& text) {
   return text;
 }
 
-class Builder final : public YAML::EventHandler {
+/// libyaml's parser and its current event. Errors of the text are SpecErrors.
+class Events {
 public:
-  Builder(std::shared_ptr<const std::string> file, int first_line) : file_(std::move(file)), first_line_(first_line) {}
+  Events(std::string_view text, const std::string& name, int first_line) : name_(name), first_line_(first_line) {
+    if (!yaml_parser_initialize(&parser_)) throw std::bad_alloc();
+    yaml_parser_set_input_string(&parser_, reinterpret_cast<const unsigned char*>(text.data()), text.size());
+  }
+  ~Events() {
+    drop();
+    yaml_parser_delete(&parser_);
+  }
+  Events(const Events&) = delete;
+  Events& operator=(const Events&) = delete;
 
-  void OnDocumentStart(const YAML::Mark&) override {}
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { finish(made(mark), anchor); }
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    const auto found = anchors_.find(anchor);
-    if (found == anchors_.end()) fail(mark, "an alias inside of what it names");
-    parts_ += found->second.parts;
-    if (parts_ > kMaxParts) fail(mark, "the aliases make this specification too large");
-    place(Tree(found->second.tree));
+  const yaml_event_t& next() {
+    drop();
+    if (!yaml_parser_parse(&parser_, &event_)) {
+      if (parser_.error == YAML_MEMORY_ERROR) throw std::bad_alloc();
+      std::string message = "this is no YAML: " + std::string(parser_.problem ? parser_.problem : "unknown problem");
+      if (parser_.context) message += std::string(" ") + parser_.context;
+      fail(parser_.problem_mark, message);
+    }
+    valid_ = true;
+    return event_;
   }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                const std::string& value) override {
-    Tree t = made(mark);
-    t.text = value;
-    // "?" is a plain scalar, "!" a quoted one; a tag of the user's own says nothing here.
-    t.scalar = tag == "!" || tag == "tag:yaml.org,2002:str" ? Value(value) : plain_scalar(value);
-    finish(std::move(t), anchor);
+  const yaml_event_t& event() const { return event_; }
+  [[noreturn]] void fail(const yaml_mark_t& mark, const std::string& message) const {
+    throw SpecError({name_, line(mark), static_cast<int>(mark.column) + 1}, {}, message);
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value) override {
-    open(mark, anchor, Tree::Type::sequence);
-  }
-  void OnSequenceEnd() override { close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value) override {
-    open(mark, anchor, Tree::Type::mapping);
-  }
-  void OnMapEnd() override {
-    merge_keys();
-    close();
-  }
-
-  Tree take() { return std::move(root_); }
-  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& message) const {
-    throw SpecError({*file_, line(mark), mark.column + 1}, {}, message);
-  }
-  int line(const YAML::Mark& mark) const { return mark.line < 0 ? 0 : mark.line + first_line_; }
+  int line(const yaml_mark_t& mark) const { return static_cast<int>(mark.line) + first_line_; }
 
 private:
+  void drop() {
+    if (valid_) yaml_event_delete(&event_);
+    valid_ = false;
+  }
+  std::string name_;
+  int first_line_;
+  yaml_parser_t parser_{};
+  yaml_event_t event_{};
+  bool valid_ = false;
+};
+
+std::string text_of(const unsigned char* text, std::size_t length) {
+  return {reinterpret_cast<const char*>(text), length};
+}
+std::string text_of(const unsigned char* text) { return text ? reinterpret_cast<const char*>(text) : std::string(); }
+
+class Builder {
+public:
+  Builder(std::string_view text, const std::string& name, int first_line)
+      : file_(std::make_shared<const std::string>(name)), events_(text, name, first_line) {}
+
+  /// Reads the one document there must be.
+  Tree read() {
+    bool seen = false;
+    for (;;) {
+      const yaml_event_t& e = events_.next();
+      switch (e.type) {
+        case YAML_STREAM_END_EVENT:
+          if (!seen) events_.fail({}, "the specification is empty");
+          return std::move(root_);
+        case YAML_DOCUMENT_START_EVENT:
+          if (seen) events_.fail(e.start_mark, "a second document: a file holds one tube");
+          seen = true;
+          break;
+        case YAML_ALIAS_EVENT:
+          alias(e);
+          break;
+        case YAML_SCALAR_EVENT:
+          scalar(e);
+          break;
+        case YAML_SEQUENCE_START_EVENT:
+          open(Tree::Type::sequence, text_of(e.data.sequence_start.anchor));
+          break;
+        case YAML_MAPPING_START_EVENT:
+          open(Tree::Type::mapping, text_of(e.data.mapping_start.anchor));
+          break;
+        case YAML_MAPPING_END_EVENT:
+          merge_keys();
+          close();
+          break;
+        case YAML_SEQUENCE_END_EVENT:
+          close();
+          break;
+        default:
+          break;
+      }
+    }
+  }
+
+private:
+  void alias(const yaml_event_t& e) {
+    const auto found = anchors_.find(text_of(e.data.alias.anchor));
+    if (found == anchors_.end())
+      events_.fail(e.start_mark, "an alias of something that was not named before, or that it is inside of");
+    parts_ += found->second.parts;
+    if (parts_ > kMaxParts) events_.fail(e.start_mark, "the aliases make this specification too large");
+    place(Tree(found->second.tree));
+  }
+  void scalar(const yaml_event_t& e) {
+    Tree t = made();
+    t.text = text_of(e.data.scalar.value, e.data.scalar.length);
+    const std::string tag = text_of(e.data.scalar.tag);
+    // Quoted scalars are text, and so are those that say so; a tag of the user's own says nothing here.
+    const bool plain = e.data.scalar.style == YAML_PLAIN_SCALAR_STYLE && tag != "tag:yaml.org,2002:str";
+    t.scalar = plain ? plain_scalar(t.text) : Value(t.text);
+    const std::string anchor = text_of(e.data.scalar.anchor);
+    if (!anchor.empty()) anchors_.insert_or_assign(anchor, Anchored{t, 1});
+    place(std::move(t));
+  }
+
   struct Open {
     Tree tree;
-    YAML::anchor_t anchor;
+    std::string anchor;
     std::size_t parts;
     bool has_key = false;
     TreeEntry pending{};
@@ -117,29 +183,26 @@ private:
     std::size_t parts;
   };
 
-  Tree made(const YAML::Mark& mark) {
-    if (++parts_ > kMaxParts) fail(mark, "this specification is too large");
+  Tree made() {
+    const yaml_mark_t& mark = events_.event().start_mark;
+    if (++parts_ > kMaxParts) events_.fail(mark, "this specification is too large");
     Tree t;
     t.file = file_;
-    t.line = line(mark);
-    t.column = mark.column + 1;
+    t.line = events_.line(mark);
+    t.column = static_cast<int>(mark.column) + 1;
     return t;
   }
-  void open(const YAML::Mark& mark, YAML::anchor_t anchor, Tree::Type type) {
-    if (stack_.size() >= kMaxDepth) fail(mark, "nested too deeply");
-    Tree t = made(mark);
+  void open(Tree::Type type, std::string anchor) {
+    if (stack_.size() >= kMaxDepth) events_.fail(events_.event().start_mark, "nested too deeply");
+    Tree t = made();
     t.type = type;
-    stack_.push_back({std::move(t), anchor, parts_});
+    stack_.push_back({std::move(t), std::move(anchor), parts_});
   }
   void close() {
     Open top = std::move(stack_.back());
     stack_.pop_back();
-    if (top.anchor) anchors_.insert_or_assign(top.anchor, Anchored{top.tree, parts_ - top.parts + 1});
+    if (!top.anchor.empty()) anchors_.insert_or_assign(top.anchor, Anchored{top.tree, parts_ - top.parts + 1});
     place(std::move(top.tree));
-  }
-  void finish(Tree t, YAML::anchor_t anchor) {
-    if (anchor) anchors_.insert_or_assign(anchor, Anchored{t, 1});
-    place(std::move(t));
   }
   void place(Tree t) {
     if (stack_.empty()) {
@@ -183,9 +246,9 @@ private:
   }
 
   std::shared_ptr<const std::string> file_;
-  int first_line_;
+  Events events_;
   std::vector<Open> stack_;
-  std::unordered_map<YAML::anchor_t, Anchored> anchors_;
+  std::unordered_map<std::string, Anchored> anchors_;
   std::size_t parts_ = 0;
   Tree root_;
 };
@@ -236,23 +299,9 @@ std::string Tree::what() const {
 }
 
 Tree parse_yaml(std::string_view text, const std::string& name, int first_line) {
-  auto file = std::make_shared<const std::string>(name);
-  Builder builder(file, first_line);
   if (text.find('\0') != std::string_view::npos)
     throw SpecError({name, 0, 0}, {}, "this is no YAML: it contains a NUL byte");
-  std::istringstream in{std::string(text)};
-  try {
-    YAML::Parser parser(in);
-    if (!parser.HandleNextDocument(builder)) throw SpecError({name, first_line, 1}, {}, "the specification is empty");
-    Builder rest(file, first_line);
-    if (parser.HandleNextDocument(rest)) {
-      const Tree second = rest.take();
-      throw SpecError(second.place(), {}, "a second document: a file holds one tube");
-    }
-  } catch (const YAML::Exception& e) {
-    builder.fail(e.mark, "this is no YAML: " + e.msg);
-  }
-  return builder.take();
+  return Builder(text, name, first_line).read();
 }
 
 Tree tree_of(const Value& value) {

@@ -313,7 +313,7 @@ int types(const TubeOptions& options) {
   for (const Value& t : list) {
     std::cout << t["type"].as<std::string>() << "(" << joined(t["slots"]) << ")";
     const std::string params = joined(t["params"]), signals = joined(t["signals"]);
-    if (!params.empty()) std::cout << " {" << params << "}";
+    if (!params.empty() && params != joined(t["slots"])) std::cout << " {" << params << "}";
     if (!signals.empty()) std::cout << " -> " << signals;
     std::cout << '\n';
   }
