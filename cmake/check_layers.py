@@ -32,7 +32,7 @@ BRIDGES = (
 HOMES = {
     "Boost": (r"boost/", BRIDGES),
     "libuv": (r"uv\.h$|uv/", ("caller/src/runtime/uv_driver.cpp",)),
-    "yaml-cpp": (r"yaml-cpp/", ("caller/src/tube/",)),
+    "libyaml": (r"yaml\.h$|yaml-cpp/", ("caller/src/tube/tree.cpp",)),
     "SQLite": (r"sqlite3|SQLiteCpp/", ("caller/src/task/", "kernel/src/protocol/history", "kernel/src/session/history")),
     "hiredis": (r"hiredis/", ("caller/src/task/",)),
     "ZeroMQ": (r"zmq", ("kernel/src/protocol/", "kernel/src/xeus/", "caller/src/tube/")),

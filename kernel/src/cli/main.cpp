@@ -9,6 +9,7 @@
 
 #include "kernelspec.hpp"
 #include "start.hpp"
+#include "tube.hpp"
 
 namespace {
 
@@ -56,6 +57,74 @@ int run_list() {
   return 0;
 }
 
+#ifdef CALLER_HAVE_TUBE
+/// `caller tube …`: parses into `options` and says which command was given.
+struct TubeCommands {
+  explicit TubeCommands(CLI::App& app) : tube(app.add_subcommand("tube", "Run, check or draw a dataflow graph")) {
+    tube->require_subcommand(1);
+    run = tube->add_subcommand("run", "Run a tube; results go to standard output, a line of JSON each");
+    check = tube->add_subcommand("check", "Build a tube without running it");
+    plot = tube->add_subcommand("plot", "Draw the graph");
+    types = tube->add_subcommand("types", "Show what specifications can name");
+    for (CLI::App* command : {run, check, plot}) {
+      command->add_option("spec", options.spec, "An id in the search path, or a file")->type_name("SPEC")->required();
+      command->add_option("-i,--input", inputs, "An input: its name, and JSON or text; may be repeated")
+          ->type_name("NAME VALUE")
+          ->allow_extra_args(false);
+    }
+    for (CLI::App* command : {run, check, plot, types}) {
+      command->add_option("--plugin", options.plugins, "A shared object that registers types; may be repeated")
+          ->type_name("LIB")
+          ->allow_extra_args(false);
+      command->add_option("--path", options.folders, "A folder of tubes; may be repeated (also: CALLER_TUBE_PATH)")
+          ->type_name("DIR")
+          ->allow_extra_args(false);
+    }
+    run->add_option("--runner", options.runner, "Where nodes run")
+        ->check(CLI::IsMember({"sync", "async", "thread"}))
+        ->capture_default_str();
+    run->add_option("-n", options.n, "How many results; all, if not given")->type_name("N");
+    run->add_option("--input-format", options.input_format, "Of the inputs on standard input (short: -if)")
+        ->check(CLI::IsMember({"json", "jsonl"}))
+        ->capture_default_str();
+    run->add_option("--output-format", options.output_format, "Of the results (short: -of)")
+        ->check(CLI::IsMember({"json", "jsonl"}))
+        ->capture_default_str();
+    run->add_flag("--progress", options.progress, "Show on standard error how far the run is");
+    check->add_flag("--json", options.json, "The built graph as JSON");
+    types->add_flag("--json", options.json, "As JSON");
+    plot->add_option("-o,--output", options.output,
+                     "A .svg, .png, .pdf or .dot file; without it the dot text is printed")
+        ->type_name("FILE");
+  }
+
+  int operator()() {
+    options.inputs = inputs;
+    if (*run) return cli::tube_run(options);
+    if (*check) return cli::tube_check(options);
+    if (*plot) return cli::tube_plot(options);
+    return cli::tube_types(options);
+  }
+
+  cli::TubeOptions options;
+  std::vector<std::pair<std::string, std::string>> inputs;
+  CLI::App* tube;
+  CLI::App *run = nullptr, *check = nullptr, *plot = nullptr, *types = nullptr;
+};
+
+/// `-if` and `-of`, which look like two letters each.
+std::vector<std::string> long_options(int argc, char** argv) {
+  std::vector<std::string> words(argv + 1, argv + argc);
+  for (std::string& word : words) {
+    if (word == "-if")
+      word = "--input-format";
+    else if (word == "-of")
+      word = "--output-format";
+  }
+  return words;
+}
+#endif
+
 int run(int argc, char** argv) {
   CLI::App app{"Caller: a C++20 executor runtime and the Jupyter kernel it powers", "caller"};
   app.set_version_flag("--version", "caller " CALLER_VERSION);
@@ -91,11 +160,23 @@ int run(int argc, char** argv) {
       ->required();
   start_command->add_option("--cxxflags", start.cxxflags, "Compiler flags added for every cell")->type_name("FLAGS");
 
+#ifdef CALLER_HAVE_TUBE
+  TubeCommands tube_commands(app);
+#endif
   try {
+#ifdef CALLER_HAVE_TUBE
+    std::vector<std::string> words = long_options(argc, argv);
+    std::reverse(words.begin(), words.end());  // as CLI11 takes them
+    app.parse(std::move(words));
+#else
     app.parse(argc, argv);
+#endif
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+#ifdef CALLER_HAVE_TUBE
+  if (*tube_commands.tube) return tube_commands();
+#endif
   if (*install_command) {
     for (const auto& text : variables) {
       const auto [name, value] = cli::parse_assignment(text);

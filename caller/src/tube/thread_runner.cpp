@@ -1,0 +1,324 @@
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+#include <caller/caller.hpp>
+#include <caller/tube/runner.hpp>
+
+#include "runner_impl.hpp"
+
+namespace caller::tube {
+
+using detail::Frame;
+using detail::Instance;
+using detail::Ready;
+
+/// Workers take what is ready from the core, under one lock; they call nodes without it.
+struct ThreadRunner::Pool {
+  Pool(ThreadRunner& owner, ThreadOptions given) : runner(owner), options(given) {
+    if (options.threads == 0) options.threads = std::max(1U, std::thread::hardware_concurrency());
+    if (options.max_pending == 0) options.max_pending = 4 * options.threads;
+  }
+
+  void start() {
+    if (!workers.empty()) return;
+    stopping = false;
+    for (std::size_t i = 0; i < options.threads; ++i) {
+      workers.emplace_back(new_thread, CallerOptions{.name = "tube worker " + std::to_string(i)});
+      done.push_back(workers.back().call_soon([this] { work(); }));
+    }
+  }
+  void stop() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    work_there.notify_all();
+    for (Pending<void>& p : done) p.wait();
+    done.clear();
+    for (Caller& w : workers) w.stop(true);
+    workers.clear();
+  }
+
+  void work() {
+    TubeRunner::Impl& r = runner.impl();
+    Frame frame(r, r.core);
+    Firing firing(frame);
+    std::unique_lock lock(mutex);
+    for (;;) {
+      Ready ready;
+      if (!r.core.next(ready)) {
+        ended.notify_all();
+        if (stopping) return;
+        ++idle;
+        work_there.wait(lock);
+        --idle;
+        continue;
+      }
+      frame.reset(ready);
+      run_one(r, frame, firing, lock);
+      // Whoever made several nodes ready goes on with one of them, and calls others for the rest.
+      if (idle > 0 && r.core.has_ready()) work_there.notify_one();
+    }
+  }
+
+  void run_one(TubeRunner::Impl& r, Frame& frame, Firing& firing, std::unique_lock<std::mutex>& lock) {
+    const Ready ready = frame.ready;
+    Instance* root = ready.instance->root;
+    try {
+      if (!r.callbacks.empty()) r.notify_ready(frame);
+      if (!runner.filter_ready(firing)) {
+        r.core.finish(ready, {});
+      } else if (r.core.is_special(ready.node)) {
+        r.core.run_special(ready);
+      } else {
+        frame.node = &runner.get_node(firing);
+        if (!frame.plan->node_assets.empty()) r.open_node_assets(frame);
+        runner.collect_input(firing);
+        if (idle > 0 && r.core.has_ready()) work_there.notify_one();
+        lock.unlock();
+        try {
+          runner.before_call_node(firing);
+          runner.call_node(firing);
+          runner.after_call_node(firing);
+        } catch (...) {
+          lock.lock();
+          throw;
+        }
+        lock.lock();
+        if (root->error) {
+          r.close_node_assets(frame);
+          r.core.drop(ready);
+        } else if (frame.call->stream_ended()) {
+          r.close_node_assets(frame);
+          end_stream(r, ready, frame);
+        } else {
+          runner.handle_events(firing);
+          if (!frame.assets.empty()) r.close_node_assets(frame);
+        }
+      }
+    } catch (...) {
+      std::exception_ptr error;
+      try {
+        r.rethrow_of(frame);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      r.close_node_assets(frame);
+      r.core.abandon(root, std::move(error));
+      r.core.drop(ready);
+    }
+    if (root->closed) ended.notify_all();
+  }
+
+  /// A source has ended: its epoch, and those after it, have no result.
+  void end_stream(TubeRunner::Impl& r, const Ready& ready, const Frame& frame) {
+    Instance* root = ready.instance->root;
+    r.exhausted = true;
+    const auto end = std::make_exception_ptr(
+        EndOfStream("the source \"" + frame.plan->id + "\" of the tube " + r.graph.spec.id + " has ended"));
+    for (std::size_t e = epochs.size(); e-- > 0;) {
+      if (epochs[e]->number <= root->number) break;
+      epochs[e]->ended_stream = true;
+      r.core.abandon(epochs[e], end);
+    }
+    root->ended_stream = true;
+    r.core.abandon(root, end);
+    r.core.drop(ready);
+  }
+
+  /// Begins an epoch. The lock is held.
+  void begin(std::vector<std::optional<Value>> inputs) {
+    TubeRunner::Impl& r = runner.impl();
+    Instance* root = r.core.begin(std::move(inputs));
+    epochs.push_back(root);
+    try {
+      r.open_process_assets(root);
+    } catch (...) {
+      r.core.abandon(root, std::current_exception());
+    }
+    for (std::size_t i = 0; i < idle && r.core.has_ready(); ++i) work_there.notify_one();
+  }
+  bool may_begin() const {
+    const TubeRunner::Impl& r = runner.impl();
+    return !r.exhausted && epochs.size() < (r.graph.sequential ? 1 : options.max_pending);
+  }
+  /// Waits for the oldest epoch and takes its result. Errors: those of its nodes; EndOfStream.
+  Result take(std::unique_lock<std::mutex>& lock) {
+    TubeRunner::Impl& r = runner.impl();
+    Instance* root = epochs.front();
+    ended.wait(lock, [&] { return root->closed && root->busy == 0; });
+    epochs.pop_front();
+    r.current = root;
+    struct Leave {
+      TubeRunner::Impl& impl;
+      Instance* instance;
+      ~Leave() {
+        impl.close_process_assets(instance);
+        if (instance->ended_stream)
+          impl.core.release(instance);
+        else
+          impl.keep(instance);
+        impl.current = nullptr;
+      }
+    } leave{r, root};
+    if (root->error) {
+      r.taken.clear();
+      std::rethrow_exception(root->error);
+    }
+    runner.after_process();
+    return runner.collect_return();
+  }
+  /// Waits until nothing runs; results stay where they are.
+  void drain(std::unique_lock<std::mutex>& lock) {
+    ended.wait(lock, [&] {
+      return std::all_of(epochs.begin(), epochs.end(), [](const Instance* e) { return e->closed && e->busy == 0; });
+    });
+  }
+
+  ThreadRunner& runner;
+  ThreadOptions options;
+  std::mutex mutex;
+  std::condition_variable work_there, ended;
+  std::size_t idle = 0;
+  bool stopping = false;
+  std::deque<Instance*> epochs;  ///< begun and not taken, oldest first
+  std::vector<Caller> workers;
+  std::vector<Pending<void>> done;
+};
+
+ThreadRunner::ThreadRunner(Tube tube, ThreadOptions options)
+    : TubeRunner(std::move(tube)), pool_(std::make_unique<Pool>(*this, options)) {}
+ThreadRunner::~ThreadRunner() { deinit(); }
+const char* ThreadRunner::class_name() const noexcept { return "ThreadRunner"; }
+
+void ThreadRunner::init() {
+  TubeRunner::init();
+  pool_->start();
+}
+void ThreadRunner::deinit() {
+  if (!running()) return;
+  {
+    std::unique_lock lock(pool_->mutex);
+    pool_->drain(lock);
+  }
+  pool_->stop();
+  TubeRunner::deinit();
+}
+
+Result ThreadRunner::process(const Map& inputs) {
+  Impl& r = impl();
+  if (r.in_process) throw TubeRunningError("process() of the tube " + r.graph.spec.id + " was called while it runs");
+  struct Guard {
+    bool& flag;
+    ~Guard() { flag = false; }
+  } guard{r.in_process};
+  r.in_process = true;
+  const Map checked = validate_input(inputs);
+  before_process();
+  std::unique_lock lock(pool_->mutex);
+  if (pool_->epochs.empty()) {
+    if (r.exhausted) throw EndOfStream("the tube " + r.graph.spec.id + ": a source has ended");
+    pool_->begin(r.take_inputs(checked));
+  }
+  return pool_->take(lock);
+}
+
+Generator<Result> ThreadRunner::iter(std::optional<std::size_t> n) {
+  Impl& r = impl();
+  if (r.iterating) throw TubeRunningError("the tube " + r.graph.spec.id + " is being iterated already");
+  r.check_inputs_for_iteration();
+  struct Iteration {
+    TubeRunner& runner;
+    bool& flag;
+    Iteration(TubeRunner& runner_, bool& flag_) : runner(runner_), flag(flag_) { flag = true; }
+    ~Iteration() {
+      flag = false;
+      runner.deinit();
+    }
+  } iteration(*this, r.iterating);
+  init();
+  const bool returns = r.graph.return_node != detail::kNone;
+  for (std::size_t i = 0; !n || i < *n; ++i) {
+    Result result;
+    bool over = false;
+    try {
+      std::unique_lock lock(pool_->mutex);
+      std::size_t calls = 0;
+      do {
+        if (returns && calls++ == max_iter_loops)
+          throw Error(Errc::no_result, "the tube " + r.graph.spec.id + " gave no result in " +
+                                           std::to_string(max_iter_loops) + " calls of process() (max_iter_loops)");
+        // Each result that is still wanted needs one epoch at least: never more than are sure to be used.
+        while (pool_->may_begin() && (!n || pool_->epochs.size() < *n - i)) pool_->begin(r.take_inputs({}));
+        if (pool_->epochs.empty())
+          over = true;
+        else
+          result = pool_->take(lock);
+      } while (!over && returns && !result);
+    } catch (const EndOfStream&) {
+      over = true;
+    }
+    if (over) co_return;
+    co_yield std::move(result);
+  }
+}
+
+std::vector<Result> ThreadRunner::run(std::size_t n) {
+  Impl& r = impl();
+  r.check_inputs_for_iteration();
+  std::vector<Result> results;
+  init();
+  struct Close {
+    TubeRunner& runner;
+    ~Close() { runner.deinit(); }
+  } close{*this};
+  std::unique_lock lock(pool_->mutex);
+  try {  // the lock is given back before the runner is closed
+    std::size_t begun = pool_->epochs.size();
+    for (std::size_t i = 0; i < n; ++i) {
+      for (; begun < n && pool_->may_begin(); ++begun) pool_->begin(r.take_inputs({}));
+      if (pool_->epochs.empty()) break;
+      if (Result result = pool_->take(lock)) results.push_back(std::move(result));
+    }
+  } catch (const EndOfStream&) {
+  }
+  return results;
+}
+
+void ThreadRunner::run() {
+  Impl& r = impl();
+  r.check_inputs_for_iteration();
+  init();
+  struct Close {
+    TubeRunner& runner;
+    ~Close() { runner.deinit(); }
+  } close{*this};
+  std::unique_lock lock(pool_->mutex);
+  try {
+    for (;;) {
+      while (pool_->may_begin()) pool_->begin(r.take_inputs({}));
+      if (pool_->epochs.empty()) break;
+      (void)pool_->take(lock);
+    }
+  } catch (const EndOfStream&) {
+  }
+}
+
+void ThreadRunner::disable_node(std::string_view node) {
+  std::unique_lock lock(pool_->mutex);
+  pool_->drain(lock);
+  TubeRunner::disable_node(node);
+}
+void ThreadRunner::enable_node(std::string_view node) {
+  std::unique_lock lock(pool_->mutex);
+  pool_->drain(lock);
+  TubeRunner::enable_node(node);
+}
+
+}  // namespace caller::tube

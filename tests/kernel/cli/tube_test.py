@@ -1,0 +1,128 @@
+"""`caller tube` as a user calls it. Usage: tube_test.py PROGRAM PLUGIN"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM = PLUGIN = ""
+TUBES = pathlib.Path(__file__).resolve().parents[2] / "data" / "tubes"
+
+
+class Tubes(unittest.TestCase):
+    def setUp(self):
+        self._directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self._directory.cleanup)
+        self.folder = pathlib.Path(self._directory.name)
+
+    def call(self, *arguments, stdin=None, path=TUBES):
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "CALLER_TUBE_PATH": str(path)}
+        return subprocess.run(
+            [PROGRAM, "tube", *arguments], env=environment, input=stdin, capture_output=True, text=True, timeout=50, check=False
+        )
+
+    def results(self, *arguments, **options):
+        answer = self.call("run", *arguments, **options)
+        self.assertEqual((answer.returncode, answer.stderr), (0, ""))
+        return [json.loads(line) for line in answer.stdout.splitlines()]
+
+    def test_every_runner_gives_the_same_results(self):
+        for runner in ("sync", "async", "thread"):
+            self.assertEqual(self.results("testing-basic", "-n", "4", "--runner", runner), [0, 2, 4, 6])
+
+    def test_a_tube_runs_until_its_source_ends(self):
+        self.assertEqual(self.results("testing-short-source"), [0, 1, 2])
+
+    def test_a_file_is_named_by_its_path(self):
+        self.assertEqual(self.results(str(TUBES / "basic.yaml"), "-n", "1", path=self.folder), [0])
+
+    def test_inputs_come_from_the_command_line_and_from_standard_input(self):
+        arguments = ("testing-inputs", "-i", "start", "7", "-i", "multiply_tube", "13")
+        lines = '{"multiply_process": 17}\n\n{"multiply_process": 34}\n'
+        self.assertEqual(self.results(*arguments, stdin=lines), [1547, 3536])
+        both = '[{"multiply_process": 17}, {"multiply_process": 34}]'
+        self.assertEqual(self.results(*arguments, "-if", "json", stdin=both), [1547, 3536])
+        self.assertEqual(self.results(*arguments, "-i", "multiply_process", "1", "-n", "2"), [91, 104])
+
+    def test_results_are_one_list_on_demand(self):
+        answer = self.call("run", "testing-basic", "-n", "3", "-of", "json")
+        self.assertEqual(json.loads(answer.stdout), [0, 2, 4])
+
+    def test_wrong_standard_input_is_named_with_its_line(self):
+        answer = self.call("run", "testing-inputs", "-i", "start", "0", "-i", "multiply_tube", "1", stdin='{"multiply_process": 1}\n{oops\n')
+        self.assertEqual(answer.returncode, 1)
+        self.assertEqual(answer.stdout, "0\n")
+        self.assertIn("standard input, line 2", answer.stderr)
+
+    def test_a_mistake_is_shown_where_it_stands(self):
+        wrong = self.folder / "wrong.yaml"
+        wrong.write_text("noob_id: wrong\nnodes:\n  a: {type: noob.testing.count_sauce}\n")
+        for command in ("run", "check", "plot"):
+            answer = self.call(command, str(wrong))
+            self.assertEqual(answer.returncode, 1, command)
+            self.assertIn(f"{wrong}:3:13: nodes.a.type: unknown type", answer.stderr)
+            self.assertIn('did you mean "noob.testing.count_source"', answer.stderr)
+            self.assertIn("  a: {type: noob.testing.count_sauce}\n" + " " * 14 + "^", answer.stderr)
+
+    def test_a_node_that_throws_ends_the_run_with_its_name(self):
+        answer = self.call("run", "testing-error")
+        self.assertEqual(answer.returncode, 1)
+        self.assertIn('the node "b"', answer.stderr)
+        self.assertIn("This node just emits errors", answer.stderr)
+
+    def test_unknown_tubes_and_missing_inputs_say_so(self):
+        answer = self.call("run", "testing-basix")
+        self.assertEqual(answer.returncode, 1)
+        self.assertIn('did you mean "testing-basic"', answer.stderr)
+        answer = self.call("run", "testing-inputs")
+        self.assertEqual(answer.returncode, 1)
+        self.assertIn('needs the input "start" (int)', answer.stderr)
+        self.assertNotEqual(self.call("run").returncode, 0)
+        self.assertNotEqual(self.call("run", "testing-basic", "--runner", "fast").returncode, 0)
+
+    def test_check_describes_the_built_graph(self):
+        answer = self.call("check", "testing-map-gather", "--json")
+        graph = json.loads(answer.stdout)
+        nodes = {node["id"]: node for node in graph["nodes"]}
+        self.assertEqual(nodes["loud"]["below_maps"], ["letters"])
+        self.assertEqual(nodes["joined"]["below_maps"], [])
+        self.assertIn({"from": "letters.n", "to": "all", "slot": "n", "required": True}, graph["edges"])
+        self.assertIn("6 nodes", self.call("check", "testing-map-gather").stdout)
+        self.assertEqual(self.call("check", "testing-inputs").returncode, 0)
+
+    def test_plot_writes_the_graph(self):
+        self.assertIn('"a" -> "b"', self.call("plot", "testing-basic").stdout)
+        target = self.folder / "graph.svg"
+        answer = self.call("plot", "testing-basic", "-o", str(target))
+        if shutil.which("dot"):
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            self.assertIn("<svg", target.read_text())
+        else:
+            self.assertEqual(answer.returncode, 1)
+            self.assertIn("install the package graphviz", answer.stderr)
+        self.assertIn("cannot draw", self.call("plot", "testing-basic", "-o", str(self.folder / "graph.bmp")).stderr)
+
+    def test_types_lists_what_can_be_named(self):
+        self.assertIn("noob.testing.multiply(left, right?) -> value\n", self.call("types").stdout)
+        listed = {entry["type"]: entry for entry in json.loads(self.call("types", "--json").stdout)}
+        self.assertEqual(listed["noob.testing.word_counts"]["signals"], ["word", "counts"])
+
+    def test_a_plugin_adds_types(self):
+        tube = self.folder / "plugged.yaml"
+        tube.write_text("tube_id: plugged\nnodes:\n  a: {type: plugin.squares}\n  out: {type: return, depends: a.value}\n")
+        self.assertEqual(self.results(str(tube), "-n", "4", "--plugin", PLUGIN), [0, 1, 4, 9])
+        answer = self.call("run", str(tube))
+        self.assertIn('unknown type "plugin.squares"', answer.stderr)
+        answer = self.call("run", str(tube), "--plugin", str(self.folder / "none.so"))
+        self.assertEqual(answer.returncode, 1)
+        self.assertIn("cannot load the plugin", answer.stderr)
+
+
+if __name__ == "__main__":
+    PLUGIN = sys.argv.pop()
+    PROGRAM = sys.argv.pop()
+    unittest.main(verbosity=2)

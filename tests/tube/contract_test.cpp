@@ -1,0 +1,186 @@
+// Every runner gives the same results: one table of tubes, no expectations of a runner's own.
+#include <ostream>
+
+#include "cases.hpp"
+#include "support.hpp"
+
+using namespace caller::tube;
+
+TEST_CASE_TEMPLATE_DEFINE("every tube of the table gives its results, call by call", Runner, results_id) {
+  for (const tube_cases::Case& c : tube_cases::cases()) {
+    CAPTURE(c.id);
+    Runner runner(Tube::from_any(c.id, c.inputs));
+    for (std::size_t i = 0; i < c.results.size(); ++i) {
+      CAPTURE(i);
+      const Result result = runner.process(c.process_inputs ? c.process_inputs(static_cast<int>(i)) : Map{});
+      CHECK(result.repr(1000) == c.results[i]);
+    }
+    runner.deinit();
+    CHECK_FALSE(runner.running());
+  }
+}
+
+TEST_CASE_TEMPLATE_DEFINE("run gives the results there are, iter one result after the other", Runner, iteration_id) {
+  for (const tube_cases::Case& c : tube_cases::cases()) {
+    if (c.process_inputs) continue;
+    CAPTURE(c.id);
+    std::vector<std::string> expected;
+    for (const std::string& r : c.results)
+      if (r != "nothing") expected.push_back(r);
+    {
+      Runner runner(Tube::from_any(c.id, c.inputs));
+      std::vector<std::string> found;
+      for (const Result& r : runner.run(c.results.size())) found.push_back(r.repr(1000));
+      CHECK(found == expected);
+      CHECK_FALSE(runner.running());
+    }
+    if (expected.empty()) continue;
+    Runner runner(Tube::from_any(c.id, c.inputs));
+    std::vector<std::string> found;
+    for (const Result& r : runner.iter(expected.size())) found.push_back(r.repr(1000));
+    CHECK(found == expected);
+    CHECK_FALSE(runner.running());
+  }
+}
+
+TEST_CASE_TEMPLATE_DEFINE("the end of a source ends run and iter, and process says so", Runner, end_id) {
+  Runner runner(tube("testing-short-source"));
+  CHECK(runner.run(10).size() == 3);
+  CHECK(runner.exhausted());
+  CHECK_THROWS_AS(runner.process(), EndOfStream);
+  Runner again(tube("testing-short-source"));
+  std::size_t n = 0;
+  for ([[maybe_unused]] const Result& r : again.iter()) ++n;
+  CHECK(n == 3);
+  Runner endless(tube("testing-short-source"));
+  endless.run();
+  CHECK(endless.exhausted());
+}
+
+TEST_CASE_TEMPLATE_DEFINE("a node that throws is named with its epoch and inputs, and the runner goes on", Runner,
+                          error_id) {
+  for (const char* id : {"testing-error", "testing-async-error"}) {
+    CAPTURE(id);
+    Runner runner(tube(id));
+    for (int i = 0; i < 3; ++i) {
+      try {
+        (void)runner.process();
+        FAIL("no error");
+      } catch (const NodeError& e) {
+        CHECK(e.node() == "b");
+        CHECK(e.epoch() == std::to_string(i));
+        CHECK(contains(e.what(), "value=" + std::to_string(i)));
+        CHECK(contains(e.what(), e.cause()));
+        CHECK_THROWS_AS(std::rethrow_if_nested(e), std::invalid_argument);
+      }
+      CHECK(runner.running());
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE_DEFINE("nodes are disabled and enabled while the runner runs; epochs go on counting", Runner,
+                          disable_id) {
+  Runner runner(tube("testing-basic"));
+  CHECK(runner.process() == Value(0));
+  runner.disable_node("b");
+  CHECK_FALSE(runner.process().has_value());
+  CHECK_FALSE(runner.process().has_value());
+  runner.enable_node("b");
+  CHECK(runner.process() == Value(6));
+  runner.disable_node("c");
+  CHECK_FALSE(runner.process().has_value());
+  runner.enable_node("c");
+  CHECK(runner.process() == Value(10));
+  CHECK(runner.next_epoch() == 6);
+  CHECK_THROWS_WITH_AS(runner.disable_node("bb"), doctest::Contains("did you mean"), Error);
+}
+
+TEST_CASE_TEMPLATE_DEFINE("missing inputs stop a call before any node runs, undeclared ones are dropped with a warning",
+                          Runner, inputs_id) {
+  Runner runner(Tube::from_any("testing-inputs", {{"start", 0}, {"multiply_tube", 1}}));
+  Warnings warnings;
+  CHECK_THROWS_AS(runner.process(), InputMissingError);
+  CHECK_THROWS_AS(runner.process({{"irrelevant", 1}}), InputMissingError);
+  CHECK(warnings.seen.size() == 1);
+  CHECK_THROWS_AS(runner.process({{"multiply_process", "text"}}), Error);
+  CHECK(runner.process({{"multiply_process", 10}}) == Value(0));
+  CHECK(runner.process({{"multiply_process", 10}}) == Value(10));
+  CHECK_THROWS_AS(runner.run(3), InputMissingError);
+  CHECK_THROWS_AS(runner.run(), InputMissingError);
+}
+
+TEST_CASE_TEMPLATE_DEFINE("callbacks get every event and the ends of epochs", Runner, callbacks_id) {
+  Runner runner(tube("testing-basic"));
+  std::vector<std::string> seen;
+  const std::size_t number = runner.add_callback([&](const Notice& notice) {
+    if (const Event* e = std::get_if<Event>(&notice))
+      seen.push_back(e->node_id + "." + e->signal + "@" + e->epoch.str() + "=" + e->value.repr());
+    else
+      seen.push_back(std::get<MetaEvent>(notice).type == MetaEvent::Type::epoch_ended
+                         ? "end"
+                         : "ready " + std::get<MetaEvent>(notice).node_id);
+  });
+  (void)runner.process();
+  CHECK(seen == std::vector<std::string>{"ready a", "a.index@0=0", "ready b", "b.value@0=0", "end"});
+  runner.remove_callback(number);
+  (void)runner.process();
+  CHECK(seen.size() == 5);
+}
+
+TEST_CASE_TEMPLATE_DEFINE("the store holds the events of the last epoch, items of maps in theirs", Runner, store_id) {
+  Runner runner(tube("testing-map-gather"));
+  (void)runner.process();
+  (void)runner.process();
+  const EventStore store = runner.store();
+  const Epoch epoch(1);
+  CHECK(store.get("word", "word", epoch)->value == Value("birch"));
+  CHECK(store.get("loud", "value", epoch) == nullptr);
+  CHECK(store.get("loud", "value", epoch / EpochSegment{"letters", 2})->value == Value("r!"));
+  CHECK(store.get("word", "word", epoch / EpochSegment{"letters", 2})->value == Value("birch"));
+  CHECK(store.collect("loud", "value", epoch).size() == 5);
+  CHECK(store.get("all", "value", epoch)->value.size() == 5);
+  CHECK(store.get("joined", "value", epoch)->value == Value("b!i!r!c!h!"));
+  const auto age = std::chrono::system_clock::now() - store.get("joined", "value", epoch)->timestamp;
+  CHECK(age < std::chrono::minutes(1));
+  CHECK(age > std::chrono::seconds(-1));
+}
+
+TEST_CASE_TEMPLATE_DEFINE("iter gives up after max_iter_loops calls without a result", Runner, loops_id) {
+  Runner runner(tube("testing-gather-n"));
+  runner.max_iter_loops = 4;
+  auto results = runner.iter(1);
+  CHECK_THROWS_WITH_AS(results.next(), doctest::Contains("max_iter_loops"), Error);
+  // Without a return node there is nothing to wait for.
+  Runner without(Tube::from_any("noob_id: without\nnodes:\n  a: {type: noob.testing.count_source}\n"));
+  without.max_iter_loops = 1;
+  std::size_t n = 0;
+  for ([[maybe_unused]] const Result& r : without.iter(5)) ++n;
+  CHECK(n == 5);
+}
+
+TEST_CASE_TEMPLATE_DEFINE("an iteration that is left early closes the runner", Runner, leave_id) {
+  Runner runner(tube("testing-basic"));
+  {
+    auto results = runner.iter();
+    CHECK(*results.next() == Value(0));
+    CHECK(runner.running());
+  }
+  CHECK_FALSE(runner.running());
+  CHECK(runner.process() == Value(2));  // nodes live as long as the runner
+}
+
+#define CALLER_TUBE_CONTRACT(Runner)               \
+  TEST_CASE_TEMPLATE_INVOKE(results_id, Runner);   \
+  TEST_CASE_TEMPLATE_INVOKE(iteration_id, Runner); \
+  TEST_CASE_TEMPLATE_INVOKE(end_id, Runner);       \
+  TEST_CASE_TEMPLATE_INVOKE(error_id, Runner);     \
+  TEST_CASE_TEMPLATE_INVOKE(disable_id, Runner);   \
+  TEST_CASE_TEMPLATE_INVOKE(inputs_id, Runner);    \
+  TEST_CASE_TEMPLATE_INVOKE(callbacks_id, Runner); \
+  TEST_CASE_TEMPLATE_INVOKE(store_id, Runner);     \
+  TEST_CASE_TEMPLATE_INVOKE(loops_id, Runner);     \
+  TEST_CASE_TEMPLATE_INVOKE(leave_id, Runner)
+
+CALLER_TUBE_CONTRACT(SynchronousRunner);
+CALLER_TUBE_CONTRACT(AsyncRunner);
+CALLER_TUBE_CONTRACT(ThreadRunner);
