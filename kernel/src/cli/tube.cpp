@@ -44,7 +44,7 @@ void show_line(const SpecError& e) {
 Value parse_input(const std::string& text) {
   try {
     return from_json(text);
-  } catch (const Error&) {
+  } catch (const tube::Error&) {
     return text;
   }
 }
@@ -67,7 +67,7 @@ public:
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
       try {
         return checked(from_json(line));
-      } catch (const Error& e) {
+      } catch (const tube::Error& e) {
         throw std::runtime_error("standard input, line " + std::to_string(at_) + ": " + e.what());
       }
     }
