@@ -191,6 +191,13 @@ struct [[nodiscard]] LaneWork {
 /// So many plain functions run before the rest of the loop has its turn.
 constexpr unsigned kTurn = 256;
 
+[[gnu::cold, gnu::noinline]] void run_guarded(LaneItem* item, Core& core) {
+  const auto fault = call_guarded([&] { item->run(item, &core); });
+  if (!fault) return;
+  core.report("queue_call", fault);
+  replace_current_context(nullptr);
+}
+
 Coro<void> work_off(LaneEnd end, Core& core) {
   Lane& lane = *end.lane.get();
   const PendingState& self = *current_task();  // `lane.task` may not be written yet
@@ -208,11 +215,10 @@ Coro<void> work_off(LaneEnd end, Core& core) {
       co_return;
     }
     if (!item->start) {
-      const auto fault = call_guarded([&] { item->run(item, &core); });
-      if (fault) [[unlikely]] {
-        core.report("queue_call", fault);
-        replace_current_context(nullptr);
-      }
+      if (fault_guard.load(std::memory_order_acquire)) [[unlikely]]
+        run_guarded(item, core);
+      else
+        item->run(item, &core);
       if (++in_turn == kTurn) {
         in_turn = 0;
         co_await yield_now();

@@ -85,7 +85,7 @@ TEST_CASE("text that has grown large does not wait") {
   Recorder r;
   const Request a = request("a");
   r.writer.stream(a, StreamName::out, "1");
-  r.writer.stream(a, StreamName::out, std::string(IopubWriter::kSize, 'x'));
+  r.writer.stream(a, StreamName::out, std::string(IopubWriter::kMost, 'x'));
   CHECK(r.sent.size() == 2);
 }
 
