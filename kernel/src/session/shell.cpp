@@ -205,7 +205,7 @@ Coro<void> Shell::run_text(RunPtr run, std::string text, int depth) {
     co_await run_magic(magic, line);
   }
   if (run->error || magic.code.find_first_not_of(" \t\r\n") == std::string::npos) co_return;
-  std::string path;  // not within the co_await: see docs/traps.md
+  std::string path;  // not in the awaiting statement: g++ 12 destroys both sides of a condition there
   if (depth == 0) path = debug_path(*run);
   co_await run_code(run, magic.code, !run->cell.silent, magic.optimisation, std::move(path));
 }

@@ -120,6 +120,7 @@ class Embedded(unittest.TestCase):
         spinning = self.client.execute('std::cout << "on" << std::endl; for (;;) {}')
         spinning.wait_text("on")
         queued = self.client.execute("1 + 1")
+        self.client.reply(self.client.send("shell", "is_complete_request", {"code": "1"}))  # it has come after the cell
         self.process.stdin.close()
         self.assertEqual(self.process.wait(TIMEOUT), 0)
         self.client.reply(spinning.id)
