@@ -253,27 +253,14 @@ Coro<Result> AsyncRunner::process_async(Map inputs) {
 
 AsyncGenerator<Result> AsyncRunner::iter_async(std::optional<std::size_t> n) {
   Impl& r = impl();
-  if (r.iterating) throw TubeRunningError("the tube " + r.graph.spec.id + " is being iterated already");
-  r.check_inputs_for_iteration();
-  struct Iteration {
-    TubeRunner& runner;
-    bool& flag;
-    Iteration(TubeRunner& runner_, bool& flag_) : runner(runner_), flag(flag_) { flag = true; }
-    ~Iteration() {
-      flag = false;
-      runner.deinit();
-    }
-  } iteration(*this, r.iterating);
-  init();
+  const Iteration iteration(impl());
   const bool returns = r.graph.return_node != detail::kNone;
   for (std::size_t i = 0; !n || i < *n; ++i) {
     Result result;
     bool over = false;
     std::size_t calls = 0;
     do {
-      if (returns && calls++ == max_iter_loops)
-        throw Error(Errc::no_result, "the tube " + r.graph.spec.id + " gave no result in " +
-                                         std::to_string(max_iter_loops) + " calls of process() (max_iter_loops)");
+      if (returns && calls++ == max_iter_loops) r.no_result();
       try {
         result = co_await process_async();
       } catch (const EndOfStream&) {
@@ -288,10 +275,7 @@ AsyncGenerator<Result> AsyncRunner::iter_async(std::optional<std::size_t> n) {
 Coro<std::vector<Result>> AsyncRunner::run_async(std::size_t n) {
   impl().check_inputs_for_iteration();
   init();
-  struct Close {
-    TubeRunner& runner;
-    ~Close() { runner.deinit(); }
-  } close{*this};
+  const CloseAtEnd close{*this};
   std::vector<Result> results;
   try {
     for (std::size_t i = 0; i < n; ++i) {
@@ -313,10 +297,7 @@ void AsyncRunner::run() {
   call_async_from_sync([this]() -> Coro<void> {
     impl().check_inputs_for_iteration();
     init();
-    struct Close {
-      TubeRunner& runner;
-      ~Close() { runner.deinit(); }
-    } close{*this};
+    const CloseAtEnd close{*this};
     try {
       for (;;) (void)co_await process_async();
     } catch (const EndOfStream&) {

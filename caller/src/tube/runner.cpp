@@ -264,6 +264,27 @@ void TubeRunner::Impl::check_inputs_for_iteration() const {
   }
 }
 
+void TubeRunner::Impl::no_result() const {
+  throw Error(Errc::no_result, "the tube " + graph.spec.id + " gave no result in " +
+                                   std::to_string(runner.max_iter_loops) + " calls of process() (max_iter_loops)");
+}
+
+Iteration::Iteration(TubeRunner::Impl& i) : impl(i) {
+  if (i.iterating) throw TubeRunningError("the tube " + i.graph.spec.id + " is being iterated already");
+  i.check_inputs_for_iteration();
+  i.iterating = true;
+  try {
+    i.runner.init();
+  } catch (...) {
+    i.iterating = false;
+    throw;
+  }
+}
+Iteration::~Iteration() {
+  impl.iterating = false;
+  impl.runner.deinit();
+}
+
 // ------------------------------------------------------------------------------------------------ the interface
 
 TubeRunner::TubeRunner(Tube tube) : impl_(std::make_unique<Impl>(*this, std::move(tube))) {}
@@ -356,18 +377,7 @@ Result TubeRunner::process(const Map& inputs) {
 
 Generator<Result> TubeRunner::iter(std::optional<std::size_t> n) {
   Impl& r = *impl_;
-  if (r.iterating) throw TubeRunningError("the tube " + r.graph.spec.id + " is being iterated already");
-  r.check_inputs_for_iteration();
-  struct Iteration {
-    TubeRunner& runner;
-    bool& flag;
-    Iteration(TubeRunner& runner_, bool& flag_) : runner(runner_), flag(flag_) { flag = true; }
-    ~Iteration() {
-      flag = false;
-      runner.deinit();
-    }
-  } iteration(*this, r.iterating);
-  init();
+  const Iteration iteration(impl());
   const bool returns = r.graph.return_node != detail::kNone;
   for (std::size_t i = 0; !n || i < *n; ++i) {
     Result result;
@@ -375,9 +385,7 @@ Generator<Result> TubeRunner::iter(std::optional<std::size_t> n) {
     try {
       std::size_t calls = 0;
       do {
-        if (returns && calls++ == max_iter_loops)
-          throw Error(Errc::no_result, "the tube " + r.graph.spec.id + " gave no result in " +
-                                           std::to_string(max_iter_loops) + " calls of process() (max_iter_loops)");
+        if (returns && calls++ == max_iter_loops) r.no_result();
         result = process();
       } while (returns && !result);
     } catch (const EndOfStream&) {
@@ -392,10 +400,7 @@ std::vector<Result> TubeRunner::run(std::size_t n) {
   impl_->check_inputs_for_iteration();
   std::vector<Result> results;
   init();
-  struct Close {
-    TubeRunner& runner;
-    ~Close() { runner.deinit(); }
-  } close{*this};
+  const CloseAtEnd close{*this};
   try {
     for (std::size_t i = 0; i < n; ++i)
       if (Result result = process()) results.push_back(std::move(result));
@@ -407,10 +412,7 @@ std::vector<Result> TubeRunner::run(std::size_t n) {
 void TubeRunner::run() {
   impl_->check_inputs_for_iteration();
   init();
-  struct Close {
-    TubeRunner& runner;
-    ~Close() { runner.deinit(); }
-  } close{*this};
+  const CloseAtEnd close{*this};
   try {
     for (;;) (void)process();
   } catch (const EndOfStream&) {

@@ -48,6 +48,20 @@ public:
 
 }  // namespace detail
 
+/// A runner that is iterated: one iteration at a time, and the runner is closed at its end.
+struct Iteration {
+  explicit Iteration(TubeRunner::Impl& i);
+  ~Iteration();
+  Iteration(const Iteration&) = delete;
+  Iteration& operator=(const Iteration&) = delete;
+  TubeRunner::Impl& impl;
+};
+/// Closes a runner that run() has opened.
+struct CloseAtEnd {
+  TubeRunner& runner;
+  ~CloseAtEnd() { runner.deinit(); }
+};
+
 struct TubeRunner::Impl {
   Impl(TubeRunner& runner, Tube tube);
   ~Impl();
@@ -69,6 +83,7 @@ struct TubeRunner::Impl {
   void notify_ready(const detail::Frame& frame);
   void listen();
   void check_inputs_for_iteration() const;
+  [[noreturn]] void no_result() const;
 
   TubeRunner& runner;
   Tube tube;

@@ -231,18 +231,7 @@ Result ThreadRunner::process(const Map& inputs) {
 
 Generator<Result> ThreadRunner::iter(std::optional<std::size_t> n) {
   Impl& r = impl();
-  if (r.iterating) throw TubeRunningError("the tube " + r.graph.spec.id + " is being iterated already");
-  r.check_inputs_for_iteration();
-  struct Iteration {
-    TubeRunner& runner;
-    bool& flag;
-    Iteration(TubeRunner& runner_, bool& flag_) : runner(runner_), flag(flag_) { flag = true; }
-    ~Iteration() {
-      flag = false;
-      runner.deinit();
-    }
-  } iteration(*this, r.iterating);
-  init();
+  const Iteration iteration(impl());
   const bool returns = r.graph.return_node != detail::kNone;
   for (std::size_t i = 0; !n || i < *n; ++i) {
     Result result;
@@ -251,9 +240,7 @@ Generator<Result> ThreadRunner::iter(std::optional<std::size_t> n) {
       std::unique_lock lock(pool_->mutex);
       std::size_t calls = 0;
       do {
-        if (returns && calls++ == max_iter_loops)
-          throw Error(Errc::no_result, "the tube " + r.graph.spec.id + " gave no result in " +
-                                           std::to_string(max_iter_loops) + " calls of process() (max_iter_loops)");
+        if (returns && calls++ == max_iter_loops) r.no_result();
         // Each result that is still wanted needs one epoch at least: never more than are sure to be used.
         while (pool_->may_begin() && (!n || pool_->epochs.size() < *n - i)) pool_->begin(r.take_inputs({}));
         if (pool_->epochs.empty())
@@ -274,10 +261,7 @@ std::vector<Result> ThreadRunner::run(std::size_t n) {
   r.check_inputs_for_iteration();
   std::vector<Result> results;
   init();
-  struct Close {
-    TubeRunner& runner;
-    ~Close() { runner.deinit(); }
-  } close{*this};
+  const CloseAtEnd close{*this};
   std::unique_lock lock(pool_->mutex);
   try {  // the lock is given back before the runner is closed
     std::size_t begun = pool_->epochs.size();
@@ -295,10 +279,7 @@ void ThreadRunner::run() {
   Impl& r = impl();
   r.check_inputs_for_iteration();
   init();
-  struct Close {
-    TubeRunner& runner;
-    ~Close() { runner.deinit(); }
-  } close{*this};
+  const CloseAtEnd close{*this};
   std::unique_lock lock(pool_->mutex);
   try {
     for (;;) {

@@ -7,6 +7,8 @@
 #include <clang/AST/GlobalDecl.h>
 #include <llvm/IR/GlobalVariable.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <cstring>
 #include <regex>
@@ -52,7 +54,22 @@ clang::VarDecl* find_variable(clang::TranslationUnitDecl* unit, clang::ASTContex
 
 }  // namespace
 
+// Nobody reads a line of a diagnostic to its end that is longer than a page, and std::regex recurses for each
+// character.
+static std::string shortened(const std::string& text) {
+  constexpr std::size_t kLine = 2000;
+  std::string out;
+  for (const std::string& line : lines_of(text)) {
+    std::size_t end = std::min(line.size(), kLine);
+    while (end < line.size() && end > 0 && (static_cast<unsigned char>(line[end]) & 0xc0) == 0x80) --end;
+    out += line.substr(0, end) + (end < line.size() ? "…\n" : "\n");
+  }
+  if (!out.empty() && text.back() != '\n') out.pop_back();
+  return out;
+}
+
 std::string readable(std::string text) {
+  text = shortened(text);
   static const std::regex place("Cell \\[(-?[0-9]+)\\]:([0-9]+):([0-9]+):");
   static const std::regex space("__cell_[0-9]+::");
   for (const std::string_view from = "In file included from <<< inputs >>>:1:\n";
@@ -180,8 +197,22 @@ std::vector<std::string> ClangInterpreter::undefined_symbols(
   return out;
 }
 
+// Whether there is a name in the text that nobody has mistyped. Looking for names like it costs its length for each of
+// the some ten thousand that are known: minutes for one of a megabyte.
+static bool has_endless_name(const std::string& text) {
+  constexpr std::size_t kLongest = 512;
+  std::size_t length = 0;
+  for (const char c : text) {
+    length = std::isalnum(static_cast<unsigned char>(c)) || c == '_' ? length + 1 : 0;
+    if (length > kLongest) return true;
+  }
+  return false;
+}
+
 ClangInterpreter::Check ClangInterpreter::check_here(const Assembly& assembly) {
   Check out;
+  for (const auto& stage : assembly.stages)
+    if (has_endless_name(stage.text)) engine_->ci().getLangOpts().SpellChecking = false;  // this process ends anyway
   std::vector<std::unique_ptr<llvm::Module>> modules;
   for (const auto& stage : assembly.stages) {
     auto parsed = engine_->parse(stage.text, "cell");
