@@ -14,7 +14,8 @@ TEST_CASE_FIXTURE(Session, "kernel_info on shell and control (29, 44, 50)") {
     CHECK(info.at("language_info").at("file_extension") == ".cpp");
     const json features = info.at("supported_features");
     CHECK(features.front() == "kernel subshells");
-    CHECK((features.size() == 1 || (features.size() == 2 && features[1] == "debugger")));  // where lldb-dap is installed
+    CHECK(
+        (features.size() == 1 || (features.size() == 2 && features[1] == "debugger")));  // where lldb-dap is installed
     CHECK(info.at("help_links").is_array());
   }
 }
