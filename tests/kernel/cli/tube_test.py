@@ -106,6 +106,13 @@ class Tubes(unittest.TestCase):
             self.assertIn("install the package graphviz", answer.stderr)
         self.assertIn("cannot draw", self.call("plot", "testing-basic", "-o", str(self.folder / "graph.bmp")).stderr)
 
+    def test_the_tube_of_the_readme_gives_what_it_says(self):
+        readme = (TUBES.parents[2] / "README.md").read_text(encoding="utf-8")
+        tube = self.folder / "letters.yaml"
+        tube.write_text(readme.split("```yaml\n")[1].split("```")[0])
+        for runner in ("sync", "async", "thread"):
+            self.assertEqual(self.results(str(tube), "-n", "2", "--runner", runner), ["abcde", "fghij"])
+
     def test_types_lists_what_can_be_named(self):
         self.assertIn("noob.testing.multiply(left, right?) -> value\n", self.call("types").stdout)
         listed = {entry["type"]: entry for entry in json.loads(self.call("types", "--json").stdout)}
