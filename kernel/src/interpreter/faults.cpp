@@ -221,7 +221,7 @@ void die(const char* reason) noexcept {
   static std::atomic_flag said = ATOMIC_FLAG_INIT;
   const bool child = in_child();
   if (!child && said.test_and_set()) {  // another thread is about to say so: let it
-    ::poll(nullptr, 0, 3000);
+    ::poll(nullptr, 0, 6000);
   } else if (!child) {
     char line[700] = "[caller-kernel] error: the kernel dies: ";
     append(line, reason);
@@ -230,7 +230,7 @@ void die(const char* reason) noexcept {
     if (report_pipe[1] >= 0 && the_host.load()) {
       (void)!::write(report_pipe[1], reason, std::strlen(reason) + 1);
       pollfd told{reported_pipe[0], POLLIN, 0};
-      while (::poll(&told, 1, 2000) < 0 && errno == EINTR) {
+      while (::poll(&told, 1, 5000) < 0 && errno == EINTR) {
       }
     }
   }
