@@ -213,6 +213,17 @@ TEST_CASE("a specification is the same from a file, a text and a map") {
   CHECK(other.run(3).back() == Value(2));
 }
 
+TEST_CASE("a tube knows its generations, and what is above and below a node") {
+  const Tube merge = tube("testing-merge");
+  CHECK(merge.generations() == std::vector<std::vector<std::string>>{{"low", "high"}, {"twice"}, {"ratio"}, {"out"}});
+  CHECK(merge.upstream("ratio") == std::vector<std::string>{"low", "high", "twice"});
+  CHECK(merge.upstream("low").empty());
+  CHECK(merge.downstream("low") == std::vector<std::string>{"twice", "ratio", "out"});
+  CHECK_THROWS_AS(merge.upstream("none"), Error);
+  CHECK(merge.nodes()[2].id == "twice");
+  CHECK(tube("testing-map-gather").nodes()[2].below_maps == std::vector<std::string>{"letters"});
+}
+
 TEST_CASE("plain scalars have the types of YAML 1.2, quoted ones are text") {
   const TubeSpec spec = TubeSpec::from_any(
       "noob_id: scalars\nnodes:\n  a:\n    type: t\n    params:\n"

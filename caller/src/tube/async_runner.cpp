@@ -96,7 +96,7 @@ struct AsyncRunner::Work {
     settle(*task, error);
     task->at_work = false;
     --at_work;
-    if (wake) wake.set_result();
+    wake.set_result();
   }
 
   /// Calls a plain node. Whether it was quick decides where its next call runs.
@@ -178,9 +178,7 @@ struct AsyncRunner::Work {
 };
 
 AsyncRunner::AsyncRunner(Tube tube, AsyncOptions options)
-    : TubeRunner(std::move(tube)), work_(std::make_unique<Work>(*this, options)) {
-  work_->wake = {};
-}
+    : TubeRunner(std::move(tube)), work_(std::make_unique<Work>(*this, options)) {}
 AsyncRunner::~AsyncRunner() {
   // Calls that an error or a time-out left behind still use the frames.
   for (const std::unique_ptr<Task>& t : work_->tasks)
@@ -194,13 +192,8 @@ Coro<void> AsyncRunner::call_node_async(Firing& firing) { return firing.node().p
 Coro<Result> AsyncRunner::process_async(Map inputs) {
   Impl& r = impl();
   Work& w = *work_;
-  if (r.in_process) throw TubeRunningError("process() of the tube " + r.graph.spec.id + " was called while it runs");
-  if (r.exhausted) throw EndOfStream("the tube " + r.graph.spec.id + ": a source has ended");
-  struct Guard {
-    bool& flag;
-    ~Guard() { flag = false; }
-  } guard{r.in_process};
-  r.in_process = true;
+  const Processing processing(r);
+  r.check_stream();
   const Map checked = validate_input(inputs);
   before_process();
   r.taken.clear();

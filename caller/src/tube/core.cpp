@@ -192,7 +192,6 @@ void Core::add_inner(Instance* outer, std::uint32_t map, List items) {
   std::vector<Instance*>& list = outer->inner[g.regions[region].number];
   const std::uint64_t stamp = ticks();
   const auto count = static_cast<std::int64_t>(items.size());
-  const std::size_t first = list.size();
   if (p.alive > 0) outer->open += static_cast<std::uint32_t>(items.size());
   for (std::size_t index = 0; index < items.size(); ++index) {
     Instance* i = make(region);
@@ -235,10 +234,10 @@ void Core::add_inner(Instance* outer, std::uint32_t map, List items) {
     i->closed = p.alive == 0;
   }
   map_ended(outer, map, items.size());
-  for (std::size_t k = first; k < list.size(); ++k) {
+  for (std::size_t k = 0; k < list.size(); ++k) {
     Instance* i = list[k];
     // The map's own signals in the item's epoch: the item, and how many there are.
-    if (node.signals > 0) publish(i, node.first_signal, std::move(items[k - first]), stamp);
+    if (node.signals > 0) publish(i, node.first_signal, std::move(items[k]), stamp);
     if (node.signals > 1) publish(i, node.first_signal + 1, Value(count), stamp);
   }
 }
@@ -472,9 +471,7 @@ void Core::end_node(Instance* i, std::uint32_t node) {
     else
       resolve_inner(i, m, false, true);
   }
-  if (n.stateful && i->after) {
-    resolve(i->after, node, false);
-  }
+  if (n.stateful && i->after) resolve(i->after, node, false);
   if (n.region != 0) {
     const std::uint32_t around = g.regions[n.region].parent;
     if (!plans_[around].watches.empty())
@@ -495,9 +492,7 @@ void Core::close(Instance* i) {
       if (before) before->after = after;
       if (after) after->before = before;
       i->before = i->after = nullptr;
-      if (!before && after) {
-        release_first_items(after);
-      }
+      if (!before && after) release_first_items(after);
       --running_;
       if (on_closed) on_closed(i);
       if (!before && after && after->error && after->busy == 0) close_abandoned(after);

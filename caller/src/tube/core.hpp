@@ -112,7 +112,6 @@ public:
   bool enabled(std::uint32_t node) const noexcept { return enabled_[node]; }
   /// Takes effect with the next epoch.
   void enable(std::uint32_t node, bool on);
-  bool alive(std::uint32_t node) const noexcept { return alive_[node]; }
 
   /// A new root epoch; its sources are ready. `overlapping`: the one before may still run.
   Instance* begin(std::vector<std::optional<Value>> inputs);
@@ -143,7 +142,6 @@ public:
   Event event_of(const Instance* instance, std::uint32_t signal, const Cell& cell) const;
   std::chrono::system_clock::time_point time_of(std::uint64_t stamp) const;
   std::uint64_t next_number() const noexcept { return next_number_; }
-  std::uint32_t running() const noexcept { return running_; }
 
   /// Called with every event; null if nobody listens.
   std::function<void(const Instance*, std::uint32_t signal, const Cell&)> on_event;

@@ -269,6 +269,16 @@ void TubeRunner::Impl::no_result() const {
                                    std::to_string(runner.max_iter_loops) + " calls of process() (max_iter_loops)");
 }
 
+void TubeRunner::Impl::check_stream() const {
+  if (exhausted) throw EndOfStream("the tube " + graph.spec.id + ": a source has ended");
+}
+
+Processing::Processing(TubeRunner::Impl& i) : impl(i) {
+  if (i.in_process) throw TubeRunningError("process() of the tube " + i.graph.spec.id + " was called while it runs");
+  i.in_process = true;
+}
+Processing::~Processing() { impl.in_process = false; }
+
 Iteration::Iteration(TubeRunner::Impl& i) : impl(i) {
   if (i.iterating) throw TubeRunningError("the tube " + i.graph.spec.id + " is being iterated already");
   i.check_inputs_for_iteration();
@@ -307,13 +317,8 @@ bool TubeRunner::exhausted() const noexcept { return impl_->exhausted; }
 
 Result TubeRunner::process(const Map& inputs) {
   Impl& r = *impl_;
-  if (r.in_process) throw TubeRunningError("process() of the tube " + r.graph.spec.id + " was called while it runs");
-  if (r.exhausted) throw EndOfStream("the tube " + r.graph.spec.id + ": a source has ended");
-  struct Guard {
-    bool& flag;
-    ~Guard() { flag = false; }
-  } guard{r.in_process};
-  r.in_process = true;
+  const Processing processing(r);
+  r.check_stream();
   Map checked = validate_input(inputs);
   before_process();
   r.taken.clear();

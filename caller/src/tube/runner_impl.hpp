@@ -48,6 +48,14 @@ public:
 
 }  // namespace detail
 
+/// A call of process(): one at a time.
+struct Processing {
+  explicit Processing(TubeRunner::Impl& i);
+  ~Processing();
+  Processing(const Processing&) = delete;
+  Processing& operator=(const Processing&) = delete;
+  TubeRunner::Impl& impl;
+};
 /// A runner that is iterated: one iteration at a time, and the runner is closed at its end.
 struct Iteration {
   explicit Iteration(TubeRunner::Impl& i);
@@ -84,6 +92,8 @@ struct TubeRunner::Impl {
   void listen();
   void check_inputs_for_iteration() const;
   [[noreturn]] void no_result() const;
+  /// Errors: EndOfStream if a source has ended before.
+  void check_stream() const;
 
   TubeRunner& runner;
   Tube tube;

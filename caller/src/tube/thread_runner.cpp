@@ -213,17 +213,12 @@ void ThreadRunner::deinit() {
 
 Result ThreadRunner::process(const Map& inputs) {
   Impl& r = impl();
-  if (r.in_process) throw TubeRunningError("process() of the tube " + r.graph.spec.id + " was called while it runs");
-  struct Guard {
-    bool& flag;
-    ~Guard() { flag = false; }
-  } guard{r.in_process};
-  r.in_process = true;
+  const Processing processing(r);
   const Map checked = validate_input(inputs);
   before_process();
   std::unique_lock lock(pool_->mutex);
   if (pool_->epochs.empty()) {
-    if (r.exhausted) throw EndOfStream("the tube " + r.graph.spec.id + ": a source has ended");
+    r.check_stream();
     pool_->begin(r.take_inputs(checked));
   }
   return pool_->take(lock);

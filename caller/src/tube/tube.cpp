@@ -31,7 +31,7 @@ std::vector<NodeInfo> Tube::nodes() const {
   for (const NodePlan& node : graph_->nodes) {
     NodeInfo info{node.id,
                   node.type->name,
-                  graph_->spec.find_node(node.id)->description,
+                  graph_->spec.nodes[infos.size()].description,
                   node.slots,
                   node.signal_info,
                   node.stateful,
@@ -106,17 +106,20 @@ std::vector<std::string> reached(const Graph& g, const std::vector<Edge>& edges,
                                  std::string Edge::* from, std::string Edge::* to) {
   if (g.find(start) == kNone)
     throw Error(Errc::not_found, "the tube " + g.spec.id + " has no node \"" + std::string(start) + "\"");
+  std::vector<std::vector<std::uint32_t>> next(g.nodes.size());
+  for (const Edge& e : edges) {
+    const std::uint32_t at = g.find(e.*from), other = g.find(e.*to);  // inputs and assets are no nodes
+    if (at != kNone && other != kNone) next[at].push_back(other);
+  }
   std::vector<bool> seen(g.nodes.size(), false);
-  std::vector<std::string> todo{std::string(start)};
-  while (!todo.empty()) {
-    const std::string at = std::move(todo.back());
-    todo.pop_back();
-    for (const Edge& e : edges) {
-      if (e.*from != at) continue;
-      const std::uint32_t n = g.find(e.*to);
-      if (n == kNone || seen[n]) continue;
+  std::vector<std::uint32_t> open{g.find(start)};
+  while (!open.empty()) {
+    const std::uint32_t at = open.back();
+    open.pop_back();
+    for (const std::uint32_t n : next[at]) {
+      if (seen[n]) continue;
       seen[n] = true;
-      todo.push_back(e.*to);
+      open.push_back(n);
     }
   }
   std::vector<std::string> ids;
