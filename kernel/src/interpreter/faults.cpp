@@ -10,10 +10,8 @@
 
 #include <cxxabi.h>
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <link.h>
 #include <linux/futex.h>
-#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -26,20 +24,19 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <system_error>
-#include <thread>
 
 #include <caller/detail/op.hpp>
 #include <caller/kernel/values.hpp>
 
+#include "fault_record.hpp"
 #include "faults_of_threads.hpp"
 #include "interrupt.hpp"
+#include "last_words.hpp"
 
 #if !defined(__x86_64__)
 #error "faults of cells are handled for x86-64 only"
@@ -52,10 +49,8 @@ Host::~Host() = default;
 
 namespace {
 
-constexpr int kFrames = 128;
 constexpr std::size_t kAlternateStack = 128 * 1024;
 constexpr std::size_t kReserve = 64 * 1024;
-constexpr std::array kSignals{SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
 
 // libstdc++'s, as the ABI has it.
 struct ExceptionGlobals {
@@ -68,17 +63,6 @@ struct Guard {
   jmp_buf jump;
   std::uintptr_t sp = 0;  // nothing below belongs to the guard's own frame
   bool direct = false;  // all that runs in it is a cell's; else a loop's turn, which runs the kernel's own work as well
-};
-
-/// What is known of a fault, in memory that is there already.
-struct Record {
-  char name[32];
-  char text[400];
-  bool heap = false;    // the heap is broken
-  bool done = false;    // an end that was asked for: nothing is broken
-  bool broken = false;  // the stack could not be read to its end
-  int n = 0;
-  const void* frames[kFrames];
 };
 
 struct Thread {
@@ -167,18 +151,9 @@ Thread& this_thread_of_cells() {
 
 // ---- the process ----
 
-std::atomic<Host*> the_host{nullptr};
-int log_descriptor = 2;
-pid_t home = 0;
-int report_pipe[2] = {-1, -1};
-int reported_pipe[2] = {-1, -1};
-std::array<struct sigaction, 65> before;
 std::terminate_handler terminate_before = nullptr;
 const void* kernel_start = nullptr;  // of the module that holds the kernel
 std::array<std::uintptr_t, 8> heap_functions{};
-const char* const* abort_message = nullptr;  // glibc's own note
-
-bool in_child() noexcept { return ::getpid() != home; }
 
 /// The module an address belongs to; null for code made at run time.
 const dl_find_object* module_of(const void* address, dl_find_object& found) noexcept {
@@ -191,62 +166,6 @@ bool is_code(const void* address) noexcept {
   if (module_of(address, found)) return true;
   // Memory of the JIT: it has unwind tables.
   return ::_Unwind_FindEnclosingFunction(const_cast<void*>(address)) != nullptr;
-}
-
-void append(char* to, std::size_t size, const char* text) noexcept {
-  const std::size_t at = std::strlen(to);
-  if (at + 1 < size) {
-    const std::size_t n = std::min(std::strlen(text), size - at - 1);
-    std::memcpy(to + at, text, n);
-    to[at + n] = 0;
-  }
-}
-void append_hex(char* to, std::size_t size, std::uintptr_t value) noexcept {
-  char digits[20];
-  int at = 19;
-  digits[at] = 0;
-  do digits[--at] = "0123456789abcdef"[value & 15];
-  while ((value >>= 4) != 0);
-  digits[--at] = 'x';
-  digits[--at] = '0';
-  append(to, size, digits + at);
-}
-template <std::size_t N>
-void append(char (&to)[N], const char* text) noexcept {
-  append(to, N, text);
-}
-
-/// Says why, and gives the signal back to whoever had it before. Returns within some seconds.
-void die(const char* reason) noexcept {
-  static std::atomic_flag said = ATOMIC_FLAG_INIT;
-  const bool child = in_child();
-  if (!child && said.test_and_set()) {  // another thread is about to say so: let it
-    ::poll(nullptr, 0, 6000);
-  } else if (!child) {
-    char line[700] = "[caller-kernel] error: the kernel dies: ";
-    append(line, reason);
-    append(line, "\n");
-    (void)!::write(log_descriptor, line, std::strlen(line));
-    if (report_pipe[1] >= 0 && the_host.load()) {
-      (void)!::write(report_pipe[1], reason, std::strlen(reason) + 1);
-      pollfd told{reported_pipe[0], POLLIN, 0};
-      while (::poll(&told, 1, 5000) < 0 && errno == EINTR) {
-      }
-    }
-  }
-  for (const int s : kSignals) ::sigaction(s, &before[static_cast<std::size_t>(s)], nullptr);
-}
-
-void watch() noexcept {
-  pthread_setname_np(pthread_self(), "Faults");
-  char reason[700];
-  ssize_t n;
-  do n = ::read(report_pipe[0], reason, sizeof reason - 1);
-  while (n < 0 && errno == EINTR);
-  if (n <= 0) return;
-  reason[n] = 0;
-  if (Host* host = the_host.load()) host->dying(reason);
-  (void)!::write(reported_pipe[1], "", 1);
 }
 
 // ---- the stack ----
@@ -353,101 +272,7 @@ void settle_who_called(Walk& walk, const Guard& guard, bool wild_call) noexcept 
   }
 }
 
-// ---- what happened ----
-
-void describe_memory(Record& r, const siginfo_t& info, const ucontext_t& context, bool wild_call) noexcept {
-  const auto address = reinterpret_cast<std::uintptr_t>(info.si_addr);
-  const auto error = context.uc_mcontext.gregs[REG_ERR];
-  if (wild_call) {
-    append(r.text, "call of a function at address ");
-    append_hex(r.text, sizeof r.text, address);
-  } else if (info.si_code == SI_KERNEL) {
-    append(r.text, "access to an address that cannot exist");
-    return;
-  } else {
-    append(r.text, error & 2 ? "write to address " : "read of address ");
-    append_hex(r.text, sizeof r.text, address);
-  }
-  if (address < 4096) append(r.text, " (null pointer)");
-}
-
-/// clang's check of a divisor ends in `ud1 kind(%eax), %eax`; 3 is a division.
-bool is_division(const ucontext_t& context) noexcept {
-  const auto* code = reinterpret_cast<const unsigned char*>(context.uc_mcontext.gregs[REG_RIP]);
-  return code[0] == 0x67 && code[1] == 0x0f && code[2] == 0xb9 && code[3] == 0x40 && code[4] == 3;
-}
-
-void describe(Record& r, int signal, const siginfo_t& info, const ucontext_t& context, bool wild_call,
-              bool overflow) noexcept {
-  r.name[0] = r.text[0] = 0;
-  r.heap = r.done = false;
-  if (overflow) {
-    append(r.name, "StackOverflow");
-    append(r.text, "the stack is used up (a recursion without end, or variables too big for it)");
-    return;
-  }
-  if (info.si_code == SI_TKILL || info.si_code == SI_USER) {
-    if (signal != SIGABRT) append(r.text, "raised by the program");
-  }
-  switch (signal) {
-    case SIGSEGV:
-      append(r.name, "SegmentationFault");
-      if (!*r.text) describe_memory(r, info, context, wild_call);
-      break;
-    case SIGBUS:
-      append(r.name, "BusError");
-      if (!*r.text) {
-        append(r.text, "access to memory that is not there, at address ");
-        append_hex(r.text, sizeof r.text, reinterpret_cast<std::uintptr_t>(info.si_addr));
-      }
-      break;
-    case SIGFPE:
-      append(r.name, "ArithmeticFault");
-      if (!*r.text)
-        append(r.text, info.si_code == FPE_INTDIV ? "division by zero, or a quotient that is too big" : "arithmetic");
-      break;
-    case SIGILL:
-      if (!*r.text && is_division(context)) {
-        append(r.name, "ArithmeticFault");
-        append(r.text, "division by zero");
-        break;
-      }
-      append(r.name, "IllegalInstruction");
-      if (!*r.text)
-        append(r.text, "an instruction that does not exist (__builtin_trap, or a place that must never be reached)");
-      break;
-    case SIGTRAP:
-      append(r.name, "Trap");
-      if (!*r.text) append(r.text, "a breakpoint instruction without a debugger");
-      break;
-    default:
-      append(r.name, "AbortCalled");
-      const char* message = abort_message ? *abort_message : nullptr;
-      if (message) {
-        message += sizeof(unsigned);  // its size comes first
-        append(r.text, message);
-        for (std::size_t n = std::strlen(r.text); n && r.text[n - 1] == '\n'; --n) r.text[n - 1] = 0;
-        *const_cast<const char**>(abort_message) = nullptr;
-        for (const char* of_heap : {"free()", "malloc()", "realloc()", "munmap_chunk", "double free", "corrupted",
-                                    "malloc_consolidate", "mremap_chunk", "unaligned"})
-          if (std::strstr(r.text, of_heap)) r.heap = true;
-        if (r.heap) std::strcpy(r.name, "HeapCorruption");
-      } else {
-        append(r.text, "abort() was called");
-      }
-  }
-}
-
-/// glibc says these before it takes the lock of the heap.
-bool heap_is_unlocked(const Record& r) noexcept {
-  for (const char* text :
-       {"free(): invalid pointer", "free(): invalid size", "free(): double free detected in tcache",
-        "munmap_chunk(): invalid pointer", "double free or corruption (fasttop)", "realloc(): invalid pointer",
-        "free(): unaligned chunk detected in tcache", "malloc(): unaligned tcache chunk", "free(): too many chunks",
-        "realloc(): invalid old size", "mremap_chunk(): invalid pointer"})
-    if (std::strstr(r.text, text)) return true;
-  return false;
-}
+// ---- room on the stack ----
 
 bool give_reserve(Thread& t) noexcept {
   if (t.reserve) return false;
@@ -492,14 +317,19 @@ void release_heap(Thread& t) noexcept {
     ::syscall(SYS_futex, t.heap_lock, FUTEX_WAKE_PRIVATE, 1 << 30, nullptr, nullptr, 0);
 }
 
-void unsurvivable(const Record& r, const char* why, int signal, bool sent) noexcept {
+void unsurvivable(const Record& r, const char* why, int signal, bool sent, bool at_once = true) noexcept {
   char reason[600] = "";
   append(reason, r.name);
   append(reason, ": ");
   append(reason, r.text);
   append(reason, ", ");
   append(reason, why);
-  die(reason);
+  if (at_once)
+    die(reason);
+  else if (die_later(reason, signal))
+    return;
+  else
+    give_signals_back();
   if (sent) ::raise(signal);  // what did not come from an instruction does not come again by itself
 }
 
@@ -532,8 +362,11 @@ void on_fault(int signal, siginfo_t* info, void* raw) {
     registers[REG_RSP] += 8;
   }
   describe(r, signal, *info, context, wild_call, overflow);
-  if ((info->si_code == SI_USER || info->si_code == SI_QUEUE) && info->si_pid != home)
-    return unsurvivable(r, "sent by another process", signal, asked);
+  if (asked && info->si_pid != home_process()) {
+    unsurvivable(r, "sent by another process", signal, asked, false);
+    errno = saved;
+    return;
+  }
   if (!t || !t->innermost) return unsurvivable(r, "in a thread of the kernel's own", signal, asked);
   Walk walk{&r, t->innermost->sp, reinterpret_cast<const void*>(registers[REG_RIP])};
   look(*t, walk);
@@ -690,23 +523,18 @@ int cell_frames(const void** frames, int most) noexcept {
 
 void install(Host* host, int log) {
   if (!host) {
-    if (!the_host.exchange(nullptr)) return;
-    for (const int s : kSignals) ::sigaction(s, &before[static_cast<std::size_t>(s)], nullptr);
+    if (!take_host_of_faults()) return;
+    give_signals_back();
     std::set_terminate(terminate_before);
     caller::detail::set_fault_guard(nullptr);
     return;
   }
-  log_descriptor = log;
-  home = ::getpid();
   (void)this_thread_of_cells();
-  if (report_pipe[0] < 0) {
-    if (::pipe2(report_pipe, O_CLOEXEC) != 0 || ::pipe2(reported_pipe, O_CLOEXEC) != 0)
-      throw std::system_error(errno, std::generic_category(), "faults: pipe");
-    std::thread(&watch).detach();
+  if (!heap_functions[0]) {
     std::size_t n = 0;
     for (const char* name : {"malloc", "free", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign"})
       heap_functions[n++] = reinterpret_cast<std::uintptr_t>(::dlsym(RTLD_DEFAULT, name));
-    abort_message = static_cast<const char* const*>(::dlvsym(RTLD_DEFAULT, "__abort_msg", "GLIBC_PRIVATE"));
+    find_abort_message();
     // Room for what goes on when a stack is used up inside of a function that must come to its end.
     pthread_attr_t attributes;
     if (pthread_getattr_default_np(&attributes) == 0) {
@@ -719,12 +547,7 @@ void install(Host* host, int log) {
   void* table;
   std::memcpy(&table, static_cast<void*>(host), sizeof table);  // of virtual functions
   kernel_start = module_of(table, found) ? found.dlfo_map_start : nullptr;
-  the_host = host;
-  struct sigaction action{};
-  action.sa_sigaction = &on_fault;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-  sigemptyset(&action.sa_mask);
-  for (const int s : kSignals) ::sigaction(s, &action, &before[static_cast<std::size_t>(s)]);
+  open_last_words(host, log, &on_fault);
   terminate_before = std::set_terminate(&on_terminate);
   caller::detail::set_fault_guard(&guard_turn);
 }
@@ -741,6 +564,6 @@ void exit_called(const char* function, int status) {
 
 void assertion_failed(const char* text) { end_cell("AssertionFailed", text, false); }
 
-Host* host() noexcept { return the_host.load(); }
+Host* host() noexcept { return host_of_faults(); }
 
 }  // namespace caller::kernel::faults

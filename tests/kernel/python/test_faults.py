@@ -1,5 +1,6 @@
 """A fault in a cell ends the cell with an error that names it; the session and its variables go on."""
 
+import ctypes
 import os
 import re
 import time
@@ -310,3 +311,21 @@ class Death(KernelTest):
         self.assertIn("the kernel dies: SegmentationFault", kernel.log_text())
         error = client.wait(lambda m: m["msg_type"] == "error" and m["channel"] == "iopub")
         self.assertIn("another process", error["content"]["evalue"])
+
+    def test_a_fault_sent_to_a_thread_that_holds_the_lock_of_the_heap_is_told_of(self):
+        for _ in range(4):
+            kernel = DirectKernel()
+            self.addCleanup(kernel.stop)
+            client = kernel.client()
+            client.execute(
+                "#include <unistd.h>\nstd::cout << gettid() << std::endl;"
+                "for (;;) { void* volatile blocks[64]; for (auto& b : blocks) b = malloc(5000); for (auto& b : blocks) free(b); }"
+            )
+            out = client.wait(lambda m: m["msg_type"] == "stream")
+            thread = int(out["content"]["text"])
+            tgkill = 234
+            self.assertEqual(ctypes.CDLL(None).syscall(tgkill, kernel.process.pid, thread, 11), 0)
+            self.assertEqual(kernel.wait_for_exit(10), -11)
+            error = client.wait(lambda m: m["msg_type"] == "error" and m["channel"] == "iopub")
+            self.assertIn("another process", error["content"]["evalue"])
+            kernel.stop()
