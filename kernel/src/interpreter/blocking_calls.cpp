@@ -3,9 +3,13 @@
 // exception may leave them.
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/futex.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -30,6 +34,39 @@ auto interruptible(Call call) {
     errno = EINTR;
   }
   return result;
+}
+
+/// Of a function that has an older version, which has another idea of a condition variable.
+template <class F>
+F* next(const char* name, const char* version) {
+  void* const found = dlvsym(RTLD_NEXT, name, version);
+  return found ? reinterpret_cast<F*>(found) : next<F>(name);
+}
+
+/// A wait that an interrupt may not leave, as of std::condition_variable, ends as if by chance; the loop it stands in
+/// looks for the interrupt.
+template <class Call>
+int interruptible_wait(pthread_cond_t* condition, Call call) {
+  namespace interrupt = caller::kernel::interrupt;
+  if (!interrupt::innermost_scope()) return call();
+  int result;
+  {
+    const interrupt::ConditionWait wait(condition);
+    interrupt::check();
+    result = call();
+  }
+  if (result == 0) interrupt::check();
+  return result;
+}
+
+bool is_futex_wait(long operation) noexcept {
+  switch (operation & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
+    case FUTEX_WAIT:
+    case FUTEX_WAIT_BITSET:
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace
@@ -106,6 +143,35 @@ CALLER_API int select(int n, fd_set* r, fd_set* w, fd_set* e, timeval* timeout) 
 CALLER_API pid_t waitpid(pid_t pid, int* status, int options) {
   CALLER_NEXT(waitpid);
   return interruptible([&] { return real(pid, status, options); });
+}
+
+CALLER_API int pthread_cond_wait(pthread_cond_t* condition, pthread_mutex_t* mutex) {
+  static auto* const real = next<decltype(pthread_cond_wait)>("pthread_cond_wait", "GLIBC_2.3.2");
+  return interruptible_wait(condition, [&] { return real(condition, mutex); });
+}
+
+CALLER_API int pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* mutex, const timespec* until) {
+  static auto* const real = next<decltype(pthread_cond_timedwait)>("pthread_cond_timedwait", "GLIBC_2.3.2");
+  return interruptible_wait(condition, [&] { return real(condition, mutex, until); });
+}
+
+CALLER_API int pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock,
+                                      const timespec* until) {
+  CALLER_NEXT(pthread_cond_clockwait);
+  return interruptible_wait(condition, [&] { return real(condition, mutex, clock, until); });
+}
+
+/// Futures, std::atomic::wait and semaphores of the standard library wait by it.
+CALLER_API long syscall(long number, ...) {
+  CALLER_NEXT(syscall);
+  va_list list;
+  va_start(list, number);
+  long a[6];
+  for (long& one : a) one = va_arg(list, long);
+  va_end(list);
+  const auto call = [&] { return real(number, a[0], a[1], a[2], a[3], a[4], a[5]); };
+  if (number != SYS_futex || !is_futex_wait(a[1]) || !caller::kernel::interrupt::innermost_scope()) return call();
+  return interruptible(call);
 }
 
 }  // extern "C"

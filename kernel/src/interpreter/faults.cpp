@@ -562,6 +562,10 @@ void exit_called(const char* function, int status) {
   end_cell("SystemExit", text, true);
 }
 
+void interrupted() {
+  end_cell("Interrupted", "the cell was interrupted inside of a function that must not throw", true);
+}
+
 void assertion_failed(const char* text) { end_cell("AssertionFailed", text, false); }
 
 Host* host() noexcept { return host_of_faults(); }

@@ -1,4 +1,4 @@
-// What the interposed functions of libc (process_ends.cpp) need of faults.cpp. Internal to this folder.
+// What the interposed functions of libc (process_ends.cpp) and interrupts need of faults.cpp. Internal to this folder.
 #pragma once
 
 #include "faults.hpp"
@@ -11,6 +11,7 @@ bool in_cell() noexcept;
 /// The running cell ends here, if there is one; else they return.
 void exit_called(const char* function, int status);
 void assertion_failed(const char* text);
+void interrupted();
 
 Host* host() noexcept;
 

@@ -1,7 +1,8 @@
 // How a request reaches a thread: a global counter of open requests makes the loops of cells look (one relaxed load a
 // turn), the thread's own state says whether it is meant. A blocked system call is woken by a signal whose handler does
 // nothing; the functions of blocking_calls.cpp then look at the same state. As the signal may come just before the
-// call blocks, a small thread repeats it until the request is met or the scope ends.
+// call blocks, a small thread repeats it until the request is met or the scope ends. A wait on a condition variable
+// does not end by a signal: the variable is signalled instead, which its waiters must expect at any time.
 #include "interrupt.hpp"
 
 #include <pthread.h>
@@ -16,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "faults_of_threads.hpp"
 #include "unwinding.hpp"
 
 extern "C" {
@@ -32,9 +34,11 @@ struct Scope::State {
   pthread_t thread = pthread_self();
   std::atomic<bool> requested{false};
   State* outer = nullptr;
+  pthread_cond_t* waits_on = nullptr;
   const void* stack = nullptr;  // the scope's own address: frames below it are the cell's. Null: it is not on the stack
   std::chrono::steady_clock::time_point looked{};
   std::uintptr_t deadly_frame = 0;  // below this it was not allowed when looked at last
+  std::chrono::steady_clock::time_point asked{};
 };
 
 struct Access {
@@ -44,6 +48,9 @@ struct Access {
 namespace {
 
 using State = Access::State;
+
+/// How long an end without destructors is put off: interrupts take effect within a second.
+constexpr auto kPatience = std::chrono::milliseconds(500);
 
 thread_local State* innermost = nullptr;
 
@@ -67,9 +74,18 @@ struct Registry {
     return std::any_of(scopes.begin(), scopes.end(), [](State* s) { return s->requested.load(); });
   }
 
-  void ask(State* s) {  // with the mutex
-    if (!s->requested.exchange(true)) __atomic_add_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
+  void wake(State* s) {  // with the mutex
     pthread_kill(s->thread, wake_signal());
+    if (s->waits_on) pthread_cond_broadcast(s->waits_on);
+  }
+
+  void ask(State* s) {  // with the mutex
+    if (!s->requested.load()) {
+      s->asked = std::chrono::steady_clock::now();
+      s->requested = true;
+      __atomic_add_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
+    }
+    wake(s);
     if (!nudging) {
       nudging = true;
       std::thread([this] { nudge(); }).detach();
@@ -87,7 +103,7 @@ struct Registry {
     while (any_requested()) {
       changed.wait_for(lock, std::chrono::milliseconds(20));
       for (State* s : scopes)
-        if (s->requested.load()) pthread_kill(s->thread, wake_signal());
+        if (s->requested.load()) wake(s);
     }
     nudging = false;
   }
@@ -146,9 +162,10 @@ int request_all() noexcept {
 void* innermost_scope() noexcept { return innermost; }
 
 void forget_scopes(void* up_to) noexcept {
-  if (innermost == up_to) return;
+  if (!innermost) return;
   auto& r = registry();
   std::lock_guard lock(r.mutex);
+  innermost->waits_on = nullptr;
   while (innermost && innermost != up_to) {
     State* const s = std::exchange(innermost, innermost->outer);
     std::erase(r.scopes, s);
@@ -157,11 +174,24 @@ void forget_scopes(void* up_to) noexcept {
   }
 }
 
+ConditionWait::ConditionWait(pthread_cond_t* condition) noexcept {
+  if (!innermost) return;
+  const std::lock_guard lock(registry().mutex);
+  innermost->waits_on = condition;
+}
+
+ConditionWait::~ConditionWait() {
+  if (!innermost) return;
+  const std::lock_guard lock(registry().mutex);
+  innermost->waits_on = nullptr;
+}
+
 void check() {
   State* s = innermost;
   if (!s || !s->requested.load(std::memory_order_relaxed)) return;
   // Inside a destructor, or another function that must not throw, the request waits: throwing would end the process.
-  // Looking takes a while, so not at every turn of a loop in there.
+  // Looking takes a while, so not at every turn of a loop in there. If that lasts, the cell ends like one that faults:
+  // its frames are left behind.
   const auto now = std::chrono::steady_clock::now();
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   if (here < s->deadly_frame && now - s->looked < std::chrono::milliseconds(1)) return;
@@ -170,6 +200,7 @@ void check() {
   if (fate == Throwing::swallowed)
     throw Interrupted();  // ends a blocked call; the request stands until it gets through
   if (fate == Throwing::safe && take(s)) throw Interrupted();
+  if (fate == Throwing::deadly && now - s->asked > kPatience) faults::interrupted();
 }
 
 }  // namespace interrupt

@@ -1,6 +1,8 @@
 // Interrupting synchronous code of cells.
 #pragma once
 
+#include <pthread.h>
+
 #include <caller/export.hpp>
 #include <caller/kernel/interrupted.hpp>
 
@@ -36,6 +38,16 @@ CALLER_API int request_all() noexcept;
 /// destructors. Thread-safety: any thread. Errors: none. Source: –
 void* innermost_scope() noexcept;
 void forget_scopes(void* up_to) noexcept;
+
+/// While it lives, a request to the calling thread wakes those that wait on `condition`, too: glibc's waits do not end
+/// by a signal. Thread-safety: made and destroyed by one thread. Errors: none. Source: –
+class ConditionWait {
+public:
+  explicit ConditionWait(pthread_cond_t* condition) noexcept;
+  ~ConditionWait();
+  ConditionWait(const ConditionWait&) = delete;
+  ConditionWait& operator=(const ConditionWait&) = delete;
+};
 
 /// Throws Interrupted when the calling thread is asked to; for blocking waits of the kernel's own.
 /// Thread-safety: any thread. Errors: Interrupted. Source: –

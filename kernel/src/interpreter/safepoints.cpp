@@ -96,11 +96,13 @@ private:
            spec != clang::EST_NoThrow;
   }
 
+  bool is_of_library(const clang::FunctionDecl* f) const {
+    if (const auto* pattern = f->getTemplateInstantiationPattern(); pattern && pattern->isFromASTFile()) return true;
+    return context_.getSourceManager().isInSystemHeader(f->getLocation());
+  }
   // The function that the kernel puts around a cell's statements, or one out of a library.
   bool is_statements(const clang::FunctionDecl* f) const {
-    if (const auto* pattern = f->getTemplateInstantiationPattern(); pattern && pattern->isFromASTFile()) return true;
-    if (context_.getSourceManager().isInSystemHeader(f->getLocation())) return true;
-    return f->getIdentifier() && f->getName().starts_with("__caller_s");
+    return is_of_library(f) || (f->getIdentifier() && f->getName().starts_with("__caller_s"));
   }
 
   template <class Traverse>
@@ -108,7 +110,7 @@ private:
     if (f->isConsteval() || f->isDependentContext()) return true;
     if (f->doesThisDeclarationHaveABody() && !f->isImplicit() && !is_statements(f)) inserter_.saw_repetition();
     const bool outer = quiet_;
-    quiet_ = !may_throw(f);
+    quiet_ = !may_throw(f) && is_of_library(f);
     const bool result = traverse();
     if (!quiet_) guard_recursion(f);
     quiet_ = outer;
@@ -149,7 +151,7 @@ private:
   SafepointInserter& inserter_;
   clang::ASTContext& context_;
   llvm::DenseSet<const clang::Stmt*>& wrapped_;
-  bool quiet_ = false;  // inside of a function that must not throw
+  bool quiet_ = false;  // inside of a library's function that must not throw: those end
 };
 
 }  // namespace

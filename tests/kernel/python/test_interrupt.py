@@ -54,6 +54,41 @@ class Interrupt(KernelTest):
         self.run_ok("#include <unistd.h>\nint pipe_ends[2]; pipe(pipe_ends);")
         self.interrupt(self.READY + "char c; read(pipe_ends[0], &c, 1);")
 
+    def test_42_a_wait_on_a_condition_variable(self):
+        self.run_ok("#include <condition_variable>\n#include <mutex>\nstd::mutex m; std::condition_variable cv; bool go = false;")
+        self.interrupt(self.READY + "{ std::unique_lock lock(m); cv.wait(lock, [] { return go; }); }")
+        self.interrupt(self.READY + "{ std::unique_lock lock(m); while (!go) cv.wait(lock); }")
+        self.interrupt(self.READY + "{ std::unique_lock lock(m); cv.wait_for(lock, 60s, [] { return go; }); }")
+        # A wait without a loop around it may end by chance at any time, and so it does; what follows is not run.
+        self.interrupt(self.READY + "{ std::unique_lock lock(m); cv.wait_for(lock, 60s); } for (;;) {}")
+        self.assertEqual(self.run_ok("bool was_free = m.try_lock(); m.unlock(); was_free").result, "true")
+
+    def test_42_a_wait_for_a_future_a_flag_or_a_semaphore(self):
+        self.run_ok("#include <future>\n#include <semaphore>\n#include <latch>\nstd::promise<int> promise; auto future = promise.get_future().share();"
+                    "std::atomic<int> flag{0}; std::counting_semaphore<> permits{0};")
+        self.interrupt(self.READY + "future.get();")
+        self.interrupt(self.READY + "future.wait_for(60s); for (;;) {}")
+        self.interrupt(self.READY + "while (flag == 0) flag.wait(0);")
+        self.interrupt(self.READY + "permits.acquire();")
+        self.interrupt(self.READY + "std::latch(1).wait();")
+        self.run_ok("promise.set_value(7); flag = 1; permits.release();")
+        self.assertEqual(self.run_ok("future.get()").result, "7")
+
+    def test_42_a_wait_of_a_thread_that_the_cell_waits_for(self):
+        self.interrupt("// thread\n#include <condition_variable>\n#include <mutex>\n" + self.READY +
+                       "std::mutex own; std::condition_variable never; std::unique_lock lock(own); never.wait(lock, [] { return false; });")
+
+    def test_42_a_destructor_that_does_not_end(self):
+        self.run_ok("struct Endless { ~Endless() { for (volatile bool on = true; on;) {} } };\nstruct Blocked { ~Blocked() { std::this_thread::sleep_for(60s); } };")
+        cell = self.interrupt("{ Endless e; " + self.READY + "}")
+        self.assertIn("must not throw", cell.reply["evalue"])
+        self.interrupt("{ Blocked b; " + self.READY + "}")
+
+    def test_42_a_destructor_that_takes_a_while_is_waited_for(self):
+        self.run_ok("struct Slow { ~Slow() { std::this_thread::sleep_for(200ms); std::cout << \"flushed\" << std::flush; } };")
+        cell = self.interrupt("{ Slow s; " + self.READY + "for (;;) {} }")
+        self.assertIn("flushed", cell.text())
+
     def test_42_co_await(self):
         self.interrupt(self.READY + "co_await caller::sleep_for(60s);")
         self.interrupt(self.READY + "co_await caller::Pending<int>();")
