@@ -209,6 +209,8 @@ private:
         if (!node.type->any_params)
           check_params(spec, key_of(spec), node.type->params_are_slots ? node.slots : node.type->params, node.params,
                        spec.type);
+        if (!node.type->any_params && !node.type->params_are_slots)
+          need_params(spec.place, key_of(spec), node.type->params, node.params, spec.type);
         break;
       case Special::map:
         check_params(spec, key_of(spec), {}, node.params, spec.type);
@@ -598,6 +600,14 @@ private:
   }
   const std::string& map_name(std::uint32_t region) const { return g_.nodes[g_.regions[region].map].id; }
 
+  /// What is made once, from its params, must be given all of them that have no default.
+  static void need_params(const Place& place, const std::string& key, const std::vector<Slot>& slots, const Map& params,
+                          const std::string& type) {
+    for (const Slot& slot : slots)
+      if (!slot.fallback && !slot.optional && !params.contains(slot.name))
+        throw SpecError(place, key, "the type " + type + " needs the param \"" + slot.name + "\" (" + slot.type + ")");
+  }
+
   // ---------------------------------------------------------------------------------------------- assets
   void add_assets() {
     for (const AssetSpec& spec : g_.spec.assets) {
@@ -612,10 +622,7 @@ private:
                             did_you_mean(spec.type, registry().similar(spec.type, true)));
       asset.params = resolved_params(spec, key);
       check_params(spec, key, asset.type->params, asset.params, spec.type);
-      for (const Slot& slot : asset.type->params)
-        if (!slot.fallback && !slot.optional && !asset.params.contains(slot.name))
-          throw SpecError(spec.place, key,
-                          "the type " + spec.type + " needs the param \"" + slot.name + "\" (" + slot.type + ")");
+      need_params(spec.place, key, asset.type->params, asset.params, spec.type);
       g_.assets.push_back(std::move(asset));
     }
   }

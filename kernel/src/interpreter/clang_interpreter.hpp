@@ -29,6 +29,7 @@ public:
   void reset() override;
   std::vector<Symbol> symbols() override;
   void warm_up() override;
+  Declared declared(const std::string& name, const std::vector<std::string>& methods) override;
   std::map<std::string, std::map<std::string, std::string>> values(
       const std::vector<std::string>& expressions) override;
 

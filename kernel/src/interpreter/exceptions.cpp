@@ -18,12 +18,13 @@ namespace {
 
 struct Described {
   std::string type, text;
+  std::vector<const void*> frames{};  // where it was thrown, if that is known
 };
 
 template <class E>
-void nested(const E& e, std::vector<Described>& out);
+void nested(const E& e, std::vector<Described>& out, const faults::Fault*& fault);
 
-void describe(std::vector<Described>& out, const faults::Fault*& fault) {
+void describe_one(std::vector<Described>& out, const faults::Fault*& fault) {
   const auto type_in_flight = [] {
     const std::type_info* t = abi::__cxa_current_exception_type();
     return t ? detail::demangle_clean(t->name()) : std::string("unknown exception");
@@ -37,7 +38,7 @@ void describe(std::vector<Described>& out, const faults::Fault*& fault) {
     out.push_back({"KeyboardInterrupt", ""});
   } catch (const std::exception& e) {
     out.push_back({detail::demangle_clean(typeid(e).name()), e.what()});
-    nested(e, out);
+    nested(e, out, fault);
   } catch (const std::string& s) {
     out.push_back({"std::string", s});
   } catch (const char* s) {
@@ -50,14 +51,22 @@ void describe(std::vector<Described>& out, const faults::Fault*& fault) {
     out.push_back({"double", repr(d)});
   } catch (const std::nested_exception& e) {
     out.push_back({type_in_flight(), ""});
-    nested(e, out);
+    nested(e, out, fault);
   } catch (...) {
     out.push_back({type_in_flight(), ""});
   }
 }
 
+void describe(std::vector<Described>& out, const faults::Fault*& fault) {
+  const std::size_t at = out.size();
+  auto frames = faults::thrown_at(std::current_exception());
+  describe_one(out, fault);
+  if (fault && at + 1 == out.size()) frames = fault->frames;
+  out[at].frames = std::move(frames);
+}
+
 template <class E>
-void nested(const E& e, std::vector<Described>& out) {
+void nested(const E& e, std::vector<Described>& out, const faults::Fault*& fault) {
   if (out.size() > 32) return;  // a chain that bites its tail
   // rethrow_if_nested ends the process where nothing was in flight when throw_with_nested was called.
   const auto* with = dynamic_cast<const std::nested_exception*>(&e);
@@ -65,8 +74,7 @@ void nested(const E& e, std::vector<Described>& out) {
   try {
     with->rethrow_nested();
   } catch (...) {
-    const faults::Fault* inner = nullptr;
-    describe(out, inner);
+    describe(out, fault);
   }
 }
 
@@ -110,7 +118,10 @@ CellError describe_exception(int cell_number, const Locate& locate) {
       d.type = d.type.substr(wrap.size(), d.type.size() - wrap.size() - 1);
   out.ename = chain.front().type;
   out.evalue = chain.front().text;
-  const auto places = places_of(fault ? fault->frames : faults::thrown_at(std::current_exception()), locate);
+  // What a library of the program's throws in place of a cell's exception has no lines itself; its cause has.
+  std::vector<Place> places;
+  for (const Described& d : chain)
+    if (places.empty()) places = places_of(d.frames, locate);
   if (fault && !places.empty()) out.evalue += " (" + text_of(places.front()) + ")";
   const std::string red = "\033[0;31m", plain = "\033[0m";
   out.traceback.push_back("Cell [" + std::to_string(cell_number) + "]:");

@@ -70,6 +70,32 @@ struct Completeness {
   std::string indent;
 };
 
+/// A parameter, as it was declared.
+struct Parameter {
+  std::string name;          ///< empty if it has none
+  std::string type;          ///< as C++ text that names it from anywhere
+  std::string class_name;    ///< of a class, or a reference to one: its qualified name
+  std::string default_text;  ///< the expression of its default argument; empty if it has none
+};
+/// What can be called, and how; `fault` says why it cannot: "is overloaded".
+struct Callable {
+  std::string fault;
+  std::vector<Parameter> parameters;
+  std::vector<std::string> signals;  ///< the words of `[[clang::annotate("signals", "low", "high")]]`
+};
+/// What the newest cells, and all they include, mean by a name.
+struct Declared {
+  enum class Kind { nothing, function, lambda, record, other } kind = Kind::nothing;
+  std::string name;                         ///< qualified, from the global namespace on: `::mine::Filter`
+  std::string scope;                        ///< the namespace it is in; empty: the global one
+  std::string place;                        ///< `Cell [3], line 2`
+  std::string what;                         ///< of what cannot be called: `a variable of type int`
+  std::string expression;                   ///< of a function or lambda: what stands for it in an expression
+  const void* identity = nullptr;           ///< another one after each new declaration
+  Callable call;                            ///< of a function or lambda; of a class: its one constructor
+  std::map<std::string, Callable> methods;  ///< of a class: those asked for that there are
+};
+
 /// The C++ language of a kernel process.
 ///
 /// Thread-safety: every function that is not marked otherwise must be called by one thread at a time (the kernel's
@@ -112,6 +138,12 @@ public:
     std::string name, kind, type;
   };
   virtual std::vector<Symbol> symbols() = 0;
+
+  /// What a name means now; `methods` are looked at if it is a class. Names are separated by `::`.
+  virtual Declared declared(const std::string& name, const std::vector<std::string>& methods) {
+    (void)name, (void)methods;
+    return {};
+  }
 
   /// The values of expressions as a cell would show them, by mime type, computed in a copy of the process: nothing they
   /// do hurts the session. What fails, or takes too long, is missing.

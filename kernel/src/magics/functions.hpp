@@ -58,6 +58,7 @@ CALLER_MAGIC(pwd);
 CALLER_MAGIC(question);
 CALLER_MAGIC(reset);
 CALLER_MAGIC(run);
+CALLER_MAGIC(run_tube);
 CALLER_MAGIC(save);
 CALLER_MAGIC(subshell);
 CALLER_MAGIC(time_code);

@@ -171,6 +171,24 @@ const std::map<std::string, Magic>& table() {
       {"subshell", {subshell, nullptr, "%subshell", "this cell's subshell, and all of them", ""}},
       {"time", {time_code, time_code, "%time CODE, %%time", "run code once and show how long it took", ""}},
       {"timeit", {timeit, timeit, "%timeit CODE, %%timeit", "run code many times and show the best time", ""}},
+#ifdef CALLER_HAVE_TUBE
+      {"tube",
+       {nullptr, run_tube,
+        "%%tube [--runner sync|async|thread] [-n N] [--input K=V]... [--name ID] [--plot] [--plugin LIB]...",
+        "run the cell as a tube, a dataflow graph in YAML",
+        "Functions, lambdas and classes of earlier cells are node types by their names: parameters are slots, the "
+        "signal\n"
+        "is `value` (others: [[clang::annotate(\"signals\", \"low\", \"high\")]] before a function that returns a "
+        "tuple).\n"
+        "--runner: on the cell's thread (sync), with coroutines and workers (async), or several epochs at once "
+        "(thread).\n"
+        "-n: how many results; without it until a source ends, or once if there is no source.\n"
+        "--input: an input the tube declares, as YAML; --name: its id, in place of noob_id; --plot: draw the graph.\n"
+        "--plugin: a shared object that registers types. Results are shown, the last one as the cell's.\n"
+        "Afterwards the tube is the variable tubes::ID (what no name can hold is `_` there), and other tubes find it "
+        "by\n"
+        "its id: caller::tube::SynchronousRunner r(tubes::my_id);"}},
+#endif
       {"who", {who, nullptr, "%who", "what the cells have defined", ""}},
       {"writefile", {nullptr, writefile, "%%writefile [-a] FILE", "write the cell to a file", "-a: at its end."}},
   };

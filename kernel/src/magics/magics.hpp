@@ -31,6 +31,8 @@ struct MagicContext {
   std::function<Coro<void>(std::string cell)> run_cell;
   /// The error of the cell so far; null while there is none.
   std::function<CellError*()> error;
+  /// Makes this the error of the cell; the magic then returns.
+  std::function<void(CellError)> fail;
 };
 
 /// Runs one magic.

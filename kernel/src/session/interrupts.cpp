@@ -11,16 +11,20 @@
 
 namespace caller::kernel {
 
+// A thread made while a message was routed has all signals blocked, as the I/O thread has: no interrupt would wake it,
+// no breakpoint stop it, and the programs it starts would inherit that.
+void Interrupts::take_signals() {
+  thread_local bool taken = false;
+  if (std::exchange(taken, true) || ::syscall(SYS_gettid) == ::getpid()) return;
+  sigset_t none;
+  sigemptyset(&none);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
+}
+
 std::shared_ptr<RunThread> Interrupts::enter() {
   thread_local std::shared_ptr<RunThread> mine;
   if (!mine) {
-    // A thread made while a message was routed has all signals blocked, as the I/O thread has: no interrupt would wake
-    // it, no breakpoint stop it, and the programs it starts would inherit that.
-    if (::syscall(SYS_gettid) != ::getpid()) {
-      sigset_t none;
-      sigemptyset(&none);
-      pthread_sigmask(SIG_SETMASK, &none, nullptr);
-    }
+    take_signals();
     mine.reset(new RunThread{{}, Caller::current(), {}});
     const std::lock_guard lock(mutex_);
     std::erase_if(threads_, [](const auto& t) { return t.expired(); });

@@ -40,6 +40,9 @@ public:
   /// The calling thread's entry. To be called before any scope of the thread; a Caller must run there.
   std::shared_ptr<RunThread> enter();
 
+  /// Lets signals through to the calling thread: without them nothing ends a blocked call. Not on the main thread.
+  static void take_signals();
+
   /// Plain code of a cell runs in the calling thread while this lives.
   class Plain {
   public:

@@ -34,6 +34,7 @@
 namespace caller::kernel {
 
 class Shell;
+struct TubeSession;
 
 /// A running kernel.
 ///
@@ -80,6 +81,14 @@ public:
   void report_unseen(const std::string& where, const std::exception_ptr& error);
 
   debugger::Debugger& debugger() noexcept { return debugger_; }
+
+  /// What %%tube has left; made by `make` when it is first asked for.
+  template <class F>
+  TubeSession& tubes(F&& make) {
+    const std::lock_guard lock(tubes_mutex_);
+    if (!tubes_) tubes_ = make();
+    return *tubes_;
+  }
 
   /// Runs `fn(Interpreter&)` in the compile thread.
   /// Errors: std::runtime_error when the interpreter could not start; what `fn` throws.
@@ -167,6 +176,8 @@ private:
   std::shared_ptr<Interpreter> interpreter_;  // set once in the compile thread, before any use
   std::string interpreter_error_;
   std::vector<std::string> declarations_;  // of the compile thread
+  std::mutex tubes_mutex_;
+  std::shared_ptr<TubeSession> tubes_;  // ends before the interpreter, whose code it refers to
   std::mutex shells_mutex_;
   std::shared_ptr<Shell> main_shell_;
   std::map<std::string, std::shared_ptr<Shell>> shells_;  // by subshell id

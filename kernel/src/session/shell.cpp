@@ -196,10 +196,11 @@ Coro<void> Shell::run_text(RunPtr run, std::string text, int depth) {
   if (depth > kDeepestRun)
     throw KernelError(KernelErrc::magic, "%run within %run, more than " + std::to_string(kDeepestRun) + " deep");
   const SplitCell split = split_magics(text);
-  MagicContext magic{kernel_, *this, run->work, run->active, split.code, -1, {}, {}, {}};
+  MagicContext magic{kernel_, *this, run->work, run->active, split.code, -1, {}, {}, {}, {}};
   magic.run_code = [this, run](std::string code, bool show) { return run_code(run, std::move(code), show, -1); };
   magic.run_cell = [this, run, depth](std::string cell) { return run_text(run, std::move(cell), depth + 1); };
   magic.error = [run] { return run->error.get(); };
+  magic.fail = [run](CellError error) { run->error = std::make_shared<CellError>(std::move(error)); };
   for (const MagicLine& line : split.magics) {
     if (run->error) co_return;
     co_await run_magic(magic, line);

@@ -16,7 +16,7 @@ class Help(MagicTest):
         names = [line.split()[0] for line in text.splitlines()]
         for name in (
             "! ? ?? %%bash %callers %cd %connect_info %cxxflags %env %history %include_path %interrupts %lib %load %lsmagic %opt %%opt "
-            "%pkg_config %pwd %reset %run %save %subshell %time %%time %timeit %%timeit %who %%writefile"
+            "%pkg_config %pwd %reset %run %save %subshell %time %%time %timeit %%timeit %%tube %who %%writefile"
         ).split():
             self.assertIn(name, names)
         for line in text.splitlines():

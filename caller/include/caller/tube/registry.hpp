@@ -33,6 +33,7 @@ class Slots {
 public:
   Slots() = default;
   Slots(std::initializer_list<SlotName> names) : names_(names) {}
+  explicit Slots(std::vector<SlotName> names) : names_(std::move(names)) {}
   const std::vector<SlotName>& names() const noexcept { return names_; }
 
 private:
