@@ -1,5 +1,8 @@
 // Every runner gives the same results: one table of tubes, no expectations of a runner's own.
+#include <atomic>
 #include <ostream>
+
+#include <caller/caller.hpp>
 
 #include "cases.hpp"
 #include "support.hpp"
@@ -184,3 +187,28 @@ TEST_CASE_TEMPLATE_DEFINE("an iteration that is left early closes the runner", R
 CALLER_TUBE_CONTRACT(SynchronousRunner);
 CALLER_TUBE_CONTRACT(AsyncRunner);
 CALLER_TUBE_CONTRACT(ThreadRunner);
+
+TEST_CASE("a cancelled epoch of an AsyncRunner ends when the nodes on workers have ended") {
+  static std::atomic<bool> started{false}, let_go{false}, finished{false};
+  registry().add("test.slow_plain", [] {
+    started = true;
+    started.notify_all();
+    let_go.wait(false);
+    finished = true;
+    return 1;
+  });
+  AsyncRunner runner(Tube::from_any("noob_id: slow-plain\nnodes:\n  s: {type: test.slow_plain}\n"));
+  caller::Caller host(caller::new_thread, {.name = "host of a tube"});
+  caller::Pending<Result> epoch = host.call_soon([&] { return runner.process_async(); });
+  started.wait(false);
+  epoch.cancel();
+  // Whatever the cancellation makes the loop do at once is done before these.
+  for (int turn = 0; turn < 10; ++turn) host.call_soon([] {}).wait();
+  CHECK_FALSE(epoch.done());
+  let_go = true;
+  let_go.notify_all();
+  epoch.wait_done();
+  CHECK(epoch.cancelled());
+  CHECK(finished);
+  host.stop();
+}

@@ -87,6 +87,8 @@ struct AsyncRunner::Work {
         co_await runner.call_node_async(task->firing);
       } else {
         Pending<void> worker = Caller().to_thread([this, task] { timed_call(task->firing); });
+        // Also when this is cancelled: the worker uses the frame until it is through.
+        (void)co_await worker.async_wait_done({.protect = true, .shield = true});
         co_await worker;
       }
       runner.after_call_node(task->firing);
