@@ -172,6 +172,19 @@ TEST_CASE_TEMPLATE_DEFINE("an iteration that is left early closes the runner", R
   CHECK(runner.process() == Value(2));  // nodes live as long as the runner
 }
 
+TEST_CASE_TEMPLATE_DEFINE("a node that cannot be made stops every call, not only the first", Runner, made_id) {
+  Runner runner(
+      Tube::from_any("noob_id: empty-cycle\nnodes:\n"
+                     "  a: {type: noob.testing.cycle, params: {start: 1, stop: 1}}\n"
+                     "  b: {type: noob.testing.error_at_start, depends: [value: a.value]}\n"
+                     "  out: {type: return, depends: a.value}\n"));
+  for (int i = 0; i < 2; ++i) {
+    CHECK_THROWS_AS(runner.init(), std::domain_error);
+    CHECK_FALSE(runner.running());
+    CHECK_THROWS_AS(runner.process(), std::domain_error);
+  }
+}
+
 #define CALLER_TUBE_CONTRACT(Runner)               \
   TEST_CASE_TEMPLATE_INVOKE(results_id, Runner);   \
   TEST_CASE_TEMPLATE_INVOKE(iteration_id, Runner); \
@@ -182,11 +195,15 @@ TEST_CASE_TEMPLATE_DEFINE("an iteration that is left early closes the runner", R
   TEST_CASE_TEMPLATE_INVOKE(callbacks_id, Runner); \
   TEST_CASE_TEMPLATE_INVOKE(store_id, Runner);     \
   TEST_CASE_TEMPLATE_INVOKE(loops_id, Runner);     \
+  TEST_CASE_TEMPLATE_INVOKE(made_id, Runner);      \
   TEST_CASE_TEMPLATE_INVOKE(leave_id, Runner)
 
 CALLER_TUBE_CONTRACT(SynchronousRunner);
 CALLER_TUBE_CONTRACT(AsyncRunner);
 CALLER_TUBE_CONTRACT(ThreadRunner);
+#ifdef CALLER_TUBE_CLUSTER
+CALLER_TUBE_CONTRACT(ClusterRunner);
+#endif
 
 TEST_CASE("a cancelled epoch of an AsyncRunner ends when the nodes on workers have ended") {
   static std::atomic<bool> started{false}, let_go{false}, finished{false};

@@ -299,14 +299,14 @@ private:
   std::size_t next_ = 0, next_map_ = 0;
 };
 
-int rounds() {
+int rounds(int few) {
   const char* given = std::getenv("CALLER_STRESS");
-  return given ? std::max(40, std::atoi(given) / 5000) : 40;
+  return given ? std::max(few, std::atoi(given) / 5000) : few;
 }
 
 template <class Runner>
-void compare() {
-  for (int seed = 1; seed <= rounds(); ++seed) {
+void compare(int seeds = 40) {
+  for (int seed = 1; seed <= rounds(seeds); ++seed) {
     CAPTURE(seed);
     Model model(static_cast<std::uint32_t>(seed));
     Model again(static_cast<std::uint32_t>(seed));
@@ -338,3 +338,8 @@ void compare() {
 TEST_CASE("random tubes give what a naive walk gives: synchronous") { compare<SynchronousRunner>(); }
 TEST_CASE("random tubes give what a naive walk gives: asynchronous") { compare<AsyncRunner>(); }
 TEST_CASE("random tubes give what a naive walk gives: threads") { compare<ThreadRunner>(); }
+#ifdef CALLER_TUBE_CLUSTER
+// This program's own node types run in processes of this program.
+extern "C" void caller_test_begin(int argc, char** argv) { cluster_main(argc, argv); }
+TEST_CASE("random tubes give what a naive walk gives: processes") { compare<ClusterRunner>(12); }
+#endif

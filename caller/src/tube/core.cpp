@@ -53,19 +53,24 @@ std::uint32_t Core::watch_of(std::uint32_t region, std::uint32_t node) const noe
   return kNone;
 }
 
+std::vector<std::uint8_t> alive_nodes(const Graph& g, const std::vector<std::uint8_t>& enabled) {
+  std::vector<std::uint8_t> found(g.nodes.size());
+  for (const std::uint32_t n : g.order) {
+    const NodePlan& node = g.nodes[n];
+    bool alive = enabled[n] && !node.returns;
+    for (std::uint32_t r = node.region; alive && r != 0; r = g.regions[r].parent) alive = found[g.regions[r].map];
+    for (const std::vector<Source>* list : {&node.args, &node.positional})
+      for (const Source& s : *list)
+        if (s.from == Source::From::signal && s.required && !found[g.signals[s.index].node]) alive = false;
+    found[n] = alive;
+  }
+  return found;
+}
+
 void Core::plan() {
   const Graph& g = *graph_;
   plans_.assign(g.regions.size(), {});
-  // What can run at all: enabled, and nothing it requires can be silent for ever.
-  for (const std::uint32_t n : g.order) {
-    const NodePlan& node = g.nodes[n];
-    bool alive = enabled_[n] && !node.returns;
-    for (std::uint32_t r = node.region; alive && r != 0; r = g.regions[r].parent) alive = alive_[g.regions[r].map];
-    for (const std::vector<Source>* list : {&node.args, &node.positional})
-      for (const Source& s : *list)
-        if (s.from == Source::From::signal && s.required && !alive_[g.signals[s.index].node]) alive = false;
-    alive_[n] = alive;
-  }
+  alive_ = alive_nodes(g, enabled_);
   for (std::uint32_t r = 0; r < g.regions.size(); ++r) {
     RegionPlan& p = plans_[r];
     p.waits.assign(g.regions[r].nodes.size(), 0);
@@ -125,7 +130,8 @@ void Core::plan() {
   for (std::uint32_t r = 1; r < g.regions.size(); ++r)
     for (Watch& w : plans_[r].watches) w.outer = watch_of(g.regions[r].parent, w.node);
   for (const std::uint32_t n : g.order)
-    if (alive_[n] && g.nodes[n].region == 0 && plans_[0].waits[g.nodes[n].place] == 0) plans_[0].initial.push_back(n);
+    if (alive_[n] && plans_[g.nodes[n].region].waits[g.nodes[n].place] == 0)
+      plans_[g.nodes[n].region].initial.push_back(n);
   planned_ = true;
 }
 
@@ -148,6 +154,7 @@ Instance* Core::make(std::uint32_t region) {
   i->dead.assign(p.waits.size(), 0);
   i->ended.assign(p.waits.size(), 0);
   for (std::size_t c = 0; c < p.cells.size(); ++c) i->cells[c].state = p.cells[c];
+  i->awaited.clear();
   i->left.assign(p.watches.size(), 1);
   i->chained.assign(p.watches.size(), 0);
   i->open = p.alive;
@@ -232,6 +239,9 @@ void Core::add_inner(Instance* outer, std::uint32_t map, List items) {
       }
     }
     i->closed = p.alive == 0;
+    // Below a map every node waits for something in there, unless another process runs it.
+    for (const std::uint32_t n : p.initial)
+      if (i->waits[g.nodes[n].place] == 0) queue_.push_back({i, n});
   }
   map_ended(outer, map, items.size());
   for (std::size_t k = 0; k < list.size(); ++k) {
@@ -378,6 +388,7 @@ bool Core::next(Ready& ready) {
       ready = r;
       return true;
     }
+    if (on_skipped) on_skipped(r);
     finish(r, {});
   }
   return false;

@@ -58,7 +58,7 @@ struct RegionPlan {
   };
   std::vector<std::uint32_t> waits;    ///< edges from inside, by place
   std::vector<Cell::State> cells;      ///< silent for what cannot happen
-  std::vector<std::uint32_t> initial;  ///< nodes that are ready at once
+  std::vector<std::uint32_t> initial;  ///< nodes that no edge from inside leads to
   std::vector<Outer> outer;            ///< edges from around
   std::vector<InputEdge> inputs;       ///< required process inputs that may be absent
   std::vector<std::uint32_t> gated;    ///< places of stateful nodes
@@ -83,6 +83,7 @@ struct Instance {
       left;  ///< by watch: how many items have not ended that node, plus one before the map has run
   std::vector<std::uint8_t> chained;  ///< by watch: done here and in every instance before
   std::vector<List> buffers;          ///< by watch: what a gather has collected
+  std::vector<std::uint8_t> awaited;  ///< by place: ready, and its values are made by another process
   // of a root epoch
   std::vector<std::optional<Value>> inputs;
   std::vector<Value> assets;  ///< of scope process, by asset
@@ -97,6 +98,9 @@ struct Ready {
   Instance* instance;
   std::uint32_t node;
 };
+
+/// Which nodes can run at all: enabled, and nothing they require can be silent for ever.
+std::vector<std::uint8_t> alive_nodes(const Graph& graph, const std::vector<std::uint8_t>& enabled);
 
 /// Ticks for time stamps, cheaper than a look at the clock.
 std::uint64_t ticks() noexcept;
@@ -142,11 +146,15 @@ public:
   Event event_of(const Instance* instance, std::uint32_t signal, const Cell& cell) const;
   std::chrono::system_clock::time_point time_of(std::uint64_t stamp) const;
   std::uint64_t next_number() const noexcept { return next_number_; }
+  /// The next epoch gets that number: of a process that joins others. No epoch may run.
+  void count_from(std::uint64_t number) noexcept { next_number_ = number; }
 
   /// Called with every event; null if nobody listens.
   std::function<void(const Instance*, std::uint32_t signal, const Cell&)> on_event;
   /// Called when a root epoch has nothing left to run.
   std::function<void(Instance*)> on_closed;
+  /// A node ended without running, as something it requires is silent.
+  std::function<void(const Ready&)> on_skipped;
   /// The signal an asset keeps was emitted.
   std::function<void(std::uint32_t signal, const Value&)> on_kept;
   /// Assets of scope runner, by asset.

@@ -17,6 +17,7 @@ struct Registry::Impl {
   mutable std::shared_mutex mutex;
   std::map<std::string, std::shared_ptr<const NodeType>, std::less<>> types;
   std::map<std::string, std::shared_ptr<const AssetType>, std::less<>> assets;
+  std::vector<std::filesystem::path> plugins;
   std::shared_ptr<void> loading;  ///< the plugin whose types are being registered
 };
 
@@ -111,6 +112,15 @@ void Registry::load_plugin(const std::filesystem::path& path) {
     }
   } loaded{*impl_};
   enter(*this);
+  const std::filesystem::path absolute = std::filesystem::absolute(file);
+  const std::unique_lock lock(impl_->mutex);
+  if (std::find(impl_->plugins.begin(), impl_->plugins.end(), absolute) == impl_->plugins.end())
+    impl_->plugins.push_back(absolute);
+}
+
+std::vector<std::filesystem::path> Registry::plugins() const {
+  const std::shared_lock lock(impl_->mutex);
+  return impl_->plugins;
 }
 
 void Registry::wrong(const NodeType& type, const std::string& message) {
@@ -137,10 +147,10 @@ void Registry::add_signals(NodeType& type, const std::vector<std::string>& names
   std::unordered_set<std::string_view> seen;
   for (const std::string& name : names) {
     if (!seen.insert(name).second) wrong(type, "two signals are named \"" + name + "\"");
-    type.signals.push_back({name, names.size() == 1 ? result : std::string("any")});
+    type.signals.push_back({name, names.size() == 1 ? result : std::string("any"), nullptr});
   }
   if (names.empty()) {
-    if (returned > 0) type.signals.push_back({"value", result});
+    if (returned > 0) type.signals.push_back({"value", result, nullptr});
     return;
   }
   // One signal takes a whole tuple; several take one part each.

@@ -144,14 +144,16 @@ TubeRunner::Impl::~Impl() = default;
 
 void TubeRunner::Impl::make_nodes() {
   if (!nodes.empty()) return;
-  nodes.resize(graph.nodes.size());
+  std::vector<std::unique_ptr<Node>> made(graph.nodes.size());  // a constructor that throws leaves none of them
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     const NodePlan& plan = graph.nodes[n];
+    if (!elsewhere.empty() && elsewhere[n]) continue;
     if (plan.child)
-      nodes[n] = std::make_unique<detail::TubeNode>(plan.child);
+      made[n] = std::make_unique<detail::TubeNode>(plan.child);
     else if (plan.special == NodeType::Special::none)
-      nodes[n] = plan.type->make(plan.params);
+      made[n] = plan.type->make(plan.params);
   }
+  nodes = std::move(made);
 }
 
 void TubeRunner::Impl::open() {

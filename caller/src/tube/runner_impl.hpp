@@ -112,6 +112,7 @@ struct TubeRunner::Impl {
   bool in_process = false;
   bool iterating = false;
   bool exhausted = false;
+  std::vector<std::uint8_t> elsewhere;  ///< nodes that live in other processes; empty: none
   std::unique_ptr<detail::Frame> frame;
 };
 

@@ -171,6 +171,16 @@ Tree load_file(const fs::path& path) {
   return parse_yaml(text, path.string(), 1);
 }
 
+Findable findable() {
+  Search& s = search();
+  const std::lock_guard lock(s.mutex);
+  Findable found;
+  for (const fs::path& folder : s.added) found.folders.push_back(fs::absolute(folder));
+  for (const auto& [id, definition] : s.defined)
+    found.texts.push_back({definition.yaml, definition.name, definition.first_line});
+  return found;
+}
+
 Tree load_id(const std::string& id) {
   if (std::optional<Tree> found = try_id(id)) return std::move(*found);
   no_such_tube(id);

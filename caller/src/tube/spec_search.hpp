@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "tree.hpp"
 
@@ -12,5 +13,16 @@ namespace caller::tube::detail {
 Tree load_tree(const std::string& source);
 Tree load_id(const std::string& id);
 Tree load_file(const std::filesystem::path& path);
+
+/// What another process needs to find the same tubes: the folders added, first the oldest, and the define()d texts.
+struct Findable {
+  struct Text {
+    std::string yaml, name;
+    int first_line;
+  };
+  std::vector<std::filesystem::path> folders;
+  std::vector<Text> texts;
+};
+Findable findable();
 
 }  // namespace caller::tube::detail

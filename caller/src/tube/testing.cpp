@@ -197,6 +197,12 @@ public:
 private:
   std::int64_t limit_, next_;
 };
+/// Cannot be made.
+class ErrorAtStart {
+public:
+  ErrorAtStart() { throw std::domain_error("This node cannot be made"); }
+  void process(const Value&) {}
+};
 class InitCounter {
 public:
   void init() { ++inits_; }
@@ -358,6 +364,7 @@ void add_testing_types(Registry& r) {
   r.add_source<CountSource, std::int64_t, std::int64_t>(t + "CountSource", {{"limit", 1000}, {"start", 0}}, {"index"});
   r.add_source<CountSource, std::int64_t, std::int64_t>(t + "UnannotatedGenerator", {{"limit", 1000}, {"start", 0}});
   r.add_class<InitCounter>(t + "InitCounter", {}, &InitCounter::process, {}, {"inits", "deinits"});
+  r.add_class<ErrorAtStart>(t + "error_at_start", {}, &ErrorAtStart::process, {"value"});
   add_dynamic(r);
   r.add_asset<Counter, std::int64_t>(t + "counter", {{"start", 0}});
   r.add_asset<LifecycleCounter, std::int64_t>(t + "counter_cm", {{"start", 0}});

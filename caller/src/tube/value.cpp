@@ -225,7 +225,7 @@ Map Value::entries() const {
   if (!ops_->each_entry) detail::wrong_type(*this, "map");
   Map made;
   ops_->each_entry(object(), &made, [](void* context, std::string_view key, Value item) {
-    static_cast<Map*>(context)->set(std::string(key), std::move(item));
+    static_cast<Map*>(context)->append(std::string(key), std::move(item));
   });
   return made;
 }
@@ -370,6 +370,7 @@ void Map::set(std::string key, Value value) {
   }
   entries_.emplace_back(std::move(key), std::move(value));
 }
+void Map::append(std::string key, Value value) { entries_.emplace_back(std::move(key), std::move(value)); }
 bool Map::erase(std::string_view key) {
   return std::erase_if(entries_, [&](const Entry& entry) { return entry.first == key; }) > 0;
 }

@@ -81,7 +81,7 @@ struct TubeCommands {
           ->allow_extra_args(false);
     }
     run->add_option("--runner", options.runner, "Where nodes run")
-        ->check(CLI::IsMember({"sync", "async", "thread"}))
+        ->check(CLI::IsMember({"sync", "async", "thread", "cluster"}))
         ->capture_default_str();
     run->add_option("-n", options.n, "How many results; all, if not given")->type_name("N");
     run->add_option("--input-format", options.input_format, "Of the inputs on standard input (short: -if)")

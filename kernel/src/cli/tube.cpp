@@ -137,6 +137,7 @@ private:
 std::unique_ptr<TubeRunner> make_runner(const std::string& name, const Tube& tube) {
   if (name == "sync") return std::make_unique<SynchronousRunner>(tube);
   if (name == "async") return std::make_unique<AsyncRunner>(tube);
+  if (name == "cluster") return std::make_unique<ClusterRunner>(tube);
   return std::make_unique<ThreadRunner>(tube);
 }
 

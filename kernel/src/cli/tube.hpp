@@ -12,7 +12,7 @@ struct TubeOptions {
   std::string spec;  ///< an id or a path
   std::vector<std::string> plugins;
   std::vector<std::string> folders;                         ///< searched before those of CALLER_TUBE_PATH
-  std::string runner = "sync";                              ///< sync, async or thread
+  std::string runner = "sync";                              ///< sync, async, thread or cluster
   std::optional<std::size_t> n;                             ///< results; all if not given
   std::vector<std::pair<std::string, std::string>> inputs;  ///< name, and JSON or text
   std::string input_format = "jsonl";  ///< of standard input: json (one list) or jsonl (one object a line)

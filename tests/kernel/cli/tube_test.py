@@ -4,12 +4,14 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import unittest
 
 PROGRAM = PLUGIN = ""
+RUNNERS = ("sync", "async", "thread", "cluster")
 TUBES = pathlib.Path(__file__).resolve().parents[2] / "data" / "tubes"
 
 
@@ -31,7 +33,7 @@ class Tubes(unittest.TestCase):
         return [json.loads(line) for line in answer.stdout.splitlines()]
 
     def test_every_runner_gives_the_same_results(self):
-        for runner in ("sync", "async", "thread"):
+        for runner in RUNNERS:
             self.assertEqual(self.results("testing-basic", "-n", "4", "--runner", runner), [0, 2, 4, 6])
 
     def test_a_tube_runs_until_its_source_ends(self):
@@ -110,8 +112,23 @@ class Tubes(unittest.TestCase):
         readme = (TUBES.parents[2] / "README.md").read_text(encoding="utf-8")
         tube = self.folder / "letters.yaml"
         tube.write_text(readme.split("```yaml\n")[1].split("```")[0])
-        for runner in ("sync", "async", "thread"):
+        for runner in RUNNERS:
             self.assertEqual(self.results(str(tube), "-n", "2", "--runner", runner), ["abcde", "fghij"])
+
+    def test_control_c_ends_all_processes_of_a_cluster(self):
+        tube = self.folder / "endless.yaml"
+        tube.write_text("noob_id: endless\nnodes:\n  a: {type: noob.testing.letter_source}\n  out: {type: return, depends: a.letter}\n")
+        environment = {"PATH": os.environ["PATH"], "TMPDIR": str(self.folder)}
+        with subprocess.Popen(
+            [PROGRAM, "tube", "run", str(tube), "--runner", "cluster"], env=environment, stdout=subprocess.PIPE, start_new_session=True
+        ) as run:
+            self.assertEqual(run.stdout.readline(), b'"a"\n')
+            self.assertEqual(len(list(self.folder.glob("caller-tube-*"))), 1)
+            os.killpg(run.pid, signal.SIGINT)
+            # The pipe ends when the last process that could write to it has gone.
+            run.stdout.read()
+            self.assertEqual(run.wait(10), -signal.SIGINT)
+        self.assertEqual(list(self.folder.glob("caller-tube-*")), [])
 
     def test_types_lists_what_can_be_named(self):
         self.assertIn("noob.testing.multiply(left, right?) -> value\n", self.call("types").stdout)
@@ -121,7 +138,8 @@ class Tubes(unittest.TestCase):
     def test_a_plugin_adds_types(self):
         tube = self.folder / "plugged.yaml"
         tube.write_text("tube_id: plugged\nnodes:\n  a: {type: plugin.squares}\n  out: {type: return, depends: a.value}\n")
-        self.assertEqual(self.results(str(tube), "-n", "4", "--plugin", PLUGIN), [0, 1, 4, 9])
+        for runner in RUNNERS:
+            self.assertEqual(self.results(str(tube), "-n", "4", "--plugin", PLUGIN, "--runner", runner), [0, 1, 4, 9])
         answer = self.call("run", str(tube))
         self.assertIn('unknown type "plugin.squares"', answer.stderr)
         answer = self.call("run", str(tube), "--plugin", str(self.folder / "none.so"))

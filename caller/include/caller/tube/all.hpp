@@ -1,6 +1,8 @@
 // All of caller::tube.
 #pragma once
 
+#include <caller/tube/cluster.hpp>
+#include <caller/tube/codec.hpp>
 #include <caller/tube/epoch.hpp>
 #include <caller/tube/error.hpp>
 #include <caller/tube/event.hpp>

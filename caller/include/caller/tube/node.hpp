@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -50,6 +51,9 @@ struct Slot {
 struct Signal {
   std::string name;
   std::string type;
+  /// What of it is an object of a type of its own, which crosses processes only with a codec; null: nothing, or not
+  /// known.
+  const std::type_info* object = nullptr;
 };
 
 namespace detail {

@@ -152,6 +152,8 @@ public:
   /// Loads a shared object that registers types: its `extern "C" void caller_tube_plugin(caller::tube::Registry&)` is
   /// called. It stays loaded. Errors: Error(plugin) with the loader's reason.
   void load_plugin(const std::filesystem::path& path);
+  /// The plugins that are loaded, in their order, as absolute paths.
+  std::vector<std::filesystem::path> plugins() const;
 
 private:
   template <class F>
@@ -186,6 +188,12 @@ private:
     type.coroutine = detail::is_coro<R>;
     add_signals(type, signals.names(), detail::result_signals<V>(), detail::open_signals<V>,
                 std::is_void_v<V> ? std::string("void") : result_name<V>());
+    if (type.signals.size() == 1) {
+      type.signals.front().object = detail::object_in<V>();
+    } else if constexpr (!detail::open_signals<V>) {
+      const std::vector<const std::type_info*> objects = detail::objects_in<V>();
+      for (std::size_t i = 0; i < type.signals.size() && i < objects.size(); ++i) type.signals[i].object = objects[i];
+    }
     return type;
   }
   template <class V>

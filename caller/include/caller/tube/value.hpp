@@ -63,6 +63,8 @@ public:
   bool contains(std::string_view key) const noexcept { return find(key) != nullptr; }
   /// Sets the value of `key`, at its old place if there is one.
   void set(std::string key, Value value);
+  /// The same for a key that is known to be new: without looking for it.
+  void append(std::string key, Value value);
   bool erase(std::string_view key);
   std::size_t size() const noexcept;
   bool empty() const noexcept { return size() == 0; }

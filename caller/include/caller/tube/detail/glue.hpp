@@ -222,6 +222,48 @@ constexpr std::size_t result_signals() {
   else
     return 1;
 }
+/// The objects in what is returned: of types that are no numbers, texts, lists or maps of such.
+template <class R>
+const std::type_info* object_in() {
+  if constexpr (std::is_void_v<R> || std::is_same_v<R, Value> || std::is_same_v<R, NoEvent> || std::is_same_v<R, Map> ||
+                std::is_arithmetic_v<R>) {
+    return nullptr;
+  } else if constexpr (is_optional<R>) {
+    return object_in<typename R::value_type>();
+  } else if constexpr (is_maybe<R>) {
+    return object_in<std::remove_cvref_t<decltype(*std::declval<R&>())>>();
+  } else if constexpr (is_shared_ptr<R>) {
+    return &typeid(R);
+  } else if constexpr (StringLike<R>) {
+    return nullptr;
+  } else if constexpr (is_tuple<R>) {
+    return []<std::size_t... I>(std::index_sequence<I...>) {
+      const std::type_info* found = nullptr;
+      (void)(... || (found = object_in<std::remove_cvref_t<std::tuple_element_t<I, R>>>()));
+      return found;
+    }(std::make_index_sequence<std::tuple_size_v<R>>());
+  } else if constexpr (MapLike<R>) {
+    return object_in<typename R::mapped_type>();
+  } else if constexpr (SequenceLike<R>) {
+    return object_in<typename R::value_type>();
+  } else {
+    return &typeid(R);
+  }
+}
+/// The same for each of several signals.
+template <class R>
+std::vector<const std::type_info*> objects_in() {
+  if constexpr (is_optional<R>) {
+    return objects_in<typename R::value_type>();
+  } else if constexpr (is_tuple<R>) {
+    return []<std::size_t... I>(std::index_sequence<I...>) {
+      return std::vector<const std::type_info*>{object_in<std::remove_cvref_t<std::tuple_element_t<I, R>>>()...};
+    }(std::make_index_sequence<std::tuple_size_v<R>>());
+  } else {
+    return {object_in<R>()};
+  }
+}
+
 /// Whether the number of signals is known only at run time.
 template <class R>
 inline constexpr bool open_signals = std::is_same_v<R, List> || std::is_same_v<R, Value>;

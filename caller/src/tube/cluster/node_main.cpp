@@ -1,0 +1,145 @@
+// The life of a worker: it takes its orders from a channel, and never outlives who gave them.
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <caller/tube/cluster.hpp>
+#include <caller/tube/codec.hpp>
+
+#include "program.hpp"
+#include "spawn.hpp"
+#include "worker.hpp"
+
+namespace caller::tube {
+
+namespace detail {
+
+namespace {
+
+int wake_up[2] = {-1, -1};
+
+extern "C" void on_sigterm(int) {
+  const int kept = errno;
+  (void)!::write(wake_up[1], "t", 1);
+  errno = kept;
+}
+/// Ctrl-C in a terminal goes to every process of the program: the runner's decides what it means. A handler and not
+/// SIG_IGN: programs that nodes start would inherit that.
+extern "C" void on_sigint(int) {}
+
+void handle(int signal, void (*handler)(int)) {
+  struct sigaction action{};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
+  ::sigaction(signal, &action, nullptr);
+}
+
+/// Ends the process when the runner's has gone, however it went, and leaves nothing behind.
+class ParentWatch {
+public:
+  explicit ParentWatch(std::filesystem::path folder) : folder_(std::move(folder)), thread_([this] { watch(); }) {}
+  ~ParentWatch() {
+    (void)!::write(wake_up[1], "q", 1);
+    thread_.join();
+  }
+
+private:
+  void watch() const {
+    sigset_t all;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    int patience = -1;
+    for (;;) {
+      pollfd fds[2] = {{kChannel, POLLIN, 0}, {wake_up[0], POLLIN, 0}};
+      const int n = ::poll(fds, 2, patience);
+      if (n < 0 && errno == EINTR) continue;
+      if (n == 0) {  // told to end, by somebody else than a dying parent
+        ::signal(SIGTERM, SIG_DFL);
+        sigset_t none;
+        sigemptyset(&none);
+        ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+        ::raise(SIGTERM);
+        ::_exit(143);
+      }
+      char c = 0;
+      if (fds[0].revents && ::read(kChannel, &c, 1) <= 0) {
+        std::error_code ignored;
+        if (!folder_.empty() && !runner_listens()) std::filesystem::remove_all(folder_, ignored);
+        ::_exit(0);
+      }
+      if (fds[1].revents && ::read(wake_up[0], &c, 1) == 1) {
+        if (c == 'q') return;
+        patience = 200;  // the system tells of a parent's death a little before its end of the channel closes
+      }
+    }
+  }
+  /// It may live and have given up only this process.
+  bool runner_listens() const {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string path = (folder_ / "runner").string();
+    if (path.size() >= sizeof address.sun_path) return true;
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    const Descriptor s(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (::connect(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return false;
+    // One that is just going still takes connections. One that lives greets.
+    pollfd p{s.get(), POLLIN, 0};
+    char greeting = 0;
+    return ::poll(&p, 1, 1000) == 0 || ::read(s.get(), &greeting, 1) == 1;
+  }
+  std::filesystem::path folder_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+int worker_main() {
+  try {
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    ::fcntl(kChannel, F_SETFD, FD_CLOEXEC);
+    if (::pipe2(wake_up, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe2");
+    handle(SIGTERM, &on_sigterm);
+    handle(SIGINT, &on_sigint);
+    const std::string bytes = read_setup(kChannel);
+    ByteReader reader(bytes);
+    Map setup = reader.value().entries();
+    const Map tube = reader.value().entries();
+    for (const auto& [key, value] : tube) setup.set(key, value);
+    const ParentWatch watch(setup.at("meeting")["folder"].as<std::string>());
+    Worker worker(setup);
+    worker.run();
+    return 0;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "caller-tube-node: %s\n", e.what());
+    return 1;
+  }
+}
+
+namespace {
+std::atomic<bool> own_worker = false;
+}
+bool program_is_worker() noexcept { return own_worker.load(std::memory_order_relaxed); }
+
+}  // namespace detail
+
+void cluster_main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], detail::kWorkerArgument) == 0) std::exit(detail::worker_main());
+  detail::own_worker.store(true, std::memory_order_relaxed);
+}
+
+}  // namespace caller::tube
