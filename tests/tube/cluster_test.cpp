@@ -152,6 +152,12 @@ extern "C" void caller_test_begin(int argc, char** argv) {
   register_nodes();
   cluster_main(argc, argv);
   if (argc == 2 && std::string_view(argv[1]) == "--run-and-wait") run_and_wait();
+  // A folder for sockets of its own: other tests run at the same time, and this one counts.
+  static struct Folder {
+    Folder() { ::setenv("TMPDIR", ::mkdtemp(name.data()), 1); }
+    ~Folder() { std::filesystem::remove_all(name); }
+    std::string name = "/tmp/tube-test-XXXXXX";
+  } folder;
 }
 
 TEST_CASE("every node has a process of its own, and nodes of a group share one") {
