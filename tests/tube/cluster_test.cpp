@@ -7,6 +7,7 @@
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <random>
 #include <set>
 #include <string>
 #include <string_view>
@@ -19,6 +20,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <zmq.hpp>
 
 #include "support.hpp"
 
@@ -321,6 +324,7 @@ TEST_CASE("a worker that does not know the types, or is no worker, is named") {
   const Tube pids = from("  a: {type: test.pid}\n  out: {type: return, depends: a.value}\n");
   ClusterRunner unknown(pids, {.worker = {CALLER_TUBE_NODE}});
   CHECK_THROWS_WITH_AS(unknown.process(), doctest::Contains("unknown type \"test.pid\""), SpecError);
+  CHECK_THROWS_WITH_AS(unknown.process(), doctest::Contains("cluster_main"), SpecError);
   ClusterRunner missing(pids, {.worker = {"/no/such/program"}});
   CHECK_THROWS_WITH_AS(missing.process(), doctest::Contains("/no/such/program"), std::system_error);
   ClusterRunner other(pids, {.worker = {"/bin/false"}});
@@ -439,6 +443,65 @@ TEST_CASE("tcp: the same results, encrypted, on addresses of this machine") {
         R"({"word": "amber", "letter": ["a!", "m!", "b!", "e!", "r!"], "reconstructed": "a!m!b!e!r!"})");
   CHECK(runner.run(50).size() == 50);
   for (const ClusterProcess& p : runner.processes()) CHECK(p.endpoint.starts_with("tcp://127.0.0.1:"));
+}
+
+TEST_CASE("bytes of somebody who does not belong to the cluster do no harm") {
+  ClusterRunner runner(tube("testing-basic"));
+  CHECK(runner.process() == Value(0));
+  zmq::context_t context;
+  std::mt19937 random(3);
+  std::string commands;
+  Warnings warnings;
+  for (const ClusterProcess& p : runner.processes()) {
+    zmq::socket_t push(context, zmq::socket_type::push);
+    push.set(zmq::sockopt::linger, 1000);
+    push.connect(p.endpoint);
+    for (int i = 0; i < 300; ++i) {
+      std::string bytes(1, "vbw?"[random() % 4]);
+      for (std::uint32_t n = random() % 30; n > 0; --n) bytes += static_cast<char>(random());
+      push.send(zmq::buffer(bytes), zmq::send_flags::none);
+    }
+    commands = p.endpoint.substr(0, p.endpoint.rfind('/')) + "/runner";
+  }
+  zmq::socket_t dealer(context, zmq::socket_type::dealer);
+  dealer.set(zmq::sockopt::linger, 1000);
+  dealer.connect(commands);
+  for (int i = 0; i < 100; ++i) dealer.send(zmq::str_buffer("x\xa1 nonsense"), zmq::send_flags::none);
+  for (int i = 1; i < 200; ++i) CHECK(runner.process() == Value(2 * i));
+  for (const ClusterProcess& p : runner.processes()) CHECK(p.restarts == 0);
+  CHECK_FALSE(warnings.seen.empty());
+}
+
+TEST_CASE("tcp across two network namespaces: nodes there, the runner here") {
+  const std::string name = "caller-test-" + std::to_string(::getpid());
+  const auto sh = [](const std::string& command) { return std::system((command + " 2>/dev/null").c_str()) == 0; };
+  struct Namespace {
+    std::string name;
+    ~Namespace() { (void)!std::system(("ip netns del " + name + " 2>/dev/null").c_str()); }
+  } there{name};
+  const std::string number = std::to_string(::getpid() % 250), here = "10.213." + number + ".1",
+                    away = "10.213." + number + ".2", link = "ct" + std::to_string(::getpid() % 100000);
+  if (!sh("ip netns add " + name) || !sh("ip link add " + link + "a type veth peer name " + link + "b") ||
+      !sh("ip link set " + link + "b netns " + name) || !sh("ip addr add " + here + "/24 dev " + link + "a") ||
+      !sh("ip link set " + link + "a up") || !sh("ip -n " + name + " addr add " + away + "/24 dev " + link + "b") ||
+      !sh("ip -n " + name + " link set " + link + "b up") || !sh("ip -n " + name + " link set lo up")) {
+    MESSAGE("skipped: network namespaces cannot be made here (ip netns needs root)");
+    return;
+  }
+  ClusterOptions options{.transport = Transport::tcp, .address = here};
+  options.groups = {{.nodes = {"loud"}, .worker = {"ip", "netns", "exec", name, CALLER_TUBE_NODE}, .address = away}};
+  ClusterRunner runner(tube("testing-map-gather"), options);
+  CHECK(runner.process().repr(200) ==
+        R"({"word": "amber", "letter": ["a!", "m!", "b!", "e!", "r!"], "reconstructed": "a!m!b!e!r!"})");
+  CHECK(runner.run(50).size() == 50);
+  for (const ClusterProcess& p : runner.processes()) {
+    const bool is_loud = p.nodes == std::vector<std::string>{"loud"};
+    CHECK(p.endpoint.starts_with("tcp://" + (is_loud ? away : here)));
+    const auto space = [](const std::string& pid) {
+      return std::filesystem::read_symlink("/proc/" + pid + "/ns/net").string();
+    };
+    CHECK((space(std::to_string(p.pid)) != space("self")) == is_loud);
+  }
 }
 
 TEST_CASE("an iteration that is left early keeps what it has begun, also across a slow node") {

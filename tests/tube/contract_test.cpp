@@ -130,6 +130,32 @@ TEST_CASE_TEMPLATE_DEFINE("callbacks get every event and the ends of epochs", Ru
   CHECK(seen.size() == 5);
 }
 
+TEST_CASE_TEMPLATE_DEFINE("an error below a map names the item, in what is thrown and to callbacks", Runner,
+                          item_error_id) {
+  Runner runner(
+      Tube::from_any("noob_id: item-error\nnodes:\n"
+                     "  word: {type: noob.testing.word_source}\n"
+                     "  letters: {type: map, depends: [{value: word.word}]}\n"
+                     "  x: {type: noob.testing.multiply, depends: [{left: letters.value}, {right: letters.value}]}\n"
+                     "  out: {type: return, depends: [{x: x.value}]}\n"));
+  std::vector<std::string> seen;
+  runner.add_callback([&](const Notice& notice) {
+    const MetaEvent* e = std::get_if<MetaEvent>(&notice);
+    if (e && e->type == MetaEvent::Type::error) seen.push_back(e->node_id + "@" + e->epoch.str());
+  });
+  for (int i = 0; i < 2; ++i) {
+    try {
+      (void)runner.process();
+      FAIL("no error");
+    } catch (const NodeError& e) {
+      CHECK(e.node() == "x");
+      CHECK(e.epoch().starts_with(std::to_string(i) + "/letters."));
+      REQUIRE(seen.size() == static_cast<std::size_t>(i) + 1);
+      CHECK(seen.back() == "x@" + e.epoch());
+    }
+  }
+}
+
 TEST_CASE_TEMPLATE_DEFINE("the store holds the events of the last epoch, items of maps in theirs", Runner, store_id) {
   Runner runner(tube("testing-map-gather"));
   (void)runner.process();
@@ -185,17 +211,18 @@ TEST_CASE_TEMPLATE_DEFINE("a node that cannot be made stops every call, not only
   }
 }
 
-#define CALLER_TUBE_CONTRACT(Runner)               \
-  TEST_CASE_TEMPLATE_INVOKE(results_id, Runner);   \
-  TEST_CASE_TEMPLATE_INVOKE(iteration_id, Runner); \
-  TEST_CASE_TEMPLATE_INVOKE(end_id, Runner);       \
-  TEST_CASE_TEMPLATE_INVOKE(error_id, Runner);     \
-  TEST_CASE_TEMPLATE_INVOKE(disable_id, Runner);   \
-  TEST_CASE_TEMPLATE_INVOKE(inputs_id, Runner);    \
-  TEST_CASE_TEMPLATE_INVOKE(callbacks_id, Runner); \
-  TEST_CASE_TEMPLATE_INVOKE(store_id, Runner);     \
-  TEST_CASE_TEMPLATE_INVOKE(loops_id, Runner);     \
-  TEST_CASE_TEMPLATE_INVOKE(made_id, Runner);      \
+#define CALLER_TUBE_CONTRACT(Runner)                \
+  TEST_CASE_TEMPLATE_INVOKE(results_id, Runner);    \
+  TEST_CASE_TEMPLATE_INVOKE(iteration_id, Runner);  \
+  TEST_CASE_TEMPLATE_INVOKE(end_id, Runner);        \
+  TEST_CASE_TEMPLATE_INVOKE(error_id, Runner);      \
+  TEST_CASE_TEMPLATE_INVOKE(disable_id, Runner);    \
+  TEST_CASE_TEMPLATE_INVOKE(inputs_id, Runner);     \
+  TEST_CASE_TEMPLATE_INVOKE(callbacks_id, Runner);  \
+  TEST_CASE_TEMPLATE_INVOKE(item_error_id, Runner); \
+  TEST_CASE_TEMPLATE_INVOKE(store_id, Runner);      \
+  TEST_CASE_TEMPLATE_INVOKE(loops_id, Runner);      \
+  TEST_CASE_TEMPLATE_INVOKE(made_id, Runner);       \
   TEST_CASE_TEMPLATE_INVOKE(leave_id, Runner)
 
 CALLER_TUBE_CONTRACT(SynchronousRunner);

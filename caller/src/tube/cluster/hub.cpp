@@ -182,8 +182,16 @@ void Hub::handle_error(const Map& content) {
     try {
       std::rethrow_exception(error);
     } catch (const NodeError& e) {
-      r.notify(MetaEvent{MetaEvent::Type::error, std::chrono::system_clock::now(), e.node(), r.core.epoch_of(root),
-                         e.cause()});
+      Epoch epoch(root->number);
+      if (const std::uint32_t n = r.graph.find(e.node()); n != kNone) {
+        std::vector<std::uint32_t> maps;
+        for (std::uint32_t at = r.graph.nodes[n].region; at != 0; at = r.graph.regions[at].parent)
+          maps.insert(maps.begin(), r.graph.regions[at].map);
+        const List items = content.at("items").items();
+        for (std::size_t i = 0; i < maps.size() && i < items.size(); ++i)
+          epoch = epoch / EpochSegment{r.graph.nodes[maps[i]].id, items[i].to<std::uint64_t>()};
+      }
+      r.notify(MetaEvent{MetaEvent::Type::error, std::chrono::system_clock::now(), e.node(), epoch, e.cause()});
     } catch (...) {
     }
   }

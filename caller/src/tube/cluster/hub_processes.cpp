@@ -25,6 +25,18 @@ std::string listed(const Graph& g, const std::vector<std::uint32_t>& nodes) {
   return text;
 }
 
+/// A worker could not build a tube that was built here: its program knows less.
+[[noreturn]] void explain(const std::exception_ptr& error, const std::string& nodes, bool own) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const SpecError& e) {
+    throw SpecError(e.place(), e.key(),
+                    e.message() + " in the process of " + nodes + ", which knows the types " +
+                        (own ? "that this program registers before it calls cluster_main()"
+                             : "that are built in and those of plugins; a program with others calls cluster_main()"));
+  }
+}
+
 }  // namespace
 
 /// What every process is told; `self`, `address` and `incarnation` are added.
@@ -105,7 +117,7 @@ void Hub::bring_up() {
     process.child.leave(options.stop_timeout);
     process.child.stop(std::chrono::milliseconds(100));
     process.started = false;
-    std::rethrow_exception(std::exchange(process.failed, nullptr));
+    explain(std::exchange(process.failed, nullptr), listed(runner.impl().graph, layout.nodes[p]), own);
   }
   if (lost_error) throw_lost();
   ++round;

@@ -93,7 +93,7 @@ void Worker::build(const Map& setup) {
     (void)replica_->give_up(ready.instance->number, error);
   };
   replica_->on_unreadable = [this](const RecordHead& head, const std::exception_ptr& error) {
-    report(head.epoch, error);
+    report(head, error);
     (void)replica_->give_up(head.epoch, error);
   };
   replica_->on_ended = [this](const RecordHead& head) {
@@ -135,9 +135,11 @@ void Worker::answer(const char* what, Map content) {
   content.set("done", what);
   send(message(Message::status, content));
 }
-void Worker::report(std::uint64_t epoch, const std::exception_ptr& error) {
+void Worker::report(const RecordHead& where, const std::exception_ptr& error) {
   flush();
-  send(message(Message::error, Map{{"epoch", epoch}, {"error", error_value(error)}}));
+  List items;
+  for (std::size_t i = 1; i < where.key.size(); ++i) items.push_back(static_cast<std::uint32_t>(where.key[i]));
+  send(message(Message::error, Map{{"epoch", where.epoch}, {"items", items}, {"error", error_value(error)}}));
 }
 
 void Worker::run() {
@@ -169,7 +171,13 @@ void Worker::drain() {
   zmq::message_t m;
   // Commands first: a grant, then what belongs to it.
   for (zmq::socket_t* socket : {&commands_, &events_})
-    while (!stopping_ && socket->recv(m, zmq::recv_flags::dontwait)) handle(view(m));
+    while (!stopping_ && socket->recv(m, zmq::recv_flags::dontwait)) {
+      try {
+        handle(view(m));
+      } catch (const std::exception& e) {  // of nobody who belongs here
+        warn(std::string("a message to a process of nodes is passed over: ") + e.what());
+      }
+    }
 }
 
 void Worker::handle(std::string_view bytes) {
@@ -318,7 +326,7 @@ void Worker::begin(Grant& grant) {
     try {
       r.open_process_assets(root);
     } catch (...) {
-      report(grant.first, std::current_exception());
+      report({RecordHead::Kind::values, grant.first, 0, U"0"}, std::current_exception());
       (void)replica_->give_up(grant.first, std::current_exception());
     }
   }
@@ -414,7 +422,7 @@ void Worker::fail(const Ready& ready) {
   }
   r.close_node_assets(*r.frame);
   r.taken.clear();
-  report(ready.instance->number, error);
+  report(replica_->head_of(ready, RecordHead::Kind::values), error);
   (void)replica_->give_up(ready.instance->number, error);
 }
 

@@ -69,7 +69,7 @@ private:
   void send(std::string bytes);
   void send_warnings();
   void answer(const char* what, Map content = {});
-  void report(std::uint64_t epoch, const std::exception_ptr& error);
+  void report(const RecordHead& where, const std::exception_ptr& error);
   // work
   bool apply_pending();
   void begin(Grant& grant);
