@@ -251,14 +251,19 @@ std::string text_of(const Result& result) {
 
 /// All results but the last one, which is the cell's.
 void show_earlier(const TubeRun& run) {
-  const std::size_t kept = run.first.size() + run.last.size();
-  if (kept < 2) return;
+  std::vector<std::pair<std::size_t, const Result*>> shown;
+  for (const Result& r : run.first) shown.emplace_back(shown.size(), &r);
+  for (const Result& r : run.last)
+    shown.emplace_back(run.count - run.last.size() + shown.size() - run.first.size(), &r);
+  if (shown.size() < 2) return;
+  shown.pop_back();
   std::string text;
-  std::size_t number = 0;
-  for (const Result& r : run.first) text += std::to_string(number++) + ": " + text_of(r) + "\n";
-  if (run.count > kept) text += "… " + std::to_string(run.count - kept) + " more\n";
-  number = run.count - run.last.size();
-  for (const Result& r : run.last) text += std::to_string(number++) + ": " + text_of(r) + "\n";
+  std::size_t next = 0;
+  for (const auto& [number, result] : shown) {
+    if (number != next) text += "… " + std::to_string(number - next) + " more\n";
+    text += std::to_string(number) + ": " + text_of(*result) + "\n";
+    next = number + 1;
+  }
   text.pop_back();
   kernel::detail::publish_display({{"text/plain", text}}, {}, "", false);
 }

@@ -122,12 +122,17 @@ class Cells(unittest.TestCase):
     def test_what_cells_show(self):
         notebook = execute(NOTEBOOKS / "02_cells.ipynb")
         cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+        crash = cells.pop("crash").outputs
+        self.assertEqual([output.output_type for output in crash], ["error"])
+        self.assertEqual(crash[0].ename, "SegmentationFault")
+        self.assertRegex(crash[0].evalue, r"null pointer.*\(Cell \[4\], line 3")
         for name, cell in cells.items():
             for output in cell.outputs:
                 self.assertNotEqual(output.output_type, "error", name)
                 self.assertNotEqual(output.get("name"), "stderr", output)
         expected = {
             "mixed": "42",
+            "after-crash": '"peak"',
             "first-point": "5.0",
             "second-point": "7.0",
             "update": "",
@@ -154,3 +159,55 @@ class Cells(unittest.TestCase):
         self.assertEqual(states[view["model_id"]]["model_name"], "HBoxModel")
         values = {s["model_name"]: s["state"].get("value") for s in states.values()}
         self.assertEqual((values["IntSliderModel"], values["LabelModel"]), (7, "49"))
+
+
+class Tubes(unittest.TestCase):
+    """notebooks/03_tubes.ipynb"""
+
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        notebook = execute(NOTEBOOKS / "03_tubes.ipynb")
+        cls.cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+
+    def texts(self, name):
+        return [o.data["text/plain"] for o in self.cells[name].outputs if o.output_type in ("display_data", "execute_result")]
+
+    def test_the_stream_becomes_a_report(self):
+        for name, cell in self.cells.items():
+            for output in cell.outputs:
+                self.assertNotEqual(output.get("name"), "stderr", output)
+                if name not in ("typo", "picky-run"):
+                    self.assertNotEqual(output.output_type, "error", name)
+        self.assertEqual(self.texts("data"), ["true"])
+        graph, progress, earlier, last = self.texts("sensors")
+        self.assertEqual(graph, "<graph of the tube sensors: 9 nodes, 10 edges>")
+        self.assertIn("<svg", self.cells["sensors"].outputs[0].data["image/svg+xml"])
+        self.assertRegex(progress, r"^sensors, sync: done, a source has ended: 480 epochs, [0-9\u2009]+ events ")
+        self.assertIn("read 481 good 480 window 475 split 7 channel 7 look 21 all 21 report 7", progress)
+        self.assertIn("<table", self.cells["sensors"].outputs[1].data["text/html"])
+        windows = earlier.splitlines() + [last]
+        self.assertEqual(len(windows), 7)
+        self.assertIn('"window 1: pressure varies most"', windows[0])
+        self.assertIn('"window 7: vibration varies most"', windows[6])
+        self.assertIn("[[20.6,0.41],[1012.73,0.83],", windows[0])
+        self.assertIn(">vibration<", self.cells["trend"].outputs[0].data["image/svg+xml"])
+
+    def test_every_runner_reports_the_same_and_a_new_function_another_thing(self):
+        reports = [text.partition('"report":')[2].partition(",")[0] for text in "\n".join(self.texts("sensors")[2:]).splitlines()]
+        for name in ("async", "thread"):
+            earlier, last = self.texts(name)[1:]
+            self.assertEqual([line.partition(": ")[2] for line in earlier.splitlines()] + [last], reports, name)
+        strict = self.texts("strict-run")
+        self.assertLess(len("\n".join(strict[1:]).splitlines()), 7)
+        self.assertIn("read 481 good 480", strict[0])
+
+    def test_mistakes_are_shown_with_their_place(self):
+        (typo,) = self.cells["typo"].outputs
+        self.assertRegex(support.plain(typo.traceback[0]), r"^Cell \[[0-9]+\], line 8, column 22: error: .*did you mean \"index\"\?")
+        picky = self.cells["picky-run"].outputs[-1]
+        self.assertIn('the node "check" (picky)', picky.evalue)
+        self.assertIn("epoch 3 with n=3: three is too much", picky.evalue)
+        self.assertRegex(support.plain(picky.traceback), r"Cell \[[0-9]+\], line 2, in picky")
+        self.assertEqual(self.texts("end"), ["9"])

@@ -25,7 +25,7 @@ def simple(node_type, options="", ident="simple"):
 def results(cell):
     """What the tube returned, as it is shown: the earlier results and the cell's own."""
     earlier = [c["data"]["text/plain"] for c in cell.contents("display_data") if re.match(r"0: ", c["data"]["text/plain"])]
-    lines = [line.partition(": ")[2] for line in earlier[0].splitlines()][:-1] if earlier else []
+    lines = [line.partition(": ")[2] for line in earlier[0].splitlines()] if earlier else []
     return lines + ([cell.result] if cell.result is not None else [])
 
 
