@@ -60,7 +60,10 @@ def main(source, page):
             if failure is not None:
                 break
     page.parent.mkdir(parents=True, exist_ok=True)
-    html, _ = HTMLExporter().from_notebook_node(notebook)
+    exporter = HTMLExporter()
+    # Debian's nbconvert removes from pictures what they are drawn with; what was executed here is trusted anyway.
+    exporter.register_filter("clean_html", lambda text: text)
+    html, _ = exporter.from_notebook_node(notebook)
     page.write_text(html, encoding="utf-8")
     if failure is not None:
         print(f"\nThe cell above failed ({type(failure).__name__}).", file=sys.stderr)

@@ -211,3 +211,13 @@ class Tubes(unittest.TestCase):
         self.assertIn("epoch 3 with n=3: three is too much", picky.evalue)
         self.assertRegex(support.plain(picky.traceback), r"Cell \[[0-9]+\], line 2, in picky")
         self.assertEqual(self.texts("end"), ["9"])
+
+    def test_the_page_of_the_run_script_has_the_pictures(self):
+        page = support.HOME / "tubes.html"
+        subprocess.run(
+            [sys.executable, str(NOTEBOOKS.parent / "cmake/run_notebook.py"), str(NOTEBOOKS / "03_tubes.ipynb"), str(page)],
+            check=True, capture_output=True, timeout=200, cwd=support.HOME,
+        )  # fmt: skip
+        text = page.read_text(encoding="utf-8")
+        self.assertIn("<polygon", text)
+        self.assertIn("<polyline", text)
