@@ -220,4 +220,4 @@ class Tubes(unittest.TestCase):
         )  # fmt: skip
         text = page.read_text(encoding="utf-8")
         self.assertIn("<polygon", text)
-        self.assertIn("<polyline", text)
+        self.assertIn(">standard deviation<", text)
