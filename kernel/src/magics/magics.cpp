@@ -174,7 +174,7 @@ const std::map<std::string, Magic>& table() {
 #ifdef CALLER_HAVE_TUBE
       {"tube",
        {nullptr, run_tube,
-        "%%tube [--runner sync|async|thread] [-n N] [--input K=V]... [--name ID] [--plot] [--plugin LIB]...",
+        "%%tube [--runner sync|async|thread|cluster] [-n N] [--input K=V]... [--name ID] [--plot] [--plugin LIB]...",
         "run the cell as a tube, a dataflow graph in YAML",
         "Functions, lambdas and classes of earlier cells are node types by their names: parameters are slots, the "
         "signal\n"

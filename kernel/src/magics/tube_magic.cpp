@@ -287,7 +287,7 @@ void show_last(const TubeRun& run) {
 Coro<std::shared_ptr<TubeRun>> prepare(MagicContext& c, const Options& options, const std::string& yaml,
                                        const std::string& cell, int first_line) {
   const TubeSpec spec = TubeSpec::from_text(yaml, cell, first_line);
-  co_await register_nodes(c, spec);
+  co_await register_nodes(c, spec, options.runner == "cluster");
   tube::Map given, each;
   for (const auto& [name, text] : options.inputs) {
     const tube::InputSpec* input = spec.find_input(name);
@@ -323,7 +323,7 @@ Coro<void> run_tube(MagicContext& c, const MagicLine& line) {
   const Options options = read_options(line);
   if (line.body.find_first_not_of(" \t\r\n") == std::string::npos)
     usage("%%tube needs a specification: YAML in the lines below it");
-  for (const std::string& plugin : options.plugins) tube::registry().load_plugin(plugin);
+  for (const std::string& plugin : options.plugins) load_plugin_once(c.kernel, plugin);
   const std::string cell = "Cell [" + std::to_string(c.work->number) + "]";
   std::string yaml = line.body;
   int first_line = line.line + 1;

@@ -2,10 +2,12 @@
 
 #include <cctype>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 #include <set>
 #include <stdexcept>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -297,7 +299,21 @@ std::string suggestion(const Wanted& w, const std::vector<Interpreter::Symbol>& 
 
 }  // namespace
 
-Coro<void> register_nodes(MagicContext& c, const TubeSpec& spec) {
+void load_plugin_once(Kernel& kernel, const std::string& path) {
+  std::error_code error;
+  std::string file = std::filesystem::canonical(path, error).string();
+  if (error) file = path;
+  TubeSession& session = tube_session(kernel);
+  {
+    const std::lock_guard lock(session.mutex);
+    if (session.plugins.contains(file)) return;
+  }
+  tube::registry().load_plugin(file);
+  const std::lock_guard lock(session.mutex);
+  session.plugins.insert(std::move(file));
+}
+
+Coro<void> register_nodes(MagicContext& c, const TubeSpec& spec, bool elsewhere) {
   std::vector<Wanted> wanted;
   {
     std::set<std::string> seen;
@@ -346,6 +362,10 @@ Coro<void> register_nodes(MagicContext& c, const TubeSpec& spec) {
                       suggestion(w, answer.symbols));
       }
       check(w);
+      if (elsewhere)
+        refuse(w, quoted(w) +
+                      " is code of this session, which no other process has: the runner cluster takes built-in " +
+                      "types and those of plugins (--plugin)");
       if (at == known.end() || at->second != w.found.identity) fresh.push_back(&w);
     }
   }

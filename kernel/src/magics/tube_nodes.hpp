@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 
 #include <caller/tube/spec.hpp>
@@ -30,7 +31,8 @@ struct TubeSession {
   std::mutex mutex;
   std::map<std::string, const void*> nodes, assets;  ///< types registered for cells, and which declaration each is of
   std::map<std::string, Variable> variables;
-  unsigned cells = 0;  ///< generated so far
+  std::set<std::string> plugins;  ///< loaded by cells: those run again
+  unsigned cells = 0;             ///< generated so far
 };
 
 namespace magics {
@@ -38,15 +40,18 @@ namespace magics {
 /// The kernel's one. Thread-safety: any thread. Errors: none. Source: none.
 TubeSession& tube_session(Kernel& kernel);
 
+/// Loads a plugin, once. Errors: tube::Error.
+void load_plugin_once(Kernel& kernel, const std::string& path);
+
 /// Makes nodes of what `spec`, and the tubes inside of it, names by type: functions, lambdas, classes of cells.
 ///
 /// A type that was registered by other means is left alone. What a later cell has declared anew replaces what was
-/// registered before.
+/// registered before. With `elsewhere` the nodes are to run in other processes, which know nothing of cells.
 ///
 /// Thread-safety: on the Caller of the cell. Cancel-safety: the cell is left at once, a compile goes on.
 /// Errors: tube::SpecError at the place of the type, for what is unknown and what cannot be a node.
 /// Source: Python's import system in noob.
-Coro<void> register_nodes(MagicContext& context, const tube::TubeSpec& spec);
+Coro<void> register_nodes(MagicContext& context, const tube::TubeSpec& spec, bool elsewhere);
 
 /// The name in the namespace `tubes` of the tube with that id: what cannot stand in a name becomes `_`.
 std::string tube_variable(const std::string& id);

@@ -1,11 +1,18 @@
 #include "magics/tube_run.hpp"
 
+#include <signal.h>
+
+#include <condition_variable>
 #include <exception>
 #include <limits>
+#include <mutex>
+#include <thread>
 #include <utility>
+#include <variant>
 
 #include <caller/caller.hpp>
 #include <caller/error.hpp>
+#include <caller/tube/cluster.hpp>
 
 #include "interpreter/faults.hpp"
 #include "session/kernel.hpp"
@@ -158,8 +165,86 @@ void run_threads(TubeRun& run) {
   runner.deinit();
 }
 
-Coro<void> run_thread(std::shared_ptr<TubeRun> run) {
-  Pending<void> work = Caller::current().to_thread([run] { run_threads(*run); });
+class WatchedCluster final : public tube::ClusterRunner {
+public:
+  explicit WatchedCluster(TubeRun& run) : tube::ClusterRunner(run.tube), watch_(*run.watch) {
+    (void)add_callback([this](const tube::Notice& notice) {
+      if (const auto* event = std::get_if<tube::Event>(&notice))
+        watch_.events.fetch_add(!event->value.is_no_event(), std::memory_order_relaxed);
+      else if (const auto& meta = std::get<tube::MetaEvent>(notice); meta.type == tube::MetaEvent::Type::node_ready)
+        watch_.fired(meta.node_id);
+    });
+  }
+
+  void init() override {
+    const bool first = pids_.empty();
+    tube::ClusterRunner::init();
+    if (!first) return;
+    for (const tube::ClusterProcess& p : processes()) pids_.push_back(p.pid);
+  }
+  const std::vector<int>& pids() const noexcept { return pids_; }
+
+protected:
+  void after_process() override {
+    tube::ClusterRunner::after_process();
+    watch_.epoch_ended();
+  }
+
+private:
+  TubeWatch& watch_;
+  std::vector<int> pids_;
+};
+
+/// Ends processes that have not left half a second after a stop: a node that never returns would keep its runner.
+class Killer {
+public:
+  explicit Killer(std::vector<int> pids)
+      : thread_([this, pids = std::move(pids)] {
+          std::unique_lock lock(mutex_);
+          if (gone_.wait_for(lock, kPatience, [this] { return ended_; })) return;
+          for (const int pid : pids) ::kill(pid, SIGKILL);
+        }) {}
+  ~Killer() {
+    {
+      const std::lock_guard lock(mutex_);
+      ended_ = true;
+    }
+    gone_.notify_all();
+    thread_.join();
+  }
+  Killer(const Killer&) = delete;
+  Killer& operator=(const Killer&) = delete;
+
+private:
+  static constexpr std::chrono::milliseconds kPatience{500};
+  std::mutex mutex_;
+  std::condition_variable gone_;
+  bool ended_ = false;
+  std::thread thread_;
+};
+
+/// In a worker, too. One epoch after the other: an epoch that is broken off is given up at once, while an iteration
+/// waits for what it has begun.
+void run_processes(TubeRun& run) {
+  std::optional<Killer> killer;  // outlives the runner, whose end it hastens
+  WatchedCluster runner(run);
+  try {
+    TubeWatch::AtNode here(*run.watch);  // its waits end when the cell is stopped; those of its destructor do not
+    runner.init();
+    while (take_one(run, [&] {
+      run.watch->check();
+      return runner.process(run.inputs);
+    })) {
+    }
+  } catch (...) {
+    if (run.watch->stopped()) killer.emplace(runner.pids());
+    throw;
+  }
+  runner.deinit();
+}
+
+Coro<void> run_in_worker(std::shared_ptr<TubeRun> run, void (*body)(TubeRun&)) {
+  Pending<void> work = Caller::current().to_thread([run, body] { body(*run); });
   bool stopped = false;
   try {
     co_await work.async_wait_done({.protect = true});
@@ -186,13 +271,14 @@ void TubeRun::add(Result result) {
 }
 
 const std::vector<std::string>& tube_runners() {
-  static const std::vector<std::string> names{"sync", "async", "thread"};
+  static const std::vector<std::string> names{"sync", "async", "thread", "cluster"};
   return names;
 }
 
 Coro<void> run_tube_with(MagicContext& c, std::string runner, std::shared_ptr<TubeRun> run) {
   if (runner == "async") return run_async(c, std::move(run));
-  if (runner == "thread") return run_thread(std::move(run));
+  if (runner == "thread") return run_in_worker(std::move(run), &run_threads);
+  if (runner == "cluster") return run_in_worker(std::move(run), &run_processes);
   return run_sync(c, std::move(run));
 }
 

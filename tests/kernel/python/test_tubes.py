@@ -1,11 +1,12 @@
 """%%tube: functions and classes of cells as nodes, runs, errors, displays."""
 
+import pathlib
 import re
 import time
 import unittest
 
 from magic_support import MagicTest
-from support import plain
+from support import PROGRAM, plain
 
 RUNNERS = ("sync", "async", "thread")
 SIMPLE = """noob_id: simple
@@ -222,6 +223,45 @@ class Session(TubeCellTest):
         self.assertIn("--runner", self.run_ok("%%tube?").reply["payload"][0]["data"]["text/plain"])
         self.assert_spec_error("%%tube\nnoob_id: x\nnodse: {}\n", 3, 'nodse: unknown key; did you mean "nodes"')
         self.assert_spec_error("// a comment\n\n%%tube\nnoob_id: x\nnodes:\n  a: {type: ]\n", 6, "")
+
+
+class Cluster(TubeCellTest):
+    """Each node in a process of its own."""
+
+    BUILT_IN = SIMPLE.replace("TYPE", "noob.testing.multiply").replace("x: count", "left: count")
+
+    def test_built_in_nodes_and_those_of_plugins_run_in_processes(self):
+        cell = self.run_ok("%%tube --runner cluster\n" + self.BUILT_IN)
+        self.assertEqual(results(cell), ["0", "2", "4", "6"])
+        self.assertIn("4 epochs", progress(cell)[-1])
+        self.assertIn("twice 4", progress(cell)[-1])
+        plugin = pathlib.Path(PROGRAM).parents[1] / "tests/lib/libtest_tube_plugin.so"
+        self.assertTrue(plugin.exists(), plugin)
+        for runner in ("sync", "cluster"):
+            cell = self.run_ok(f"%%tube -n 4 --runner {runner} --plugin {plugin}\nnoob_id: plugged\nnodes:\n  s: {{type: plugin.squares}}\n  r: {{type: return, depends: s.value}}\n")
+            self.assertEqual(results(cell), ["0", "1", "4", "9"])
+
+    def test_nodes_of_cells_are_refused_at_their_line(self):
+        self.run_ok("int twice_of(int x) { return 2 * x; }")
+        self.assert_spec_error(simple("twice_of", "--runner cluster"), 6, "code of this session", "--plugin")
+        self.assertEqual(results(self.run_ok(simple("twice_of"))), ["0", "2", "4", "6"])
+
+    def test_an_endless_one_is_interrupted_and_leaves_no_process(self):
+        def children():
+            path = pathlib.Path(f"/proc/{self.kernel.pid}/task")
+            return sum(len((task / "children").read_text().split()) for task in path.iterdir())
+
+        before = children()
+        for node in ("{type: noob.testing.multiply, depends: [{left: c.index}]}", "{type: noob.testing.just_wait, params: {wait_for: 3600}, depends: [{value: c.index}]}"):
+            cell = self.client.execute("%%tube --runner cluster\nnoob_id: endless\nnodes:\n  c: {type: noob.testing.count_source, params: {limit: 1000000000}}\n  n: " + node + "\n")
+            self.client.wait(lambda m, id=cell.id: (m.get("parent_header") or {}).get("msg_id") == id and "c 1" in str(m["content"]))
+            begin = time.monotonic()
+            self.client.interrupt()
+            cell.wait()
+            self.assertLess(time.monotonic() - begin, 3)  # a process that does not leave is killed after a second
+            self.assertEqual(cell.reply["ename"], "Interrupted")
+            self.assertEqual(children(), before)
+            self.assert_usable()
 
 
 class Runs(TubeCellTest):
