@@ -36,7 +36,7 @@ HOMES = {
     "SQLite": (r"sqlite3|SQLiteCpp/", ("caller/src/task/", "kernel/src/protocol/history", "kernel/src/session/history")),
     "hiredis": (r"hiredis/", ("caller/src/task/",)),
     "ZeroMQ": (r"zmq", ("kernel/src/protocol/", "kernel/src/xeus/", "caller/src/tube/")),
-    "OpenSSL": (r"openssl/", ("kernel/src/protocol/",)),
+    "OpenSSL": (r"openssl/", ("kernel/src/protocol/", "caller/src/task/identity.cpp")),
     "clang and LLVM": (r"(clang|clang-c|llvm|llvm-c)/", ("kernel/src/interpreter/",)),
     "xeus": (r"xeus/", ("kernel/src/xeus/",)),
     "JSON": (r"nlohmann/", ("kernel/src/", "caller/src/")),

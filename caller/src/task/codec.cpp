@@ -263,6 +263,12 @@ void Writer::map(std::size_t size) {
     end_value();
 }
 
+void Writer::raw(std::string_view value) {
+  begin_value();
+  out_ += value;
+  end_value();
+}
+
 void Writer::key(std::string_view name) {
   assert(!levels_.empty() && levels_.back().map && "a key outside of a map");
   if (format_ == Format::json) {

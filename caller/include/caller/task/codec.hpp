@@ -64,6 +64,8 @@ public:
   void bytes(std::span<const std::byte> value);
   void list(std::size_t size);
   void map(std::size_t size);
+  /// One value that is written already, in the same format.
+  void raw(std::string_view value);
   /// Before each value of a map.
   void key(std::string_view name);
 

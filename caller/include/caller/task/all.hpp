@@ -1,0 +1,11 @@
+// Everything of tasks.
+#pragma once
+
+#include <caller/task/app.hpp>
+#include <caller/task/codec.hpp>
+#include <caller/task/error.hpp>
+#include <caller/task/options.hpp>
+#include <caller/task/run.hpp>
+#include <caller/task/runner.hpp>
+#include <caller/task/status.hpp>
+#include <caller/task/store.hpp>

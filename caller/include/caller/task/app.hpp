@@ -1,0 +1,491 @@
+// The application: its tasks, and where their invocations live.
+//
+//   using namespace caller::task;
+//   App app = AppBuilder{}.app_id("demo").build();                        // everything in memory
+//   auto add = app.task("demo.add", [](int x, int y) { return x + y; }, {"x", {"y", 1}}, {.max_retries = 2});
+//   auto runner = app.thread_runner({.slots = 4});
+//   runner->start();
+//   int three = add(1, 2).result();                                       // or co_await add(1, 2)
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <coroutine>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <caller/caller.hpp>
+#include <caller/coro.hpp>
+#include <caller/export.hpp>
+#include <caller/task/codec.hpp>
+#include <caller/task/error.hpp>
+#include <caller/task/options.hpp>
+#include <caller/task/run.hpp>
+#include <caller/task/runner.hpp>
+#include <caller/task/store.hpp>
+
+namespace caller::task {
+
+class App;
+
+namespace detail {
+
+class AppCore;
+using AppPtr = std::shared_ptr<AppCore>;
+
+/// A call that is to be routed.
+struct Routed {
+  std::string id;
+  bool reused = false;
+  std::string diff_arg;  // how the arguments of the one that was there differ; empty: not at all
+};
+struct CallBytes {
+  std::string args;                                        // the map of all of them
+  std::vector<std::pair<std::string, std::string>> named;  // each, as JSON
+};
+CALLER_API Format format_of(const AppCore& app) noexcept;
+CALLER_API void add_task(AppCore& app, DefinitionPtr definition);
+/// All or none; in development mode they run here and now.
+CALLER_API std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition,
+                                         const std::vector<CallBytes>& calls);
+CALLER_API Coro<std::string> result_of(AppPtr app, std::string id);
+CALLER_API std::string result_now(const AppPtr& app, const std::string& id);
+CALLER_API std::vector<std::size_t> order_of_ends(const AppPtr& app, const std::vector<std::string>& ids);
+CALLER_API Store& store_of(AppCore& app) noexcept;
+CALLER_API std::string args_id(std::vector<std::pair<std::string, std::string>> named);
+
+template <class F>
+struct FunctionOf : FunctionOf<decltype(&F::operator())> {};
+template <class R, class... A>
+struct FunctionOf<R (*)(A...)> {
+  using Result = R;
+  using Arguments = std::tuple<A...>;
+};
+template <class R, class... A>
+struct FunctionOf<R (*)(A...) noexcept> : FunctionOf<R (*)(A...)> {};
+template <class C, class R, class... A>
+struct FunctionOf<R (C::*)(A...)> : FunctionOf<R (*)(A...)> {};
+template <class C, class R, class... A>
+struct FunctionOf<R (C::*)(A...) const> : FunctionOf<R (*)(A...)> {};
+template <class C, class R, class... A>
+struct FunctionOf<R (C::*)(A...) noexcept> : FunctionOf<R (*)(A...)> {};
+template <class C, class R, class... A>
+struct FunctionOf<R (C::*)(A...) const noexcept> : FunctionOf<R (*)(A...)> {};
+
+/// Parameters without a leading std::stop_token, as plain values.
+template <class T>
+struct Parameters;
+template <class... A>
+struct Parameters<std::tuple<A...>> {
+  using Values = std::tuple<std::decay_t<A>...>;
+  static constexpr bool stops = false;
+};
+template <class... A>
+struct Parameters<std::tuple<std::stop_token, A...>> {
+  using Values = std::tuple<std::decay_t<A>...>;
+  static constexpr bool stops = true;
+};
+template <class R>
+struct ResultOf {
+  using Type = std::decay_t<R>;
+  static constexpr bool is_coroutine = false;
+};
+template <class R>
+struct ResultOf<Coro<R>> {
+  using Type = std::decay_t<R>;
+  static constexpr bool is_coroutine = true;
+};
+template <>
+struct ResultOf<void> {
+  using Type = void;
+  static constexpr bool is_coroutine = false;
+};
+
+template <class R>
+R result_from(Format f, std::string_view bytes) {
+  if constexpr (std::is_void_v<R>)
+    return void(from_bytes<std::monostate>(f, bytes));
+  else
+    return from_bytes<R>(f, bytes);
+}
+
+}  // namespace detail
+
+/// The name of a parameter, and what stands there when a call leaves it out: `"x"` or `{"y", 1}`.
+struct Param {
+  Param(const char* parameter) : name(parameter) {}
+  Param(std::string parameter) : name(std::move(parameter)) {}
+  template <class T>
+  Param(const char* parameter, T value)
+      : name(parameter), fallback([value = std::move(value)](Format f) { return to_bytes(f, value); }) {}
+  std::string name;
+  std::function<std::string(Format)> fallback;
+};
+using Params = std::initializer_list<Param>;
+
+/// How a call came to its invocation. Source: pynenc's DistributedInvocation, ReusedInvocation.
+enum class InvocationKind : std::uint8_t {
+  distributed,  ///< a runner executes it
+  reused,       ///< it was there already; see Invocation::diff_arg()
+  synchronous,  ///< it ran at the call
+};
+
+/// What is the same for invocations of any result.
+/// Thread-safety: any thread. Errors: InvocationNotFoundError once it was purged. Source: pynenc BaseInvocation.
+class CALLER_API InvocationBase {
+public:
+  InvocationBase(detail::AppPtr app, detail::Routed routed, InvocationKind kind);
+  const std::string& id() const noexcept { return routed_.id; }
+  InvocationKind kind() const noexcept { return kind_; }
+  /// Of a reused one: how its arguments differ from the call's; empty: they do not.
+  const std::string& diff_arg() const noexcept { return routed_.diff_arg; }
+  Status status() const;
+  int num_retries() const;
+  std::vector<HistoryEntry> history() const;
+  /// The invocation whose task made the call; empty: none did.
+  std::string parent_id() const;
+  /// What waits is cancelled; what runs is asked to end by its stop token. False: it had ended.
+  bool cancel() const;
+
+protected:
+  detail::AppPtr app_;
+  detail::Routed routed_;
+  InvocationKind kind_;
+};
+
+/// A call under way.
+template <class R>
+class [[nodiscard]] Invocation : public InvocationBase {
+public:
+  using InvocationBase::InvocationBase;
+
+  /// Waits for the end. In a task the slot of the waiting one is free meanwhile; in a thread with a Caller its loop
+  /// turns.
+  ///
+  /// Errors: what the task threw (see ExceptionRecord); InvocationCancelledError; TaskRoutingError when it was refused;
+  /// CycleDetectedError.
+  R result() const { return detail::result_from<R>(detail::format_of(*app_), detail::result_now(app_, routed_.id)); }
+  /// The same for coroutines: `co_await add(1, 2)`. Cancel-safety: the invocation goes on.
+  Coro<R> async_result() const { return get(app_, routed_.id); }
+  using caller_awaitable = void;
+  struct Awaiter {
+    using caller_awaitable = void;
+    Coro<R> coro;
+    typename Coro<R>::Awaiter inner = std::move(coro).operator co_await();
+    bool await_ready() const noexcept { return inner.await_ready(); }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<> parent) const noexcept {
+      return inner.await_suspend(parent);
+    }
+    R await_resume() const { return inner.await_resume(); }
+  };
+  Awaiter operator co_await() const { return Awaiter{async_result()}; }
+
+private:
+  static Coro<R> get(detail::AppPtr app, std::string id) {
+    const std::string bytes = co_await detail::result_of(app, id);
+    co_return detail::result_from<R>(detail::format_of(*app), bytes);
+  }
+};
+
+/// Several calls at once. Source: pynenc DistributedInvocationGroup.
+template <class R>
+class [[nodiscard]] InvocationGroup {
+public:
+  InvocationGroup(detail::AppPtr app, std::vector<Invocation<R>> list) : app_(std::move(app)), list_(std::move(list)) {}
+  const std::vector<Invocation<R>>& invocations() const noexcept { return list_; }
+  /// All results in the order in which the invocations ended, when all have. Errors: as Invocation::result().
+  std::vector<R> results() const
+    requires(!std::is_void_v<R>)
+  {
+    std::vector<R> out;
+    out.reserve(list_.size());
+    for (const std::size_t i : detail::order_of_ends(app_, ids())) out.push_back(list_[i].result());
+    return out;
+  }
+  /// The same in the order of the calls.
+  std::vector<R> ordered_results() const
+    requires(!std::is_void_v<R>)
+  {
+    std::vector<R> out;
+    out.reserve(list_.size());
+    for (const auto& i : list_) out.push_back(i.result());
+    return out;
+  }
+  void wait() const {
+    for (const auto& i : list_) (void)i.result();
+  }
+  /// `co_await group`: as ordered_results(), for coroutines.
+  Coro<std::vector<R>> async_results() const
+    requires(!std::is_void_v<R>)
+  {
+    return get(list_);
+  }
+
+private:
+  static Coro<std::vector<R>> get(std::vector<Invocation<R>> list) {
+    std::vector<R> out;
+    for (const auto& i : list) {
+      R one = co_await i;
+      out.push_back(std::move(one));
+    }
+    co_return out;
+  }
+  std::vector<std::string> ids() const {
+    std::vector<std::string> out;
+    for (const auto& i : list_) out.push_back(i.id());
+    return out;
+  }
+  detail::AppPtr app_;
+  std::vector<Invocation<R>> list_;
+};
+
+template <class Signature>
+class Task;
+/// A function of an application that runs somewhere else. Calling it gives an Invocation.
+///
+/// Thread-safety: any thread. Errors: SerializationError; CycleDetectedError when a task calls itself with the same
+/// arguments, directly or not; InvocationConcurrencyWithDifferentArgumentsError. Source: pynenc Task.
+template <class R, class... A>
+class Task<R(A...)> {
+public:
+  Task(detail::AppPtr app, detail::DefinitionPtr definition, std::vector<Param> params)
+      : app_(std::move(app)), definition_(std::move(definition)), params_(std::move(params)) {}
+
+  const std::string& task_id() const noexcept { return definition_->id; }
+  const TaskOptions& conf() const noexcept { return definition_->options; }
+
+  template <class... B>
+    requires(sizeof...(B) <= sizeof...(A))
+  Invocation<R> operator()(B&&... given) const {
+    std::vector<detail::CallBytes> calls;
+    calls.push_back(bytes<0>(std::forward<B>(given)...));
+    return std::move(made(detail::route_now(app_, definition_, calls)).front());
+  }
+
+  /// A call for each tuple, registered in batches of `parallel_batch_size`. Source: pynenc Task.parallelize.
+  template <class Calls>
+  InvocationGroup<R> parallelize(const Calls& arguments) const {
+    std::vector<Invocation<R>> all;
+    std::vector<detail::CallBytes> batch;
+    const auto send = [&] {
+      if (batch.empty()) return;
+      for (auto& i : made(detail::route_now(app_, definition_, std::exchange(batch, {})))) all.push_back(std::move(i));
+    };
+    for (const auto& one : arguments) {
+      batch.push_back(std::apply([&](const auto&... v) { return bytes<0>(v...); }, one));
+      if (batch.size() == static_cast<std::size_t>(conf().parallel_batch_size)) send();
+    }
+    send();
+    return InvocationGroup<R>(app_, std::move(all));
+  }
+
+private:
+  template <std::size_t I, class... B>
+  detail::CallBytes bytes(B&&... given) const {
+    const Format format = detail::format_of(*app_);
+    detail::CallBytes out;
+    Writer w(format, &out.args);
+    w.map(sizeof...(A));
+    std::size_t i = 0;
+    const auto put = [&](const auto& value) {
+      w.key(params_[i].name);
+      encode(w, value);
+      out.named.emplace_back(params_[i].name, to_bytes(Format::json, value));
+      ++i;
+    };
+    put_all<0>(put, std::forward<B>(given)...);
+    for (; i < sizeof...(A); ++i) {
+      if (!params_[i].fallback)
+        throw TaskRoutingError(task_id(),
+                               "task " + task_id() + ": the argument \"" + params_[i].name + "\" is missing");
+      w.key(params_[i].name);
+      w.raw(params_[i].fallback(format));
+      out.named.emplace_back(params_[i].name, params_[i].fallback(Format::json));
+    }
+    return out;
+  }
+  /// Each argument becomes one of the parameter's type first.
+  template <std::size_t I, class Put, class First, class... Rest>
+  static void put_all(const Put& put, First&& first, Rest&&... rest) {
+    put(static_cast<std::tuple_element_t<I, std::tuple<A...>>>(std::forward<First>(first)));
+    put_all<I + 1>(put, std::forward<Rest>(rest)...);
+  }
+  template <std::size_t I, class Put>
+  static void put_all(const Put&) {}
+
+  std::vector<Invocation<R>> made(std::vector<detail::Routed> routed) const;
+
+  detail::AppPtr app_;
+  detail::DefinitionPtr definition_;
+  std::vector<Param> params_;
+};
+
+/// What an application is made with.
+struct AppOptions {
+  std::string app_id = "caller";
+  std::shared_ptr<Store> store{};  ///< none: in memory
+  Format format = Format::json;    ///< of arguments and results; one for all processes
+  bool dev_mode = false;           ///< calls run where they are made, at once
+  /// A vanished runner's invocations go back to the queue after this. Runners tell of themselves three times as often.
+  std::chrono::milliseconds lease{10'000};
+  std::chrono::milliseconds max_pending{5'000};        ///< from taken to begun
+  std::chrono::hours auto_final_invocation_purge{24};  ///< 0: never
+  std::function<void(const std::string&)>
+      log{};  ///< of what goes wrong where nobody waits, in any thread; none: nowhere
+};
+
+/// Tasks, and where their invocations live. Copies are handles on the same application.
+/// Thread-safety: any thread. Errors: see each function. Source: pynenc Pynenc.
+class CALLER_API App {
+public:
+  explicit App(AppOptions options = {});
+  explicit App(detail::AppPtr core) : core_(std::move(core)) {}
+
+  const std::string& app_id() const noexcept;
+  Store& store() const noexcept;
+  const AppOptions& conf() const noexcept;
+  /// Forgets every invocation.
+  std::size_t purge() const;
+  /// Errors: UnknownTaskError with the nearest names.
+  detail::DefinitionPtr find_task(const std::string& task_id) const;
+
+  /// A function, or coroutine function, as a task. `params` names its parameters, but for a leading std::stop_token.
+  ///
+  /// `id` must be the same in every process. Errors: InvalidTaskOptionsError; TaskRoutingError when the id is taken, or
+  /// the names do not match the parameters in number.
+  template <class F>
+  auto task(std::string id, F f, Params params = {}, TaskOptions options = {}) const {
+    using Function = detail::FunctionOf<F>;
+    using P = detail::Parameters<typename Function::Arguments>;
+    return make_task<typename detail::ResultOf<typename Function::Result>::Type>(
+        std::type_identity<typename P::Values>(), std::move(id), std::move(f), params, std::move(options));
+  }
+
+  std::unique_ptr<Runner> thread_runner(RunnerOptions options = {}) const;
+
+  const detail::AppPtr& core() const noexcept { return core_; }
+
+private:
+  template <class R, class F, class... A>
+  Task<R(A...)> make_task(std::type_identity<std::tuple<A...>>, std::string id, F f, Params params,
+                          TaskOptions options) const {
+    using Function = detail::FunctionOf<F>;
+    using P = detail::Parameters<typename Function::Arguments>;
+    constexpr bool is_coroutine = detail::ResultOf<typename Function::Result>::is_coroutine;
+    static_assert(!(is_coroutine && P::stops), "a coroutine is cancelled where it waits; it takes no std::stop_token");
+    auto definition = std::make_shared<detail::TaskDefinition>();
+    definition->id = std::move(id);
+    for (const auto& p : params) definition->parameters.push_back(p.name);
+    if (definition->parameters.size() != sizeof...(A))
+      throw TaskRoutingError(definition->id, "task " + definition->id + ": " + std::to_string(params.size()) +
+                                                 " names for " + std::to_string(sizeof...(A)) + " parameters");
+    definition->options = std::move(options);
+    const std::vector<std::string> names = definition->parameters;
+    if constexpr (is_coroutine) {
+      definition->coroutine = [f = std::move(f), names](Format format, std::string bytes) mutable -> Coro<std::string> {
+        return run_coroutine<R, A...>(f, arguments<A...>(format, bytes, names), format);
+      };
+    } else {
+      definition->plain = [f = std::move(f), names](Format format, std::string_view bytes,
+                                                    [[maybe_unused]] std::stop_token stop) mutable {
+        auto values = arguments<A...>(format, bytes, names);
+        const auto call = [&](auto&&... leading) {
+          return std::apply([&](auto&... v) -> decltype(auto) { return f(leading..., std::move(v)...); }, values);
+        };
+        const auto result = [&] {
+          if constexpr (P::stops)
+            return call(stop);
+          else
+            return call();
+        };
+        if constexpr (std::is_void_v<R>) {
+          result();
+          return to_bytes(format, std::monostate());
+        } else {
+          return to_bytes<R>(format, result());
+        }
+      };
+    }
+    detail::add_task(*core_, definition);
+    return Task<R(A...)>(core_, std::move(definition), std::vector<Param>(params));
+  }
+
+  template <class... A>
+  static std::tuple<A...> arguments(Format format, std::string_view bytes, const std::vector<std::string>& names) {
+    const Document document(format, bytes);
+    const Reader root = document.root();
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return std::tuple<A...>{decode<A>(root.at(names[I]))...};
+    }(std::index_sequence_for<A...>());
+  }
+
+  template <class R, class... A, class F>
+  static Coro<std::string> run_coroutine(F f, std::tuple<A...> values, Format format) {
+    if constexpr (std::is_void_v<R>) {
+      Coro<void> body = std::apply([&](auto&... v) { return f(std::move(v)...); }, values);
+      co_await std::move(body);
+      co_return to_bytes(format, std::monostate());
+    } else {
+      Coro<R> body = std::apply([&](auto&... v) { return f(std::move(v)...); }, values);
+      const R result = co_await std::move(body);
+      co_return to_bytes<R>(format, result);
+    }
+  }
+
+  detail::AppPtr core_;
+};
+
+template <class R, class... A>
+std::vector<Invocation<R>> Task<R(A...)>::made(std::vector<detail::Routed> routed) const {
+  const bool here = App(app_).conf().dev_mode;
+  std::vector<Invocation<R>> out;
+  out.reserve(routed.size());
+  for (auto& r : routed) {
+    const auto kind = here       ? InvocationKind::synchronous
+                      : r.reused ? InvocationKind::reused
+                                 : InvocationKind::distributed;
+    out.emplace_back(app_, std::move(r), kind);
+  }
+  return out;
+}
+
+/// `AppBuilder{}.app_id("demo").memory().build()`. Thread-safety: one thread. Errors: as App's. Source: pynenc
+/// PynencBuilder.
+class CALLER_API AppBuilder {
+public:
+  AppBuilder& app_id(std::string id) {
+    options_.app_id = std::move(id);
+    return *this;
+  }
+  AppBuilder& memory() { return store(make_memory_store()); }
+  AppBuilder& store(std::shared_ptr<Store> s) {
+    options_.store = std::move(s);
+    return *this;
+  }
+  AppBuilder& serializer(Format f) {
+    options_.format = f;
+    return *this;
+  }
+  AppBuilder& dev_mode(bool on = true) {
+    options_.dev_mode = on;
+    return *this;
+  }
+  AppBuilder& lease(std::chrono::milliseconds time) {
+    options_.lease = time;
+    return *this;
+  }
+  App build() { return App(std::move(options_)); }
+
+private:
+  AppOptions options_;
+};
+
+}  // namespace caller::task

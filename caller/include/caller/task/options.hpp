@@ -1,0 +1,80 @@
+// What may be set for a task.
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <caller/export.hpp>
+#include <caller/task/error.hpp>
+
+namespace caller::task {
+
+/// Which other invocations of a task keep one from being registered, or run. Source: pynenc ConcurrencyControlType.
+enum class Concurrency : std::uint8_t {
+  DISABLED,   ///< none
+  TASK,       ///< any of the task
+  ARGUMENTS,  ///< those with the same arguments
+  KEYS,       ///< those with the same `key_arguments`
+};
+
+/// A type of exception, and those derived from it. Made by `errors<E…>()`.
+struct ErrorType {
+  std::string name;
+  bool (*matches)(const std::exception_ptr&);
+};
+
+/// `errors<std::runtime_error, MyError>()`. Thread-safety: any thread. Errors: none. Source: pynenc retry_for.
+template <class... E>
+std::vector<ErrorType> errors() {
+  return {ErrorType{detail::type_name(typeid(E)), [](const std::exception_ptr& error) {
+                      try {
+                        std::rethrow_exception(error);
+                      } catch (const E&) {
+                        return true;
+                      } catch (...) {
+                        return false;
+                      }
+                    }}...};
+}
+
+/// How long a retry waits: `first` before the first, each time `factor` times as long, at most `most`.
+/// Units: milliseconds; 0: at once. Source: Celery's retry_backoff.
+struct Backoff {
+  std::chrono::milliseconds first{0};
+  double factor = 2;
+  std::chrono::milliseconds most{std::chrono::minutes(10)};
+  /// Before the retry number `n`, counted from 1.
+  CALLER_API std::chrono::milliseconds before(int n) const noexcept;
+  bool operator==(const Backoff&) const = default;
+};
+
+/// Options of a task. Source: pynenc ConfigTask.
+struct TaskOptions {
+  int parallel_batch_size = 100;       ///< calls that parallelize() registers at once
+  std::vector<ErrorType> retry_for{};  ///< besides RetryError
+  int max_retries = 0;
+  Backoff retry_backoff{};
+  /// Of a kind, one at a time is at work. Others wait, or are refused without `reroute_on_concurrency_control`.
+  Concurrency running_concurrency = Concurrency::DISABLED;
+  /// Of a kind, one at a time waits to be taken; a further call gives that one.
+  Concurrency registration_concurrency = Concurrency::DISABLED;
+  std::vector<std::string> key_arguments{};
+  /// A further call with the same keys and other arguments is an error instead.
+  bool on_diff_non_key_args_raise = false;
+  bool reroute_on_concurrency_control = true;
+  /// From its start; then its stop token is set, and it has failed. 0: none.
+  std::chrono::milliseconds timeout{0};
+  /// From the call until it may be taken. 0: at once.
+  std::chrono::milliseconds delay{0};
+  /// Higher ones are taken first.
+  int priority = 0;
+  std::string queue = "default";
+
+  /// Errors: InvalidTaskOptionsError lists all that is wrong. `parameters`: the names of the task's.
+  CALLER_API void validate(const std::string& task_id, const std::vector<std::string>& parameters) const;
+};
+
+}  // namespace caller::task

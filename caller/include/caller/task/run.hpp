@@ -1,0 +1,55 @@
+// One execution of a task, as the code of the task and its runner see it.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <caller/coro.hpp>
+#include <caller/export.hpp>
+#include <caller/pending.hpp>
+#include <caller/task/codec.hpp>
+#include <caller/task/options.hpp>
+#include <caller/task/store.hpp>
+
+namespace caller::task::detail {
+
+/// A task as an application knows it. Immutable once registered.
+struct TaskDefinition {
+  std::string id;
+  std::vector<std::string> parameters;
+  TaskOptions options;
+  /// Exactly one of them. Both read the arguments and give the result as bytes.
+  std::function<std::string(Format, std::string_view args, std::stop_token)> plain;
+  std::function<Coro<std::string>(Format, std::string args)> coroutine;
+};
+using DefinitionPtr = std::shared_ptr<const TaskDefinition>;
+
+/// Whoever counts what is at work at once.
+class CALLER_API SlotKeeper {
+public:
+  virtual ~SlotKeeper();
+  /// What runs waits for another invocation, so something else may run. Any thread.
+  virtual void give_back_slot() noexcept = 0;
+  /// Done when it may go on. Any thread.
+  virtual Pending<void> take_slot_again() = 0;
+};
+
+/// Travels with the work of one invocation.
+struct Run {
+  std::string id, task_id, call_id, runner_id;
+  int retries = 0;
+  std::shared_ptr<SlotKeeper> slots;  // null: nothing is counted
+  mutable std::atomic<int> waits{0};  // of its code, for other invocations
+};
+
+/// Of the running code; null outside of tasks. Thread-safety: any thread. Errors: none. Source: pynenc's context.
+CALLER_API std::shared_ptr<const Run> current_run() noexcept;
+/// For runners: `body` and what it starts belong to `run`.
+CALLER_API void with_run(std::shared_ptr<const Run> run, const std::function<void()>& body);
+
+}  // namespace caller::task::detail

@@ -1,0 +1,324 @@
+#include "app.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <nlohmann/json.hpp>
+
+namespace caller::task {
+
+namespace detail {
+
+namespace {
+
+ContextVar<std::shared_ptr<const Run>>& run_var() {
+  static ContextVar<std::shared_ptr<const Run>> var;
+  return var;
+}
+
+/// How many letters differ, for names of tasks.
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t best = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
+      diagonal = std::exchange(row[j], best);
+    }
+  }
+  return row[b.size()];
+}
+
+std::string key_of(Concurrency kind, const TaskDefinition& definition, const CallBytes& call) {
+  switch (kind) {
+    case Concurrency::DISABLED:
+      return {};
+    case Concurrency::TASK:
+      return definition.id;
+    case Concurrency::ARGUMENTS:
+      return definition.id + "#" + args_id(call.named);
+    case Concurrency::KEYS: {
+      const auto& keys = definition.options.key_arguments;
+      auto named = call.named;
+      std::erase_if(named, [&](const auto& a) { return std::find(keys.begin(), keys.end(), a.first) == keys.end(); });
+      return definition.id + "#" + args_id(std::move(named));
+    }
+  }
+  return {};
+}
+
+/// In words: which arguments of the stored call are others.
+std::string difference(Format format, const std::string& stored, const CallBytes& call) {
+  const auto there = format == Format::json ? nlohmann::json::parse(stored, nullptr, false)
+                                            : nlohmann::json::from_cbor(stored, true, false);
+  if (!there.is_object()) return "the stored arguments cannot be read";
+  std::string out;
+  for (const auto& [name, json] : call.named) {
+    const auto here = nlohmann::json::parse(json, nullptr, false);
+    const auto it = there.find(name);
+    if (it != there.end() && *it == here) continue;
+    out += (out.empty() ? "" : ", ") + name + ": " + (it == there.end() ? "missing" : it->dump()) + ", called with " +
+           json;
+  }
+  return out;
+}
+
+}  // namespace
+
+SlotKeeper::~SlotKeeper() = default;
+
+std::shared_ptr<const Run> current_run() noexcept {
+  const auto* run = run_var().find();
+  return run ? *run : nullptr;
+}
+
+void with_run(std::shared_ptr<const Run> run, const std::function<void()>& body) {
+  const ContextVar<std::shared_ptr<const Run>>::Scope scope(run_var(), std::move(run));
+  body();
+}
+
+AppCore::AppCore(AppOptions with) : options(std::move(with)) {
+  if (!options.store) options.store = make_memory_store();
+  if (options.app_id.empty()) throw ConfigError("app_id: empty");
+}
+
+void AppCore::add(DefinitionPtr definition) {
+  definition->options.validate(definition->id, definition->parameters);
+  if (definition->id.empty()) throw TaskRoutingError("", "a task needs an id");
+  const std::lock_guard lock(mutex_);
+  if (!tasks_.emplace(definition->id, definition).second)
+    throw TaskRoutingError(definition->id, "there is a task " + definition->id + " already");
+}
+
+DefinitionPtr AppCore::find(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  if (const auto it = tasks_.find(id); it != tasks_.end()) return it->second;
+  std::string nearest;
+  std::size_t least = id.size() / 2 + 1;
+  for (const auto& [name, definition] : tasks_)
+    if (const std::size_t d = distance(id, name); d < least) {
+      least = d;
+      nearest = name;
+    }
+  throw UnknownTaskError(id, "application " + options.app_id + " has no task " + id +
+                                 (nearest.empty() ? "" : "; the nearest is " + nearest));
+}
+
+void AppCore::log(const std::string& text) const noexcept {
+  try {
+    if (options.log) options.log(text);
+  } catch (...) {  // there is nobody left to tell
+  }
+}
+
+Format format_of(const AppCore& app) noexcept { return app.options.format; }
+Store& store_of(AppCore& app) noexcept { return *app.options.store; }
+void add_task(AppCore& app, DefinitionPtr definition) { app.add(std::move(definition)); }
+
+// ---- routing ----
+
+namespace {
+
+std::vector<NewInvocation> prepared(const TaskDefinition& definition, const std::vector<CallBytes>& calls,
+                                    const Run* run) {
+  const TaskOptions& options = definition.options;
+  std::vector<NewInvocation> list;
+  list.reserve(calls.size());
+  for (const CallBytes& call : calls) {
+    NewInvocation n;
+    n.id = new_uuid();
+    n.task_id = definition.id;
+    n.call_id = definition.id + "#" + args_id(call.named);
+    n.args = call.args;
+    n.queue = options.queue;
+    n.priority = options.priority;
+    n.delay = options.delay;
+    n.registration_key = key_of(options.registration_concurrency, definition, call);
+    n.running_key = key_of(options.running_concurrency, definition, call);
+    n.reroute = options.reroute_on_concurrency_control;
+    n.refuse_other_call = options.on_diff_non_key_args_raise;
+    if (run) n.parent_id = run->id;
+    list.push_back(std::move(n));
+  }
+  return list;
+}
+
+std::vector<Routed> settled(const AppCore& app, const TaskDefinition& definition, const std::vector<CallBytes>& calls,
+                            std::vector<Added> added) {
+  std::vector<Routed> out;
+  out.reserve(added.size());
+  for (std::size_t i = 0; i < added.size(); ++i) {
+    Routed routed{std::move(added[i].id), added[i].reused, {}};
+    if (added[i].reused) routed.diff_arg = difference(app.options.format, added[i].args, calls[i]);
+    if (added[i].refused)
+      throw InvocationConcurrencyWithDifferentArgumentsError(definition.id, routed.id, routed.diff_arg);
+    out.push_back(std::move(routed));
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition, const std::vector<CallBytes>& calls) {
+  Store& store = store_of(*app);
+  const auto run = current_run();
+  std::vector<NewInvocation> list = prepared(*definition, calls, run.get());
+  if (run)
+    for (const auto& n : list) store.check_cycle(run->id, n.task_id, n.call_id).wait();
+  auto out = settled(*app, *definition, calls, store.add(std::move(list)).wait());
+  if (app->options.dev_mode)
+    for (const auto& routed : out)
+      if (!routed.reused) run_here(app, routed.id);
+  return out;
+}
+
+// ---- waiting ----
+
+namespace {
+
+std::string result_of_record(const InvocationRecord& record) {
+  switch (record.status) {
+    case Status::success:
+      return record.result;
+    case Status::failed:
+      ExceptionRecord::from_json(record.exception).rethrow();
+    case Status::cancelled:
+      throw InvocationCancelledError(record.id);
+    case Status::concurrency_controlled_final:
+      throw TaskRoutingError(record.task_id, "invocation " + record.id + " of task " + record.task_id +
+                                                 " was refused: another one of its kind was running");
+    default:
+      throw InvocationStatusError(
+          record.id, "invocation " + record.id + " has no result: it is " + std::string(name(record.status)));
+  }
+}
+
+}  // namespace
+
+namespace {
+
+/// A wait of the code of `run` for another invocation: it is PAUSED and its slot is free meanwhile. Several waits of
+/// one run at the same time count as one.
+class Wait {
+public:
+  Wait(AppPtr app, std::shared_ptr<const Run> run) : app_(std::move(app)), run_(std::move(run)) {}
+  /// What there is to do first; null: nothing.
+  std::optional<Pending<void>> begin() {
+    if (run_->waits.fetch_add(1) != 0) return std::nullopt;
+    if (run_->slots) run_->slots->give_back_slot();
+    return store_of(*app_).change({run_->id, Status::paused, run_->runner_id, {}, {}, {}});
+  }
+  /// What there is to wait for before the run goes on.
+  std::optional<Pending<void>> end() {
+    if (run_->waits.fetch_sub(1) != 1) return std::nullopt;
+    last_ = true;
+    if (!run_->slots) return std::nullopt;
+    return run_->slots->take_slot_again();
+  }
+  std::optional<Pending<void>> resumed() {
+    if (!last_) return std::nullopt;
+    return store_of(*app_).change({run_->id, Status::resumed, run_->runner_id, {}, {}, {}});
+  }
+
+private:
+  AppPtr app_;
+  std::shared_ptr<const Run> run_;
+  bool last_ = false;
+};
+
+}  // namespace
+
+Coro<std::string> result_of(AppPtr app, std::string id) {
+  Store& store = store_of(*app);
+  const Pending<void> ended = store.ended(id);
+  const auto run = current_run();
+  if (ended.done() || !run) {
+    co_await ended;
+  } else {
+    const Pending<void> waits = store.wait_for(run->id, std::vector<std::string>(1, id));
+    co_await waits;
+    Wait wait(app, run);
+    if (auto first = wait.begin()) (void)co_await first->async_wait_done();
+    std::exception_ptr error;
+    try {
+      co_await ended;
+    } catch (...) {
+      error = std::current_exception();
+    }
+    if (auto slot = wait.end(); slot && !error) co_await *slot;
+    WaitOptions to_the_end;
+    to_the_end.shield = true;
+    if (auto last = wait.resumed()) (void)co_await last->async_wait_done(to_the_end);
+    if (error) std::rethrow_exception(error);
+  }
+  const InvocationRecord record = co_await store.get(id);
+  co_return result_of_record(record);
+}
+
+std::string result_now(const AppPtr& app, const std::string& id) {
+  Store& store = store_of(*app);
+  const Pending<void> ended = store.ended(id);
+  const auto run = current_run();
+  if (ended.done() || !run) {
+    ended.wait();
+  } else {
+    store.wait_for(run->id, {id}).wait();
+    Wait wait(app, run);
+    if (auto first = wait.begin()) first->wait_done();
+    std::exception_ptr error;
+    try {
+      ended.wait();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    if (auto slot = wait.end(); slot && !error) slot->wait();
+    if (auto last = wait.resumed()) last->wait_done();
+    if (error) std::rethrow_exception(error);
+  }
+  return result_of_record(store.get(id).wait());
+}
+
+std::vector<std::size_t> order_of_ends(const AppPtr& app, const std::vector<std::string>& ids) {
+  struct Order {
+    std::mutex mutex;
+    std::vector<std::size_t> ended;
+  };
+  const auto order = std::make_shared<Order>();
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    (void)store_of(*app).ended(ids[i]).add_done_callback([order, i](const PendingBase&) {
+      const std::lock_guard lock(order->mutex);
+      order->ended.push_back(i);
+    });
+  for (const auto& id : ids) {
+    try {
+      (void)result_now(app, id);
+    } catch (const std::exception&) {  // whoever takes the results meets it again
+    }
+  }
+  const std::lock_guard lock(order->mutex);
+  std::vector<std::size_t> out = order->ended;
+  for (std::size_t i = 0; i < ids.size(); ++i)  // told of a moment later
+    if (std::find(out.begin(), out.end(), i) == out.end()) out.push_back(i);
+  return out;
+}
+
+}  // namespace detail
+
+// ---- what users hold ----
+
+App::App(AppOptions options) : core_(std::make_shared<detail::AppCore>(std::move(options))) {}
+const std::string& App::app_id() const noexcept { return core_->options.app_id; }
+Store& App::store() const noexcept { return *core_->options.store; }
+const AppOptions& App::conf() const noexcept { return core_->options; }
+std::size_t App::purge() const { return store().purge(std::nullopt).wait(); }
+detail::DefinitionPtr App::find_task(const std::string& task_id) const { return core_->find(task_id); }
+
+InvocationBase::InvocationBase(detail::AppPtr app, detail::Routed routed, InvocationKind kind)
+    : app_(std::move(app)), routed_(std::move(routed)), kind_(kind) {}
+Status InvocationBase::status() const { return detail::store_of(*app_).get(id()).wait().status; }
+int InvocationBase::num_retries() const { return detail::store_of(*app_).get(id()).wait().retries; }
+std::vector<HistoryEntry> InvocationBase::history() const { return detail::store_of(*app_).history(id()).wait(); }
+std::string InvocationBase::parent_id() const { return detail::store_of(*app_).get(id()).wait().parent_id; }
+bool InvocationBase::cancel() const { return detail::store_of(*app_).cancel(id()).wait(); }
+
+}  // namespace caller::task

@@ -1,0 +1,37 @@
+// What stands behind an App. Internal to this folder.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include <caller/task/app.hpp>
+
+namespace caller::task::detail {
+
+class AppCore : public std::enable_shared_from_this<AppCore> {
+public:
+  explicit AppCore(AppOptions with);
+  AppOptions options;
+
+  void add(DefinitionPtr definition);
+  /// Errors: UnknownTaskError.
+  DefinitionPtr find(const std::string& id) const;
+  void log(const std::string& text) const noexcept;
+
+private:
+  mutable std::mutex mutex_;
+  std::map<std::string, DefinitionPtr, std::less<>> tasks_;
+};
+
+std::string new_uuid();
+
+/// What a runner makes of the end of an execution: a result, another try, or a failure.
+Change outcome(const TaskDefinition& definition, const InvocationRecord& record, const std::string& runner,
+               const std::exception_ptr& error, std::string result);
+
+/// Executes an invocation that was just registered in the calling thread, with its retries.
+void run_here(const AppPtr& app, const std::string& id);
+
+}  // namespace caller::task::detail

@@ -1,0 +1,44 @@
+// Identities: of invocations at random, of calls by their content.
+#include <openssl/rand.h>
+#include <openssl/sha.h>
+
+#include <algorithm>
+
+#include "app.hpp"
+
+namespace caller::task::detail {
+
+namespace {
+
+std::string hex(const unsigned char* bytes, std::size_t n) {
+  std::string out;
+  for (std::size_t i = 0; i < n; ++i) {
+    out += "0123456789abcdef"[bytes[i] >> 4];
+    out += "0123456789abcdef"[bytes[i] & 15];
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string new_uuid() {
+  unsigned char b[16];
+  if (RAND_bytes(b, sizeof b) != 1) throw TaskingError("the system gives no random numbers");
+  b[6] = static_cast<unsigned char>((b[6] & 0x0f) | 0x40);
+  b[8] = static_cast<unsigned char>((b[8] & 0x3f) | 0x80);
+  std::string out = hex(b, sizeof b);
+  for (const std::size_t at : {8u, 13u, 18u, 23u}) out.insert(at, 1, '-');
+  return out;
+}
+
+std::string args_id(std::vector<std::pair<std::string, std::string>> named) {
+  if (named.empty()) return "no_args";
+  std::sort(named.begin(), named.end());
+  std::string text;
+  for (const auto& [name, json] : named) text += to_bytes(Format::json, name) + "=" + json + ";";
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
+  return hex(digest, sizeof digest);
+}
+
+}  // namespace caller::task::detail
