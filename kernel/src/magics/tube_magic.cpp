@@ -234,8 +234,14 @@ Coro<void> plot(MagicContext& c, const Tube& tube) {
                                            : "--plot: `dot` could not draw the graph: " + drawn.err + "\n");
     co_return;
   }
+  std::string picture = drawn.out.substr(begin);
+  // A wide graph is made smaller to fit the page, unless nothing could be read then.
+  constexpr double kReadable = 1600;  // points
+  const std::size_t width = picture.find("width=\"");
+  if (width != std::string::npos && std::atof(picture.c_str() + width + 7) < kReadable)
+    picture.insert(4, " style=\"max-width:100%;height:auto\"");
   kernel::detail::publish_display(
-      {{"image/svg+xml", drawn.out.substr(begin)},
+      {{"image/svg+xml", picture},
        {"text/plain", "<graph of the tube " + tube.id() + ": " + std::to_string(tube.nodes().size()) + " nodes, " +
                           std::to_string(tube.edges().size()) + " edges>"}},
       {}, "", false);

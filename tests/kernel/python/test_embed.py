@@ -53,6 +53,16 @@ class Embedded(unittest.TestCase):
         self.process.stdin.flush()
         return self.process.stdout.readline()
 
+    def test_a_tube_of_a_cell_reads_live_objects(self):
+        self.run_ok("long served(int call) { return server.served(); }")
+        tube = "noob_id: live\nnodes:\n  c: {type: noob.testing.count_source}\n  s: {type: served, depends: [c.index]}\n  r: {type: return, depends: s.value}\n"
+        cell = self.client.run("%%tube -n 3 --runner thread\n" + tube)
+        if "there is no magic %%tube" in cell.reply.get("evalue", ""):
+            self.skipTest("built without tubes")
+        self.assertEqual(cell.reply["status"], "ok", plain(cell.reply.get("traceback", [])))
+        self.assertGreaterEqual(int(cell.result), 0)
+        self.assertGreaterEqual(int(self.run_ok("server.served()").result), int(cell.result))
+
     def test_a_console_inspects_and_changes_live_objects(self):
         first = int(self.run_ok("server.served()").result)
         time.sleep(0.05)

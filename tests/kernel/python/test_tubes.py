@@ -195,6 +195,15 @@ class Session(TubeCellTest):
         self.run_ok("int twice_of(int x) { return 20 * x; }")
         self.assertEqual(results(self.run_ok(outer)), ["0", "20", "40"])
 
+    def test_a_mistake_in_the_tube_of_an_earlier_cell_points_there(self):
+        self.run_ok("int twice_of(int x) { return 2 * x; }")
+        first = self.run_ok(simple("twice_of", ident="base"))
+        self.run_ok("%reset -f")
+        cell = self.run_error("%%tube\nnoob_id: more\nextends: base\nnodes:\n  other: {type: noob.testing.exclaim, depends: [twice.value]}\n")
+        place = f"Cell [{first.reply['execution_count']}], line 6, column 11"
+        self.assertIn(place, plain(cell.reply["traceback"][0]))
+        self.assertIn(place, cell.reply["evalue"])
+
     def test_inputs_are_read_as_yaml_or_json(self):
         self.run_ok("#include <caller/tube/all.hpp>\nstd::string show(caller::tube::Value v) { return std::string(caller::tube::kind_name(v.kind())); }")
         tube = "%%tube --input v={}\nnoob_id: typed\ninput:\n  v: {{type: any}}\nnodes:\n  s: {{type: show, depends: [input.v]}}\n  r: {{type: return, depends: s.value}}\n"
@@ -290,11 +299,14 @@ class Runs(TubeCellTest):
 
     def test_a_node_that_crashes_ends_the_run_and_not_the_session(self):
         number = self.run_ok("int crash(int x) {\n  volatile int* p = nullptr;\n  if (x == 1) *p = 1;\n  return x;\n}").reply["execution_count"]
-        for runner in RUNNERS:
-            cell = self.run_error(simple("crash", "--runner " + runner))
-            self.assertIn("SegmentationFault", plain(cell.reply["traceback"]), runner)
-            self.assertIn(f"Cell [{number}], line 3", plain(cell.reply["traceback"]), runner)
-        self.assert_usable()
+        self.run_ok("caller::Coro<int> crash_later(int x) {\n  co_await caller::sleep_for(1ms);\n  co_return crash(x);\n}")
+        for node in ("crash", "crash_later"):
+            for runner in RUNNERS:
+                cell = self.run_error(simple(node, "--runner " + runner))
+                self.assertIn('the node "twice"', cell.reply["evalue"])
+                self.assertIn("SegmentationFault", plain(cell.reply["traceback"]), runner)
+                self.assertIn(f"Cell [{number}], line 3", plain(cell.reply["traceback"]), runner)
+                self.assert_usable()
 
     def test_two_tubes_in_task_cells_run_at_once(self):
         self.run_ok("caller::Coro<int> nap(int x) { co_await caller::sleep_for(100ms); co_return x; }")
