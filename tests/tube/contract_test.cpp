@@ -1,4 +1,5 @@
 // Every runner gives the same results: one table of tubes, no expectations of a runner's own.
+#include <algorithm>
 #include <atomic>
 #include <ostream>
 
@@ -150,8 +151,8 @@ TEST_CASE_TEMPLATE_DEFINE("an error below a map names the item, in what is throw
     } catch (const NodeError& e) {
       CHECK(e.node() == "x");
       CHECK(e.epoch().starts_with(std::to_string(i) + "/letters."));
-      REQUIRE(seen.size() == static_cast<std::size_t>(i) + 1);
-      CHECK(seen.back() == "x@" + e.epoch());
+      // Items may fail at the same time; one is thrown, and all are told.
+      CHECK(std::find(seen.begin(), seen.end(), "x@" + e.epoch()) != seen.end());
     }
   }
 }

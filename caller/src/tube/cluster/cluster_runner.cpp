@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <utility>
 
@@ -10,7 +9,6 @@
 namespace caller::tube {
 
 using detail::Instance;
-using Clock = std::chrono::steady_clock;
 
 namespace {
 constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
@@ -80,9 +78,7 @@ Generator<Result> ClusterRunner::iter(std::optional<std::size_t> n) {
   Impl& r = impl();
   const Iteration iteration(impl());
   const bool returns = r.graph.return_node != detail::kNone;
-  // So far ahead that it can be caught up with in a quarter of a second: who leaves the iteration waits for that.
-  std::size_t ahead = 4, taken = 0;
-  Clock::time_point since = Clock::now();
+  hub_->start_run();
   for (std::size_t i = 0; !n || i < *n; ++i) {
     Result result;
     bool over = false;
@@ -93,21 +89,12 @@ Generator<Result> ClusterRunner::iter(std::optional<std::size_t> n) {
         do {
           if (returns && calls++ == max_iter_loops) r.no_result();
           // Each result that is still wanted needs one epoch at least: never more than are sure to be used.
-          hub_->fill(n ? std::min(ahead, *n - i) : ahead, kNoLimit);
+          hub_->fill(n ? *n - i : kNoLimit, kNoLimit);
           if (hub_->epochs.empty()) {
             over = r.exhausted;
             if (!over) continue;
           } else {
             result = hub_->take();
-          }
-          if (++taken == ahead) {
-            const double seconds = std::chrono::duration<double>(Clock::now() - since).count();
-            const double rate = static_cast<double>(taken) / std::max(seconds, 1e-6);
-            ahead = static_cast<std::size_t>(std::clamp(
-                rate / 4, 4.0,
-                std::min(4.0 * static_cast<double>(ahead), static_cast<double>(hub_->options.max_pending + 4))));
-            taken = 0;
-            since = Clock::now();
           }
         } while (!over && (returns ? !result : false));
       } catch (const EndOfStream&) {
@@ -125,6 +112,7 @@ std::vector<Result> ClusterRunner::run(std::size_t n) {
   init();
   const CloseAtEnd close{*this};
   const FreeRun free(hub_->free_running);
+  hub_->start_run();
   try {
     // Epochs that were begun before count.
     std::size_t left = n;
@@ -152,6 +140,7 @@ void ClusterRunner::run() {
   init();
   const CloseAtEnd close{*this};
   const FreeRun free(hub_->free_running);
+  hub_->start_run();
   try {
     for (;;) {
       hub_->fill(kNoLimit, kNoLimit);

@@ -18,6 +18,7 @@ using Hub = ClusterRunner::Hub;
 namespace {
 constexpr std::size_t kMeasured = 16;  // epochs after which it is known how much one takes
 constexpr std::size_t kUnmeasured = 8;
+constexpr std::size_t kLeastAhead = 4;
 }  // namespace
 
 Hub::Hub(ClusterRunner& owner, ClusterOptions given)
@@ -242,7 +243,7 @@ void Hub::begin(std::vector<std::optional<Value>> inputs, std::uint64_t count) {
 void Hub::fill(std::size_t in_flight, std::size_t wanted) {
   Impl& r = runner.impl();
   if (r.exhausted) return;
-  const std::size_t most = std::min(window(), in_flight);
+  const std::size_t most = std::min({window(), in_flight, ahead});
   if (epochs.size() >= most || wanted == 0) return;
   const std::size_t room = std::min(most - epochs.size(), wanted);
   // Credit is given by the handful: each gift is a message, and what belongs together travels together.
@@ -272,6 +273,12 @@ void Hub::end_stream(const RecordHead& head) {
   if (!numbers.empty()) broadcast(message(Message::epoch_ended, Map{{"epochs", std::move(numbers)}}));
 }
 
+void Hub::start_run() {
+  ahead = kUnmeasured;
+  ahead_taken = 0;
+  ahead_since = std::chrono::steady_clock::now();
+}
+
 Result Hub::take() {
   Impl& r = runner.impl();
   while (!epochs.empty() && !epochs.front()->closed) pump();
@@ -281,6 +288,14 @@ Result Hub::take() {
   if (++bytes_epochs == kMeasured) {
     bytes_per_epoch = std::max(1.0, static_cast<double>(std::exchange(bytes, 0)) / kMeasured);
     bytes_epochs = 0;
+  }
+  if (++ahead_taken >= ahead) {
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::max(1e-6, std::chrono::duration<double>(now - ahead_since).count());
+    const double fits = static_cast<double>(ahead_taken) / seconds / 4;
+    ahead = std::clamp(static_cast<std::size_t>(fits), kLeastAhead, std::max(kLeastAhead, 4 * ahead));
+    ahead_taken = 0;
+    ahead_since = now;
   }
   r.current = root;
   struct Leave {

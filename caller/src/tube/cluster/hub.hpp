@@ -1,6 +1,7 @@
 // The runner's process: it starts the others, gives them credit, and follows everything they emit.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <exception>
@@ -59,6 +60,8 @@ struct ClusterRunner::Hub {
   std::size_t window() const;
   /// Begins as many epochs as there is credit for, at most `wanted`, and at most `in_flight` at work.
   void fill(std::size_t in_flight, std::size_t wanted);
+  /// A run begins: how fast it goes is not known yet.
+  void start_run();
   Result take();
   void drain();
   void drop_all();
@@ -101,6 +104,9 @@ struct ClusterRunner::Hub {
   std::uint64_t bytes = 0;               ///< received since the last look at how much an epoch takes
   std::uint64_t bytes_epochs = 0;
   double bytes_per_epoch = 0;
+  /// So far ahead that it can be caught up with in a quarter of a second: who leaves a run early waits for that.
+  std::size_t ahead = 0, ahead_taken = 0;
+  std::chrono::steady_clock::time_point ahead_since;
 };
 
 }  // namespace caller::tube

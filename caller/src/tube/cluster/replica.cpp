@@ -62,7 +62,7 @@ bool Replica::next(Ready& ready) {
         Early early = std::move(found->second);
         e->early.erase(found);
         --held_;
-        settle(ready, std::move(early));
+        settle(ready, early.kind, early.values);
         continue;
       }
     }
@@ -73,10 +73,10 @@ bool Replica::next(Ready& ready) {
   return false;
 }
 
-void Replica::settle(const Ready& ready, Early values) {
+void Replica::settle(const Ready& ready, RecordHead::Kind kind, std::span<Value> values) {
   try {
-    if (values.kind == RecordHead::Kind::values)
-      core_.finish(ready, values.values);
+    if (kind == RecordHead::Kind::values)
+      core_.finish(ready, values);
     else
       core_.finish(ready, {});
   } catch (...) {  // a callback
@@ -100,12 +100,11 @@ Instance* Replica::instance_of(Instance* root, const RecordHead& head) const {
   return at;
 }
 
-std::vector<Value> Replica::read_values(std::uint32_t node, std::string_view bytes) const {
+void Replica::read_values(std::uint32_t node, std::string_view bytes) {
   ByteReader reader(bytes);
-  std::vector<Value> values(core_.graph().nodes[node].signals);
-  for (Value& v : values) v = reader.value();
+  values_.resize(core_.graph().nodes[node].signals);
+  for (Value& v : values_) v = reader.value();
   if (!reader.empty()) ByteReader::malformed("more values than signals");
-  return values;
 }
 
 void Replica::arrived(const RecordHead& head, std::string_view values) {
@@ -119,19 +118,19 @@ void Replica::arrived(const RecordHead& head, std::string_view values) {
     on_ended(head);
     return;
   }
-  Early early{head.kind, {}};
   Epoch* e = epoch_of(head.epoch);
   if (!e && head.epoch < core_.next_number()) return;
   if (e && (!e->root || e->root->error || e->root->closed)) return;
   try {
-    if (head.kind == RecordHead::Kind::values) early.values = read_values(head.node, values);
+    values_.clear();
+    if (head.kind == RecordHead::Kind::values) read_values(head.node, values);
   } catch (const std::exception&) {
     on_unreadable(head, std::current_exception());
     return;
   }
   if (!e) {
     held_most = std::max<std::uint64_t>(held_most, ++held_);
-    future_[head.epoch].insert_or_assign(head.key, std::move(early));
+    future_[head.epoch].insert_or_assign(head.key, Early{head.kind, std::move(values_)});
     return;
   }
   Instance* at = instance_of(e->root, head);
@@ -139,10 +138,10 @@ void Replica::arrived(const RecordHead& head, std::string_view values) {
   if (at && at->ended[place]) return;
   if (at && !at->awaited.empty() && at->awaited[place]) {
     at->awaited[place] = 0;
-    settle({at, head.node}, std::move(early));
+    settle({at, head.node}, head.kind, values_);
     return;
   }
-  if (e->early.insert_or_assign(head.key, std::move(early)).second)
+  if (e->early.insert_or_assign(head.key, Early{head.kind, std::move(values_)}).second)
     held_most = std::max<std::uint64_t>(held_most, ++held_);
 }
 

@@ -7,6 +7,7 @@
 #include <exception>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -65,8 +66,8 @@ private:
   };
   Epoch* epoch_of(std::uint64_t number) noexcept;
   Instance* instance_of(Instance* root, const RecordHead& head) const;
-  void settle(const Ready& ready, Early values);
-  std::vector<Value> read_values(std::uint32_t node, std::string_view bytes) const;
+  void settle(const Ready& ready, RecordHead::Kind kind, std::span<Value> values);
+  void read_values(std::uint32_t node, std::string_view bytes);
 
   Core& core_;
   std::vector<std::uint32_t> owner_;
@@ -76,6 +77,7 @@ private:
   std::uint64_t first_ = 0;
   std::unordered_map<std::uint64_t, std::unordered_map<std::u32string, Early>> future_;
   std::size_t held_ = 0;
+  std::vector<Value> values_;  ///< of the record that is read
 };
 
 }  // namespace caller::tube::detail

@@ -114,6 +114,7 @@ private:
   std::vector<std::string> warnings_;  ///< of nodes, perhaps from threads of theirs
   std::string batch_;                  ///< what is to be sent, all of it to everyone who needs any
   std::chrono::steady_clock::time_point batch_since_, last_look_;
+  std::uint64_t last_tick_ = 0;
   std::uint64_t sent_ = 0, messages_ = 0, open_most_ = 0;
 };
 
