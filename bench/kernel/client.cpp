@@ -92,7 +92,12 @@ Process::Process(const std::vector<std::string>& command) {
   posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600);
   posix_spawn_file_actions_adddup2(&actions, 1, 2);
   started = Clock::now();
-  const int failed = ::posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), env.data());
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setpgroup(&attributes, 0);
+  const int failed = ::posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(), env.data());
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   if (failed) throw std::runtime_error("cannot start " + words[0]);
 }
@@ -118,6 +123,23 @@ double Process::wait_end(std::chrono::milliseconds limit) {
   return -1;
 }
 
+// The processes in which a kernel compiles are no children of it, but in its group.
+std::vector<std::string> Process::group() const {
+  std::vector<std::string> out;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::ifstream in(entry.path() / "stat");
+    std::string text((std::istreambuf_iterator<char>(in)), {});
+    if (text.find(')') == std::string::npos) continue;
+    std::istringstream rest(text.substr(text.rfind(')') + 2));
+    std::string state, parent, group;
+    rest >> state >> parent >> group;
+    if (group == std::to_string(pid)) out.push_back(name);
+  }
+  return out;
+}
+
 double Process::memory() const {
   double kib = 0;
   const auto add = [&](const std::string& process) {
@@ -125,22 +147,21 @@ double Process::memory() const {
     for (std::string line; std::getline(in, line);)
       if (line.rfind("Pss:", 0) == 0) kib += std::stod(line.substr(4));
   };
-  add(std::to_string(pid));
-  for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
-    std::ifstream children(task.path() / "children");
-    for (std::string child; children >> child;) add(child);
-  }
+  for (const auto& process : group()) add(process);
   return kib / 1024;
 }
 
 double Process::cpu() const {
-  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
-  std::string text((std::istreambuf_iterator<char>(in)), {});
-  std::istringstream rest(text.substr(text.rfind(')') + 2));
-  std::vector<std::string> fields;
-  for (std::string f; rest >> f;) fields.push_back(f);
-  double ticks = 0;  // of the process and of the children it has waited for
-  for (int i = 11; i <= 14; ++i) ticks += std::stod(fields.at(static_cast<std::size_t>(i)));
+  double ticks = 0;  // of the processes and of the children they have waited for
+  for (const auto& process : group()) {
+    std::ifstream in("/proc/" + process + "/stat");
+    std::string text((std::istreambuf_iterator<char>(in)), {});
+    if (text.find(')') == std::string::npos) continue;
+    std::istringstream rest(text.substr(text.rfind(')') + 2));
+    std::vector<std::string> fields;
+    for (std::string f; rest >> f;) fields.push_back(f);
+    for (int i = 11; i <= 14; ++i) ticks += std::stod(fields.at(static_cast<std::size_t>(i)));
+  }
   return ticks * 1000 / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 

@@ -64,10 +64,11 @@ public:
   /// Milliseconds until the process has ended; negative when it had to be killed after `limit`.
   double wait_end(std::chrono::milliseconds limit);
   bool alive() const { return ::kill(pid, 0) == 0 && ::waitpid(pid, nullptr, WNOHANG) == 0; }
-  /// Proportional set size, of the process and its children, in MiB.
+  /// Proportional set size, of the process and of all those of its group, in MiB.
   double memory() const;
-  /// User and system time so far, in milliseconds.
+  /// User and system time of these so far, in milliseconds.
   double cpu() const;
+  std::vector<std::string> group() const;
 
 private:
   std::filesystem::path dir_;

@@ -1,7 +1,6 @@
 // Blocking functions of libc, seen first by everything in the process: outside of an interrupt::Scope they are libc's
 // own; inside, an interrupt ends them with Interrupted. glibc declares cancellation points without `nothrow`, so an
 // exception may leave them.
-#include <dlfcn.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -17,13 +16,9 @@
 #include <unistd.h>
 
 #include "interrupt.hpp"
+#include "next.hpp"
 
 namespace {
-
-template <class F>
-F* next(const char* name) {
-  return reinterpret_cast<F*>(dlsym(RTLD_NEXT, name));
-}
 
 template <class Call>
 auto interruptible(Call call) {
@@ -34,13 +29,6 @@ auto interruptible(Call call) {
     errno = EINTR;
   }
   return result;
-}
-
-/// Of a function that has an older version, which has another idea of a condition variable.
-template <class F>
-F* next(const char* name, const char* version) {
-  void* const found = dlvsym(RTLD_NEXT, name, version);
-  return found ? reinterpret_cast<F*>(found) : next<F>(name);
 }
 
 /// A wait that an interrupt may not leave, as of std::condition_variable, ends as if by chance; the loop it stands in
@@ -71,21 +59,46 @@ bool is_futex_wait(long operation) noexcept {
 
 }  // namespace
 
-#define CALLER_NEXT(name) static auto* const real = next<decltype(name)>(#name)
-
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wattributes"
+#pragma GCC diagnostic ignored "-Wignored-attributes"
 #endif
+
+#define CALLER_EACH(X) \
+  X(nanosleep)         \
+  X(clock_nanosleep)   \
+  X(usleep)            \
+  X(sleep) X(pause) X(read) X(readv) X(recv) X(accept) X(poll) X(select) X(waitpid) X(pthread_cond_clockwait) X(syscall)
+
+namespace {
+
+using caller::kernel::Next;
+
+#define CALLER_NEXT(name) constinit Next<decltype(name)> next_##name(#name);
+CALLER_EACH(CALLER_NEXT)
+#undef CALLER_NEXT
+// They have older versions, which have another idea of a condition variable.
+constinit Next<decltype(pthread_cond_wait)> next_pthread_cond_wait("pthread_cond_wait", "GLIBC_2.3.2");
+constinit Next<decltype(pthread_cond_timedwait)> next_pthread_cond_timedwait("pthread_cond_timedwait", "GLIBC_2.3.2");
+
+[[gnu::constructor]] void find_all() {
+#define CALLER_FIND(name) (void)*next_##name;
+  CALLER_EACH(CALLER_FIND)
+  CALLER_FIND(pthread_cond_wait)
+  CALLER_FIND(pthread_cond_timedwait)
+}
+
+}  // namespace
 
 extern "C" {
 
 CALLER_API int nanosleep(const timespec* request, timespec* remaining) {
-  CALLER_NEXT(nanosleep);
+  auto* const real = *next_nanosleep;
   return interruptible([&] { return real(request, remaining); });
 }
 
 CALLER_API int clock_nanosleep(clockid_t clock, int flags, const timespec* request, timespec* remaining) {
-  CALLER_NEXT(clock_nanosleep);
+  auto* const real = *next_clock_nanosleep;
   caller::kernel::interrupt::check();
   const int result = real(clock, flags, request, remaining);  // returns the error itself
   if (result == EINTR) caller::kernel::interrupt::check();
@@ -93,12 +106,12 @@ CALLER_API int clock_nanosleep(clockid_t clock, int flags, const timespec* reque
 }
 
 CALLER_API int usleep(useconds_t us) {
-  CALLER_NEXT(usleep);
+  auto* const real = *next_usleep;
   return interruptible([&] { return real(us); });
 }
 
 CALLER_API unsigned sleep(unsigned seconds) {
-  CALLER_NEXT(sleep);
+  auto* const real = *next_sleep;
   caller::kernel::interrupt::check();
   const unsigned left = real(seconds);
   if (left) caller::kernel::interrupt::check();
@@ -106,64 +119,64 @@ CALLER_API unsigned sleep(unsigned seconds) {
 }
 
 CALLER_API int pause(void) {
-  CALLER_NEXT(pause);
+  auto* const real = *next_pause;
   return interruptible([&] { return real(); });
 }
 
 CALLER_API ssize_t read(int fd, void* data, size_t size) {
-  CALLER_NEXT(read);
+  auto* const real = *next_read;
   return interruptible([&] { return real(fd, data, size); });
 }
 
 CALLER_API ssize_t readv(int fd, const iovec* parts, int n) {
-  CALLER_NEXT(readv);
+  auto* const real = *next_readv;
   return interruptible([&] { return real(fd, parts, n); });
 }
 
 CALLER_API ssize_t recv(int fd, void* data, size_t size, int flags) {
-  CALLER_NEXT(recv);
+  auto* const real = *next_recv;
   return interruptible([&] { return real(fd, data, size, flags); });
 }
 
 CALLER_API int accept(int fd, sockaddr* address, socklen_t* size) {
-  CALLER_NEXT(accept);
+  auto* const real = *next_accept;
   return interruptible([&] { return real(fd, address, size); });
 }
 
 CALLER_API int poll(pollfd* fds, nfds_t n, int timeout) {
-  CALLER_NEXT(poll);
+  auto* const real = *next_poll;
   return interruptible([&] { return real(fds, n, timeout); });
 }
 
 CALLER_API int select(int n, fd_set* r, fd_set* w, fd_set* e, timeval* timeout) {
-  CALLER_NEXT(select);
+  auto* const real = *next_select;
   return interruptible([&] { return real(n, r, w, e, timeout); });
 }
 
 CALLER_API pid_t waitpid(pid_t pid, int* status, int options) {
-  CALLER_NEXT(waitpid);
+  auto* const real = *next_waitpid;
   return interruptible([&] { return real(pid, status, options); });
 }
 
 CALLER_API int pthread_cond_wait(pthread_cond_t* condition, pthread_mutex_t* mutex) {
-  static auto* const real = next<decltype(pthread_cond_wait)>("pthread_cond_wait", "GLIBC_2.3.2");
+  auto* const real = *next_pthread_cond_wait;
   return interruptible_wait(condition, [&] { return real(condition, mutex); });
 }
 
 CALLER_API int pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* mutex, const timespec* until) {
-  static auto* const real = next<decltype(pthread_cond_timedwait)>("pthread_cond_timedwait", "GLIBC_2.3.2");
+  auto* const real = *next_pthread_cond_timedwait;
   return interruptible_wait(condition, [&] { return real(condition, mutex, until); });
 }
 
 CALLER_API int pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock,
                                       const timespec* until) {
-  CALLER_NEXT(pthread_cond_clockwait);
+  auto* const real = *next_pthread_cond_clockwait;
   return interruptible_wait(condition, [&] { return real(condition, mutex, clock, until); });
 }
 
 /// Futures, std::atomic::wait and semaphores of the standard library wait by it.
 CALLER_API long syscall(long number, ...) {
-  CALLER_NEXT(syscall);
+  auto* const real = *next_syscall;
   va_list list;
   va_start(list, number);
   long a[6];

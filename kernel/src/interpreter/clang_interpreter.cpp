@@ -2,15 +2,16 @@
 
 #include <dlfcn.h>
 
+#include <unistd.h>
+
 #include <clang/AST/DeclLookups.h>
-#include <clang/AST/DeclTemplate.h>
-#include <clang/AST/GlobalDecl.h>
-#include <llvm/IR/GlobalVariable.h>
+#include <llvm/Demangle/Demangle.h>
 
 #include <algorithm>
-#include <cctype>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <regex>
 #include <stdexcept>
 
@@ -23,6 +24,9 @@ namespace caller::kernel {
 namespace {
 
 constexpr std::chrono::minutes kCheckLimit{10};
+constexpr int kStillborn = 5;  // copies that were made in a bad moment, one after the other
+// What the cells hold then is much: a copy that stays would hold it a second time as soon as they change it.
+constexpr std::size_t kBigProcess = std::size_t{1} << 30;
 
 std::string without_colour(const std::string& text) {
   static const std::regex colour("\033\\[[0-9;]*m");
@@ -41,15 +45,14 @@ std::vector<std::string> lines_of(const std::string& text) {
   return out;
 }
 
-clang::VarDecl* find_variable(clang::TranslationUnitDecl* unit, clang::ASTContext& ast, const std::string& space,
-                              const std::string& name) {
-  clang::VarDecl* found = nullptr;
-  for (auto* d : unit->decls())
-    if (auto* ns = llvm::dyn_cast<clang::NamespaceDecl>(d); ns && ns->getName() == space)
-      for (auto* x : ns->decls())
-        if (auto* v = llvm::dyn_cast<clang::VarDecl>(x); v && v->getIdentifier() && v->getName() == name) found = v;
-  (void)ast;
-  return found;
+// What the process has in memory that is its own, in bytes.
+std::size_t own_memory() {
+  std::size_t size = 0, resident = 0, shared = 0;
+  if (std::FILE* f = std::fopen("/proc/self/statm", "r")) {
+    if (std::fscanf(f, "%zu %zu %zu", &size, &resident, &shared) != 3) resident = shared = 0;
+    std::fclose(f);
+  }
+  return (resident - shared) * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace
@@ -105,7 +108,7 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
     args.push_back(f);
   if (options_.lines) args.push_back("-gline-tables-only");
   for (const auto& f : options_.flags) args.push_back(f);
-  const auto note = [&](const std::string& line) {
+  const auto note = [this](const std::string& line) {
     if (options_.log) options_.log(line);
   };
   jit_ = std::make_unique<Jit>();
@@ -114,11 +117,11 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
     with.push_back("-include-pch");
     with.push_back(prelude.pch);
     try {
-      engine_ = std::make_unique<Engine>(with);
+      compiler_ = std::make_unique<Compiler>(with);
       if (!dlopen(prelude.library.c_str(),
                   RTLD_LAZY | RTLD_GLOBAL)) {  // it holds inline functions whose callees libstdc++ keeps to itself
         note(std::string("the prelude's code does not load, cells start slowly: ") + dlerror());
-        engine_.reset();
+        compiler_.reset();
       }
     } catch (const std::runtime_error& e) {
       note(std::string("the precompiled prelude cannot be used, cells start slowly: ") + without_colour(e.what()));
@@ -126,163 +129,157 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
   } else {
     note("there is no precompiled prelude, cells start slowly");
   }
-  if (!engine_) {
-    engine_ = std::make_unique<Engine>(args);
-    auto parsed = engine_->parse("#include <caller/kernel/prelude.hpp>\n", "prelude");
-    if (!parsed.ok) throw std::runtime_error("the prelude does not compile:\n" + parsed.text);
-    jit_->add(engine_->ci(), std::move(parsed.module), engine_->context(), "caller_entry_prelude",
-              options_.optimisation, false);
+  if (!compiler_) {
+    compiler_ = std::make_unique<Compiler>(args);
+    const Compilation made = compiler_->compile_text("#include <caller/kernel/prelude.hpp>\n", "caller_entry_prelude",
+                                                     options_.optimisation);
+    if (!made.ok) throw std::runtime_error("the prelude does not compile:\n" + made.text);
+    (void)jit_->add(made.parts.front().object);
     reinterpret_cast<void (*)()>(jit_->lookup("caller_entry_prelude"))();
   }
-  engine_->quick = options_.isolate;  // what is missing then must be found out before
+  follower_ = std::make_unique<Follower>(*compiler_, [note](const std::string& text) {
+    note("the compiler does not know a cell that runs: " + without_colour(text));
+  });
   if (options_.warm_up) warm_up();
 }
 
 void ClangInterpreter::warm_up() {
-  // The declarations of the precompiled header are read when first looked at; a child's reading would be lost with it.
-  const Assembly assembly = assemble(
+  // The declarations of the precompiled header are read when first looked at; a copy's reading would be lost with it.
+  CompileRequest request = new_request({});
+  request.code =
       "{ std::string s(\"x\"); std::vector<int> v{1}; v.push_back(2); std::vector<std::string> w{s}; for (auto& x : w) "
       "x += s; std::map<std::string, int> m; m[s] = 1;\n"
       "std::cout << s << v.size() << 1.5 << std::endl; auto p = std::make_unique<int>(3); auto q = "
       "std::make_shared<int>(3); std::function<int()> f = [p = *p] { return p; }; }\n"
-      "co_await caller::Coro<void>();",
-      assemble_options({}));
-  auto linked = link(assembly, {});
-  (void)linked;
-  if (auto* space = engine_->sema().getStdNamespace())
-    for (auto names : space->getPrimaryContext()->lookups()) (void)names;
-  for (auto names : engine_->ast().getTranslationUnitDecl()->getPrimaryContext()->lookups()) (void)names;
+      "co_await caller::Coro<void>();";
+  follower_->push([this, request = std::move(request)](Compiler& compiler) {
+    (void)compiler.compile(request);
+    if (auto* space = compiler.engine().sema().getStdNamespace())
+      for (auto names : space->getPrimaryContext()->lookups()) (void)names;
+    for (auto names : compiler.engine().ast().getTranslationUnitDecl()->getPrimaryContext()->lookups()) (void)names;
+    warm_ = true;
+  });
 }
 
 ClangInterpreter::~ClangInterpreter() { jit_->run_exit_handlers(); }
 
-AssembleOptions ClangInterpreter::assemble_options(const CompileOptions& options) {
-  AssembleOptions a;
-  a.unit = ++unit_;
-  a.number = options.number;
-  a.show_result = options.show_result;
-  a.is_value = [this](std::string_view name) {
-    for (auto* d : engine_->shadow().visible())
-      if (d->getIdentifier() && d->getName() == llvm::StringRef(name.data(), name.size()))
-        return llvm::isa<clang::ValueDecl>(d);
-    return false;
-  };
-  return a;
+Compiler& ClangInterpreter::compiler() {
+  follower_->settle();
+  return *compiler_;
 }
 
-std::vector<std::string> ClangInterpreter::undefined_symbols(
-    const std::vector<std::unique_ptr<llvm::Module>>& modules) {
-  std::set<std::string> defined, wanted;
-  for (const auto& m : modules)
-    for (auto& g : m->global_values()) {
-      std::string name = g.getName().str();
-      if (!name.empty() && name[0] == '\1') name.erase(0, 1);
-      if (name.rfind("llvm.", 0) == 0 || name == "__dso_handle") continue;
-      if (g.isThreadLocal()) name = "__emutls_v." + name;
-      if (!g.isDeclarationForLinker())
-        defined.insert(name);
-      else if (g.isDeclaration() && !g.use_empty() && !g.hasExternalWeakLinkage())
-        wanted.insert(name);
+CompileRequest ClangInterpreter::new_request(const CompileOptions& options) {
+  CompileRequest r;
+  r.unit = ++unit_;
+  r.number = options.number;
+  r.show_result = options.show_result;
+  r.optimisation = options.optimisation >= 0 ? options.optimisation : options_.optimisation;
+  r.quick = options_.isolate;  // what is missing then must be found out before
+  r.debug_path = options.debug_path;
+  return r;
+}
+
+void ClangInterpreter::prepare() {
+  if (warm_.exchange(false)) copy_.reset();  // the next one is born warm
+  if (!options_.isolate || copy_) return;
+  Compiler& compiler = this->compiler();
+  compiler.engine().close_files();
+  copy_ = Copy::make("caller compiler", [&compiler](const std::string& request) {
+    return pack(compiler.compile(unpack_request(request)));
+  });
+  copy_stays_ = options_.keep_copy && own_memory() < kBigProcess;
+}
+
+Compilation ClangInterpreter::compile_in_copy(const CompileRequest& request, const std::stop_token& stop) {
+  Compilation out;
+  for (int stillborn = 0;;) {
+    const bool fresh = !copy_;
+    prepare();
+    if (!copy_) {  // then it is compiled without a net
+      out = compiler().compile(request);
+      out.here = true;
+      return out;
     }
+    const SandboxResult result = copy_->ask(pack(request), kCheckLimit, stop);
+    if (result.status == SandboxResult::Status::done) out = unpack_compilation(result.data);
+    if (!out.ok) copy_.reset();
+    switch (result.status) {
+      case SandboxResult::Status::done:
+        return out;
+      case SandboxResult::Status::unavailable:
+        if (++stillborn < kStillborn) continue;
+        out.text = "error: the compiler's process does not start\n";
+        return out;
+      case SandboxResult::Status::timed_out:
+        out.text = "error: the compiler did not finish in time\n";
+        return out;
+      case SandboxResult::Status::stopped:
+        out.text = "error: the compiler was interrupted\n";
+        return out;
+      case SandboxResult::Status::crashed:
+        // What it had kept may be to blame, or somebody has ended it.
+        if (!fresh) continue;
+        out.text = "error: the compiler crashed on this cell" +
+                   (result.signal ? " (signal " + std::to_string(result.signal) + ")" : std::string()) +
+                   "; nothing of it was run\n";
+        return out;
+    }
+  }
+}
+
+std::vector<std::string> ClangInterpreter::missing_symbols(const Compilation& made) {
   std::vector<std::string> out;
-  for (const auto& name : wanted) {
-    if (defined.count(name) || dlsym(RTLD_DEFAULT, name.c_str())) continue;
-    try {
-      jit_->lookup(name);
-    } catch (const LinkError& e) {
-      out.insert(out.end(), e.missing.begin(), e.missing.end());
-      if (e.missing.empty()) out.push_back(name);
-    }
+  for (const auto& name : made.wanted) {
+    if (known_.count(name)) continue;
+    bool found = dlsym(RTLD_DEFAULT, name.c_str());
+    if (!found) try {
+        found = jit_->lookup(name);
+      } catch (const LinkError&) {
+      }
+    if (found)
+      known_.insert(name);
+    else
+      out.push_back(llvm::demangle(name));
   }
   return out;
 }
 
-// Whether there is a name in the text that nobody has mistyped. Looking for names like it costs its length for each of
-// the some ten thousand that are known: minutes for one of a megabyte.
-static bool has_endless_name(const std::string& text) {
-  constexpr std::size_t kLongest = 512;
-  std::size_t length = 0;
-  for (const char c : text) {
-    length = std::isalnum(static_cast<unsigned char>(c)) || c == '_' ? length + 1 : 0;
-    if (length > kLongest) return true;
+ClangInterpreter::Attempt ClangInterpreter::attempt(CompileRequest& request, const std::stop_token& stop) {
+  Attempt out;
+  if (!options_.isolate) {
+    out.made = compiler().compile(request);
+    out.made.here = true;
+    out.ok = out.made.ok;
+    return out;
   }
-  return false;
-}
-
-ClangInterpreter::Check ClangInterpreter::check_here(const Assembly& assembly) {
-  Check out;
-  for (const auto& stage : assembly.stages)
-    if (has_endless_name(stage.text)) engine_->ci().getLangOpts().SpellChecking = false;  // this process ends anyway
-  std::vector<std::unique_ptr<llvm::Module>> modules;
-  for (const auto& stage : assembly.stages) {
-    auto parsed = engine_->parse(stage.text, "cell");
-    out.text += parsed.text;
-    out.parse_issue |= parsed.parse_issue;
-    if (!parsed.ok) return out;
-    place_late_variables(stage, parsed.unit, unit_);
-    if (parsed.module) modules.push_back(std::move(parsed.module));
+  out.made = compile_in_copy(request, stop);
+  if (out.made.ok) out.missing = missing_symbols(out.made);
+  if (!out.missing.empty() && !stop.stop_requested() && (request.quick || !request.debug_path.empty())) {
+    // Perhaps a library function whose code is nowhere but in its header; or only code that is never reached wants it,
+    // which the optimiser takes away: better without a debugger than not at all.
+    copy_.reset();
+    request.quick = false;
+    request.debug_path.clear();
+    out.made = compile_in_copy(request, stop);
+    out.missing = out.made.ok ? missing_symbols(out.made) : std::vector<std::string>();
   }
-  out.missing = undefined_symbols(modules);
-  if (!out.missing.empty()) {  // perhaps only code that is never reached wants them
-    for (auto& m : modules) jit_->optimise(engine_->ci(), *m, options_.optimisation, false);
-    out.missing = undefined_symbols(modules);
-    out.must_optimise = out.missing.empty();
-  }
-  out.ok = out.missing.empty();
+  out.ok = out.made.ok && out.missing.empty();
+  if (!out.ok) copy_.reset();
   return out;
 }
 
-ClangInterpreter::Check ClangInterpreter::check(const Assembly& assembly, const std::stop_token& stop) {
-  Check out;
-  const auto result = in_child(
-      [&] {
-        const Check c = check_here(assembly);
-        Packer p;
-        p << std::size_t(c.ok) << c.text << std::size_t(c.parse_issue) << std::size_t(c.must_optimise)
-          << c.missing.size();
-        for (const auto& m : c.missing) p << m;
-        return p.take();
-      },
-      kCheckLimit, stop);
-  switch (result.status) {
-    case SandboxResult::Status::done: {
-      Unpacker u(result.data);
-      out.ok = u.number();
-      out.text = u.text();
-      out.parse_issue = u.number();
-      out.must_optimise = u.number();
-      for (auto n = u.number(); n; --n) out.missing.push_back(u.text());
-      break;
-    }
-    case SandboxResult::Status::unavailable:
-      out.ok = true;
-      break;  // then it is compiled without a net
-    case SandboxResult::Status::timed_out:
-      out.text = "error: the compiler did not finish in time\n";
-      break;
-    case SandboxResult::Status::stopped:
-      out.text = "error: the compiler was interrupted\n";
-      break;
-    case SandboxResult::Status::crashed:
-      out.text = "error: the compiler crashed on this cell (signal " + std::to_string(result.signal) +
-                 "); nothing of it was run\n";
-      break;
-  }
-  return out;
-}
-
-CellError ClangInterpreter::error_of(const Check& check, const CompileOptions& options) const {
+CellError error_of(const std::string& text, const std::vector<std::string>& missing, int number) {
   CellError e;
-  if (!check.missing.empty()) {
+  if (!missing.empty()) {
     e.ename = "LinkError";
-    for (const auto& m : check.missing) e.evalue += (e.evalue.empty() ? "undefined symbol: " : ", ") + m;
+    for (const auto& m : missing) e.evalue += (e.evalue.empty() ? "undefined symbol: " : ", ") + m;
     e.evalue = readable(e.evalue);
-    e.traceback.push_back("Cell [" + std::to_string(options.number) + "]: \033[0;31m" + e.ename + "\033[0m");
-    for (const auto& m : check.missing) e.traceback.push_back("  declared, but defined nowhere: " + readable(m));
+    e.traceback.push_back("Cell [" + std::to_string(number) + "]: \033[0;31m" + e.ename + "\033[0m");
+    for (const auto& m : missing) e.traceback.push_back("  declared, but defined nowhere: " + readable(m));
     return e;
   }
   e.ename = "CompileError";
-  e.traceback = lines_of(readable(check.text));
+  e.traceback = lines_of(readable(text));
   static const std::regex first("(?:Cell \\[-?[0-9]+\\], (line [0-9]+, column [0-9]+): )?(?:fatal )?error: (.*)");
   for (const auto& line : e.traceback) {
     const std::string plain = without_colour(line);
@@ -292,9 +289,9 @@ CellError ClangInterpreter::error_of(const Check& check, const CompileOptions& o
     static const std::regex inside("Cell \\[-?[0-9]+\\], (line [0-9]+, column [0-9]+): note: in ");
     if (where.empty())  // an error inside of a library: the line of the cell that led there
       for (const auto& later : e.traceback) {
-        const std::string text = without_colour(later);
+        const std::string there = without_colour(later);
         std::smatch n;
-        if (!std::regex_search(text, n, inside)) continue;
+        if (!std::regex_search(there, n, inside)) continue;
         where = n[1].str();
         break;
       }
@@ -306,131 +303,87 @@ CellError ClangInterpreter::error_of(const Check& check, const CompileOptions& o
   return e;
 }
 
-void ClangInterpreter::place_late_variables(const Stage& stage, clang::TranslationUnitDecl* unit, unsigned number) {
-  for (const auto& late : stage.late) {
-    auto& ast = engine_->ast();
-    auto* v = find_variable(unit, ast, kCellNamespace + std::to_string(number), late.name);
-    if (!v || v->getType()->isIncompleteType()) continue;
-    const bool reference = v->getType()->isReferenceType();
-    const auto size =
-        reference ? sizeof(void*) : static_cast<std::size_t>(ast.getTypeSizeInChars(v->getType()).getQuantity());
-    const auto align = reference ? sizeof(void*) : static_cast<std::size_t>(ast.getDeclAlign(v).getQuantity());
-    const auto rounded = std::max<std::size_t>(align, 16);
-    void* memory = std::aligned_alloc(rounded, (std::max<std::size_t>(size, 1) + rounded - 1) / rounded * rounded);
-    std::memset(memory, 0, size);  // never freed: later cells use it
-    jit_->define(late.storage, memory);
-    jit_->define(engine_->codegen().GetMangledName(clang::GlobalDecl(v)).str(), memory);
-  }
-}
-
-std::variant<CompiledCell, CellError> ClangInterpreter::link(const Assembly& assembly, const CompileOptions& options) {
+std::variant<CompiledCell, CellError> ClangInterpreter::link(const Compilation& made, const CompileRequest& request) {
   struct Debugging {
-    ClangInterpreter& self;
-    bool on;
-    Debugging(ClangInterpreter& i, const CompileOptions& o) : self(i), on(!o.debug_path.empty()) {
-      if (on) self.engine_->quick = false;  // nothing is dropped that a debugger may step into
-      self.engine_->debug("Cell [" + std::to_string(o.number) + "]", o.debug_path);
-      self.jit_->keep_debug_objects(on);
-    }
+    Jit& jit;
+    Debugging(Jit& j, bool on) : jit(j) { jit.keep_debug_objects(on); }
     ~Debugging() {
-      self.engine_->debug({}, {});
-      self.jit_->keep_debug_objects(false);
-      (void)self.jit_->take_debug_objects();
+      jit.keep_debug_objects(false);
+      (void)jit.take_debug_objects();
     }
-  } debugging(*this, options);
+  } debugging(*jit_, !request.debug_path.empty());
   CompiledCell cell;
+  cell.warnings = readable(made.text);
   std::vector<llvm::orc::ResourceTrackerSP> trackers;
-  struct Symbols {
-    std::string entry, coroutine;
-  };
-  std::vector<Symbols> symbols;
-  const int optimisation = debugging.on ? 0 : options.optimisation >= 0 ? options.optimisation : options_.optimisation;
   try {
-    for (const auto& stage : assembly.stages) {
-      auto parsed = engine_->parse(stage.text, "cell");
-      cell.warnings += readable(parsed.text);
-      if (!parsed.ok) {
-        for (auto& t : trackers) llvm::consumeError(t->remove());
-        Check c;
-        c.text = parsed.text;
-        return error_of(c, options);
-      }
-      if (!parsed.module) continue;
-      place_late_variables(stage, parsed.unit, unit_);
-      Symbols s;
-      if (parsed.module->getNamedGlobal("llvm.global_ctors")) s.entry = stage.entry;
-      if (!stage.coroutine.empty())
-        if (auto* f = parsed.module->getFunction(stage.coroutine); f && !f->isDeclaration())
-          s.coroutine = stage.coroutine;
-      trackers.push_back(jit_->add(engine_->ci(), std::move(parsed.module), engine_->context(), stage.entry,
-                                   optimisation, parsed.quick));
-      symbols.push_back(std::move(s));
+    for (const auto& part : made.parts) {
+      if (part.object.empty()) continue;
+      for (const auto& late : part.late) define_late(late);
+      trackers.push_back(jit_->add(part.object));
       // Without any of its own the stage must still be linked: later cells use what it defines.
-      jit_->lookup(stage.entry);
-      if (const std::string errors = engine_->take_backend_errors(); !errors.empty()) throw LinkError(errors);
-    }
-    for (const auto& s : symbols) {
-      if (!s.entry.empty()) {
+      void* const entry = jit_->lookup(part.entry);
+      if (part.runs) {
         Segment segment;
-        segment.run = reinterpret_cast<void (*)()>(jit_->lookup(s.entry));
+        segment.run = reinterpret_cast<void (*)()>(entry);
         cell.segments.push_back(std::move(segment));
       }
-      if (!s.coroutine.empty()) {
+      if (!part.coroutine.empty()) {
         Segment segment;
-        segment.start = reinterpret_cast<caller::Coro<void> (*)()>(jit_->lookup(s.coroutine));
+        segment.start = reinterpret_cast<caller::Coro<void> (*)()>(jit_->lookup(part.coroutine));
         cell.segments.push_back(std::move(segment));
       }
     }
   } catch (const LinkError& e) {
     for (auto& t : trackers) llvm::consumeError(t->remove());
-    Check c;
-    c.missing = e.missing;
-    c.text = std::string("error: ") + e.what() + "\n";
-    return error_of(c, options);
+    return error_of("error: " + std::string(e.what()) + "\n", e.missing, request.number);
   }
-  if (debugging.on) cell.debug_objects = jit_->take_debug_objects();
+  if (!request.debug_path.empty()) cell.debug_objects = jit_->take_debug_objects();
   return cell;
+}
+
+void ClangInterpreter::define_late(const LateMemory& late) {
+  const auto rounded = std::max<std::size_t>(late.alignment, 16);
+  void* memory = std::aligned_alloc(rounded, (std::max<std::size_t>(late.size, 1) + rounded - 1) / rounded * rounded);
+  std::memset(memory, 0, late.size);  // never freed: later cells use it
+  jit_->define(late.storage, memory);
+  jit_->define(late.symbol, memory);
 }
 
 std::variant<CompiledCell, CellError> ClangInterpreter::compile(const std::string& code,
                                                                 const CompileOptions& options) {
   // clang's incremental parser does not come to an end when a bracket is open at the end of its input.
-  if (const std::string wrong = unbalanced(code, options.number); !wrong.empty()) {
-    Check c;
-    c.text = wrong;
-    return error_of(c, options);
-  }
-  AssembleOptions how = assemble_options(options);
-  Assembly assembly = assemble(code, how);
-  CompileOptions linking = options;
-  if (options_.isolate) {
-    Check checked = check(assembly, options.stop);
-    if (!checked.missing.empty() && !options.stop.stop_requested()) {
-      engine_->quick = false;  // perhaps a library function whose code is nowhere but in its header
-      checked = check(assembly, options.stop);
+  if (const std::string wrong = unbalanced(code, options.number); !wrong.empty())
+    return error_of(wrong, {}, options.number);
+  CompileRequest request = new_request(options);
+  request.code = code;
+  std::error_code none;
+  request.directory = std::filesystem::current_path(none).string();
+  Attempt tried = attempt(request, options.stop);
+  if (!tried.ok && tried.made.ambiguous && !options.stop.stop_requested() && !tried.made.here) {
+    // `A * b;` looked like a declaration; perhaps it is a product.
+    CompileRequest other = request;
+    other.ambiguous_is_expression = true;
+    other.quick = true;
+    other.debug_path = options.debug_path;
+    if (Attempt again = attempt(other, options.stop); again.ok) {
+      tried = std::move(again);
+      request = std::move(other);
     }
-    struct Restore {
-      Engine& engine;
-      ~Restore() { engine.quick = true; }
-    } restore{*engine_};
-    if (!checked.ok && assembly.ambiguous && !options.stop.stop_requested()) {
-      // `A * b;` looked like a declaration; perhaps it is a product.
-      how.ambiguous_is_expression = true;
-      Assembly other = assemble(code, how);
-      if (Check again = check(other, options.stop); again.ok) {
-        assembly = std::move(other);
-        checked = std::move(again);
-      }
-    }
-    if (!checked.ok) return error_of(checked, options);
-    if (checked.must_optimise) linking.debug_path.clear();  // better without a debugger than not at all
   }
+  if (!tried.ok) return error_of(tried.made.text, tried.missing, options.number);
   if (options.stop.stop_requested()) {  // from here on nothing can be taken back
-    Check c;
-    c.text = "error: the compiler was interrupted\n";
-    return error_of(c, options);
+    copy_.reset();
+    return error_of("error: the compiler was interrupted\n", {}, options.number);
   }
-  return link(assembly, linking);
+  auto linked = link(tried.made, request);
+  if (tried.made.here) return linked;
+  if (std::holds_alternative<CellError>(linked) || !copy_stays_) copy_.reset();
+  if (std::holds_alternative<CompiledCell>(linked)) {
+    std::vector<std::string> texts;
+    for (auto& part : tried.made.parts) texts.push_back(std::move(part.text));
+    follower_->push(std::move(request), std::move(texts));
+  }
+  return linked;
 }
 
 CellError ClangInterpreter::describe_current_exception(int cell_number) {
@@ -440,12 +393,15 @@ CellError ClangInterpreter::describe_current_exception(int cell_number) {
 Completeness ClangInterpreter::is_complete(const std::string& code) {
   Completeness out = lexical_completeness(code);
   if (out.status != Completeness::Status::complete || tokenize(code).tokens.empty()) return out;
-  const Assembly assembly = assemble(code, assemble_options({}));
+  // Consoles wait a second for this answer. What is wrong with the code they learn when it runs, too.
+  if (!follower_->settle_within(std::chrono::milliseconds(300))) return out;
+  Engine& engine = compiler().engine();
+  const Assembly assembly = assemble(code, compiler_->assemble_options(++unit_, 0));
   const auto result = in_child(
       [&] {
-        engine_->syntax_only();
+        engine.syntax_only();
         for (const auto& stage : assembly.stages)
-          if (auto p = engine_->parse(stage.text, "cell"); !p.ok)
+          if (auto p = engine.parse(stage.text, "cell"); !p.ok)
             return std::string(p.parse_issue ? "invalid" : "complete");
         return std::string("complete");
       },

@@ -1,13 +1,15 @@
 // The Interpreter made of clang and its JIT. Internal to this folder.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <optional>
 #include <set>
 
-#include "assemble.hpp"
-#include "engine.hpp"
+#include "compiler.hpp"
+#include "copy.hpp"
 #include "factory.hpp"
+#include "follower.hpp"
 #include "jit.hpp"
 
 namespace caller::kernel {
@@ -30,35 +32,42 @@ public:
   std::vector<Symbol> symbols() override;
   void warm_up() override;
   Declared declared(const std::string& name, const std::vector<std::string>& methods) override;
+  void prepare() override;
   std::map<std::string, std::map<std::string, std::string>> values(
       const std::vector<std::string>& expressions) override;
 
 private:
-  struct Check {
+  struct Attempt {
     bool ok = false;
-    std::string text;
-    bool parse_issue = false;
-    bool must_optimise = false;  // only then is every symbol found
-    std::vector<std::string> missing;
+    Compilation made;
+    std::vector<std::string> missing;  // demangled
   };
-  Check check(const Assembly& assembly, const std::stop_token& stop);
-  std::vector<std::string> undefined_symbols(const std::vector<std::unique_ptr<llvm::Module>>& modules);
-  Check check_here(const Assembly& assembly);
-  std::variant<CompiledCell, CellError> link(const Assembly& assembly, const CompileOptions& options);
-  void place_late_variables(const Stage& stage, clang::TranslationUnitDecl* unit, unsigned number);
-  CellError error_of(const Check& check, const CompileOptions& options) const;
-  AssembleOptions assemble_options(const CompileOptions& options);
+  Compiler& compiler();  // the process's own, knowing every cell
+  CompileRequest new_request(const CompileOptions& options);
+  Compilation compile_in_copy(const CompileRequest& request, const std::stop_token& stop);
+  std::vector<std::string> missing_symbols(const Compilation& made);
+  Attempt attempt(CompileRequest& request, const std::stop_token& stop);
+  std::variant<CompiledCell, CellError> link(const Compilation& made, const CompileRequest& request);
+  void define_late(const LateMemory& late);
   std::string evaluate_in_child(const std::string& name);
 
   InterpreterOptions options_;
-  std::unique_ptr<Engine> engine_;
   std::unique_ptr<Jit> jit_;
+  std::unique_ptr<Compiler> compiler_;
+  std::unique_ptr<Follower> follower_;  // uses the compiler
+  std::unique_ptr<Copy> copy_;          // compiles the cells; ahead of the compiler by what the follower has to do
+  bool copy_stays_ = true;
+  std::atomic<bool> warm_ = false;  // the compiler is, the copy may not be
   unsigned unit_ = 0;
+  std::set<std::string> known_;            // symbols that were found, and stay
   std::vector<std::string> library_dirs_;  // of -L, in the order given
 };
 
 /// Takes the cells' namespaces and generated names out of the compiler's text, and words its places as
 /// `Cell [7], line 3, column 5`.
 std::string readable(std::string text);
+
+/// What the compiler's text, or the names that were not found, mean to the user.
+CellError error_of(const std::string& text, const std::vector<std::string>& missing, int number);
 
 }  // namespace caller::kernel

@@ -113,7 +113,8 @@ std::string type_name(clang::QualType type, const clang::ASTContext& ast) {
 }  // namespace
 
 void ClangInterpreter::add_include_path(const std::string& dir) {
-  engine_->add_include_path(dir);
+  compiler().engine().add_include_path(dir);
+  copy_.reset();
   options_.flags.push_back("-I" + dir);
 }
 
@@ -157,7 +158,8 @@ std::vector<std::string> ClangInterpreter::add_flags(const std::vector<std::stri
   std::vector<std::string> unused, taken, directories;
   std::vector<std::function<void()>> actions;
   std::string text;
-  auto& diagnostics = engine_->ci().getDiagnostics();
+  Engine& engine = compiler().engine();
+  auto& diagnostics = engine.ci().getDiagnostics();
   const auto group = [&](const std::string& name) {
     if (name == "all" || name == "extra" || name == "everything") return;
     llvm::SmallVector<clang::diag::kind, 8> members;
@@ -183,7 +185,7 @@ std::vector<std::string> ClangInterpreter::add_flags(const std::vector<std::stri
       text += "#undef " + value + "\n";
     } else if (value_of(flags, i, "-isystem", value) || value_of(flags, i, "-I", value)) {
       if (!fs::is_directory(value)) throw std::runtime_error("no such directory: " + value);
-      actions.push_back([this, value, system = flag.starts_with("-is")] { engine_->add_include_path(value, system); });
+      actions.push_back([&engine, value, system = flag.starts_with("-is")] { engine.add_include_path(value, system); });
     } else if (value_of(flags, i, "-L", value)) {
       if (!fs::is_directory(value)) throw std::runtime_error("no such directory: " + value);
       directories.push_back(value);
@@ -215,6 +217,7 @@ std::vector<std::string> ClangInterpreter::add_flags(const std::vector<std::stri
     for (std::size_t k = first; k <= i; ++k) taken.push_back(flags[k]);
   }
   library_dirs_.insert(library_dirs_.end(), directories.begin(), directories.end());
+  copy_.reset();  // it would know nothing of all that
   for (const auto& act : actions) act();
   if (!text.empty()) {
     CompileOptions options;
@@ -229,10 +232,12 @@ std::vector<std::string> ClangInterpreter::add_flags(const std::vector<std::stri
 std::vector<std::string> ClangInterpreter::flags() { return options_.flags; }
 
 void ClangInterpreter::reset() {
-  engine_->shadow().reset(engine_->sema());
+  Engine& engine = compiler().engine();
+  copy_.reset();
+  engine.shadow().reset(engine.sema());
   // Only what cells themselves defined: a header's guard must stay as long as its declarations do.
-  auto& preprocessor = engine_->ci().getPreprocessor();
-  const auto& sources = engine_->ci().getSourceManager();
+  auto& preprocessor = engine.ci().getPreprocessor();
+  const auto& sources = engine.ci().getSourceManager();
   std::string text;
   for (const auto& [name, state] : preprocessor.macros(/*IncludeExternalMacros=*/false)) {
     const clang::MacroInfo* macro = preprocessor.getMacroInfo(name);
@@ -242,13 +247,14 @@ void ClangInterpreter::reset() {
     const llvm::StringRef file = place.getFilename();
     if (file.starts_with("Cell [") && !file.starts_with(kFlags)) text += "#undef " + name->getName().str() + "\n";
   }
-  if (!text.empty()) (void)engine_->parse(text, "reset");
+  if (!text.empty()) (void)engine.parse(text, "reset");
 }
 
 std::vector<Interpreter::Symbol> ClangInterpreter::symbols() {
   std::vector<Symbol> out;
-  const auto& ast = engine_->ast();
-  for (auto* d : engine_->shadow().visible()) {
+  Engine& engine = compiler().engine();
+  const auto& ast = engine.ast();
+  for (auto* d : engine.shadow().visible()) {
     if (!d->getIdentifier() || d->getName().starts_with("__") || d->getName().starts_with("caller_exposed_")) continue;
     Symbol s;
     s.name = d->getName().str();

@@ -182,16 +182,17 @@ Completions ClangInterpreter::complete(const std::string& code, std::size_t curs
   if (!prefix.empty() && std::isdigit(static_cast<unsigned char>(prefix[0]))) return out;
 
   const std::string head = code.substr(0, include ? cursor : out.start);
-  AssembleOptions how = assemble_options({});
+  Engine& engine = compiler().engine();
+  AssembleOptions how = compiler_->assemble_options(++unit_, 0);
   how.cursor = head.size();
   const Assembly assembly = assemble(head, how);
   if (assembly.cursor == std::string::npos) return out;
   const auto result = in_child(
       [&] {
-        engine_->syntax_only();
-        for (std::size_t i = 0; i < assembly.cursor_stage; ++i) engine_->parse(assembly.stages[i].text, "cell");
+        engine.syntax_only();
+        for (std::size_t i = 0; i < assembly.cursor_stage; ++i) engine.parse(assembly.stages[i].text, "cell");
         std::vector<Candidate> all;
-        find_candidates(*engine_, assembly.stages[assembly.cursor_stage].text, assembly.cursor, prefix, false,
+        find_candidates(engine, assembly.stages[assembly.cursor_stage].text, assembly.cursor, prefix, false,
                         [&](Candidate&& c) { all.push_back(std::move(c)); });
         std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
           return a.priority != b.priority ? a.priority < b.priority : a.text < b.text;

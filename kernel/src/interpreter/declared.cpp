@@ -163,8 +163,9 @@ Callable the_constructor(clang::CXXRecordDecl* record, clang::Sema& sema, const 
 
 Declared ClangInterpreter::declared(const std::string& name, const std::vector<std::string>& methods) {
   Declared out;
-  auto& sema = engine_->sema();
-  auto& ast = engine_->ast();
+  Engine& engine = compiler().engine();
+  auto& sema = engine.sema();
+  auto& ast = engine.ast();
   clang::DeclContext* context = ast.getTranslationUnitDecl()->getPrimaryContext();
   const auto find = [&](clang::DeclContext* where, const std::string& word) {
     clang::LookupResult result(sema, clang::DeclarationNameInfo(&ast.Idents.get(word), clang::SourceLocation()),
@@ -210,7 +211,7 @@ Declared ClangInterpreter::declared(const std::string& name, const std::vector<s
       return out;
     }
     const bool overloaded = found->size() > 1;
-    if (overloaded) keep_newest(*found, engine_->shadow());
+    if (overloaded) keep_newest(*found, engine.shadow());
     const clang::FunctionDecl* function = found->front().function;
     if (found->size() > 1 || llvm::isa<clang::CXXMethodDecl>(function)) {
       out.call = faulty(found->size() > 1 ? kOverloaded : "is a member of a class");

@@ -168,6 +168,8 @@ bool Engine::parse_declarations() {
   }
   local.perform();
   global.perform();
+  // What has been looked at would be looked at again at the end of each unit: all of the precompiled header's.
+  s.DeleteExprs.clear();
   return !ci_->getDiagnostics().hasErrorOccurred();
 }
 
@@ -255,6 +257,13 @@ void Engine::add_include_path(const std::string& dir, bool system) {
   ci_->getPreprocessor().getHeaderSearchInfo().AddSearchPath(
       clang::DirectoryLookup(*entry, system ? clang::SrcMgr::C_System : clang::SrcMgr::C_User, false),
       /*isAngled=*/true);
+}
+
+void Engine::close_files() {
+  llvm::SmallVector<clang::OptionalFileEntryRef, 0> files;
+  ci_->getFileManager().GetUniqueIDMapping(files);
+  for (const auto& file : files)
+    if (file) file->getFileEntry().closeFile();
 }
 
 void Engine::complete(const std::string& text, unsigned line, unsigned column, clang::CodeCompleteConsumer& consumer) {

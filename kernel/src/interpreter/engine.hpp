@@ -58,6 +58,9 @@ public:
 
   void add_include_path(const std::string& dir, bool system = false);
 
+  /// Closes the files that were opened and not read yet: who copies the process need not keep them open.
+  void close_files();
+
   /// What is parsed from here on is compiled for a debugger: not optimised, with full debug information, in which the
   /// file `name` is called `path`. An empty path: as usual again.
   void debug(const std::string& name, const std::string& path);

@@ -20,13 +20,15 @@ struct InterpreterOptions {
   std::vector<std::string> flags;
   /// Optimisation of cells, 0..3.
   int optimisation = 2;
-  /// Compiles each cell in a copy of the process first, so that neither errors nor crashes of the compiler leave
-  /// traces. Off, a failed cell may leave some; for processes too big to fork.
+  /// Compiles the cells in a copy of the process, so that neither errors nor crashes of the compiler leave traces. Off,
+  /// a failed cell may leave some; for processes too big to fork.
   bool isolate = true;
+  /// Uses that copy again as long as nothing fails in it. Off, there is a new one for each cell.
+  bool keep_copy = true;
   /// Keeps for each instruction the line it stands for, so that errors name the lines of cells. Costs some memory.
   bool lines = true;
-  /// Loads what nearly every cell and completion needs, so that the first are not slower than the rest. Takes some
-  /// hundred milliseconds inside of make_clang_interpreter; a host that does so on its compile thread need not wait.
+  /// Begins to load what nearly every cell and completion needs, so that the first are not slower than the rest: some
+  /// hundred milliseconds of another thread, for which completions wait and cells do not.
   bool warm_up = true;
   /// Called with one line when something works less well than it should (no precompiled prelude).
   std::function<void(const std::string&)> log;

@@ -76,12 +76,16 @@ public:
 // The value as the copied process sees it: nothing it does can hurt the cells.
 std::string ClangInterpreter::evaluate_in_child(const std::string& expression) {
   Capture capture;
-  AssembleOptions how = assemble_options({});
-  const Assembly assembly = assemble(expression, how);
+  Compiler& compiler = this->compiler();
+  CompileRequest request = new_request({});
+  request.code = expression;
+  request.quick = false;
   const auto result = in_child(
       [&] {
         set_display_host(&capture);
-        auto linked = link(assembly, {});
+        const Compilation made = compiler.compile(request);
+        if (!made.ok) return std::string();
+        auto linked = link(made, request);
         if (auto* cell = std::get_if<CompiledCell>(&linked))
           for (auto& s : cell->segments)
             if (s.run) s.run();
@@ -93,8 +97,7 @@ std::string ClangInterpreter::evaluate_in_child(const std::string& expression) {
 
 std::map<std::string, std::map<std::string, std::string>> ClangInterpreter::values(
     const std::vector<std::string>& expressions) {
-  std::vector<Assembly> assemblies;
-  for (const auto& e : expressions) assemblies.push_back(assemble(e, assemble_options({})));
+  Compiler& compiler = this->compiler();
   const auto result = in_child(
       [&] {
         Packer p;
@@ -103,7 +106,11 @@ std::map<std::string, std::map<std::string, std::string>> ClangInterpreter::valu
           Capture capture;
           set_display_host(&capture);
           if (std::chrono::steady_clock::now() - begin < kLimit / 2) {
-            auto linked = link(assemblies[i], {});
+            CompileRequest request = new_request({});
+            request.code = expressions[i];
+            request.quick = false;
+            const Compilation made = compiler.compile(request);
+            auto linked = made.ok ? link(made, request) : error_of(made.text, {}, 0);
             if (auto* cell = std::get_if<CompiledCell>(&linked)) try {
                 for (auto& s : cell->segments)
                   if (s.run) s.run();
@@ -140,31 +147,32 @@ std::map<std::string, std::string> ClangInterpreter::inspect(const std::string& 
   if (name.empty() || std::isdigit(static_cast<unsigned char>(name[0]))) return {};
 
   const std::string head = code.substr(0, begin);
-  AssembleOptions how = assemble_options({});
+  Engine& engine = compiler().engine();
+  AssembleOptions how = compiler_->assemble_options(++unit_, 0);
   how.cursor = head.size();
   const Assembly assembly = assemble(head, how);
   if (assembly.cursor == std::string::npos) return {};
   const auto result = in_child(
       [&] {
-        engine_->syntax_only();
-        for (std::size_t i = 0; i < assembly.cursor_stage; ++i) engine_->parse(assembly.stages[i].text, "cell");
+        engine.syntax_only();
+        for (std::size_t i = 0; i < assembly.cursor_stage; ++i) engine.parse(assembly.stages[i].text, "cell");
         std::string text, docs, sources;
         bool variable = false;
         std::set<std::string> seen;
         find_candidates(
-            *engine_, assembly.stages[assembly.cursor_stage].text, assembly.cursor, name, true, [&](Candidate&& c) {
+            engine, assembly.stages[assembly.cursor_stage].text, assembly.cursor, name, true, [&](Candidate&& c) {
               if (!c.declaration) {
                 if (text.empty()) text += c.signature + "\n";
                 return;
               }
-              auto& ast = engine_->ast();
+              auto& ast = engine.ast();
               const std::string s = readable(signature(c.declaration, ast));
               if (!seen.insert(s).second || seen.size() > 20) return;
               text += s + "\n";
               if (const auto p = place(c.declaration, ast); !p.empty()) text += "  " + p + "\n";
               if (const auto doc = documentation(c.declaration, ast); !doc.empty()) docs += doc + "\n";
               if (detail > 0) sources += source(c.declaration, ast) + "\n";
-              for (auto* v : engine_->shadow().visible())
+              for (auto* v : engine.shadow().visible())
                 if (v == c.declaration && (llvm::isa<clang::VarDecl>(v) || llvm::isa<clang::BindingDecl>(v)))
                   variable = true;
             });

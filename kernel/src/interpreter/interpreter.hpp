@@ -130,8 +130,10 @@ public:
 
   /// Hides everything cells have declared and undefines their macros. Objects live on: running work may use them.
   virtual void reset() = 0;
-  /// Loads what nearly every cell and completion needs, if that is not done yet; takes some hundred milliseconds.
+  /// Begins to load what nearly every cell and completion needs; takes some hundred milliseconds of another thread.
   virtual void warm_up() {}
+  /// Makes ready what the next compile needs; to be called when nobody waits for anything.
+  virtual void prepare() {}
 
   /// Names the user has defined and that are still visible, with kind and type, newest last (for %who).
   struct Symbol {

@@ -1,13 +1,8 @@
 #include "jit.hpp"
 
 #include <llvm/Demangle/Demangle.h>
-#include <llvm/ExecutionEngine/Orc/CompileUtils.h>
-#include <llvm/ExecutionEngine/Orc/ExecutionUtils.h>
-#include <llvm/IR/Constants.h>
-#include <llvm/IR/IRBuilder.h>
-#include <llvm/IR/Instructions.h>
-#include <llvm/Support/DynamicLibrary.h>
-#include <llvm/Support/TargetSelect.h>
+#include <llvm/ExecutionEngine/JITLink/JITLink.h>
+#include <llvm/ExecutionEngine/Orc/ObjectLinkingLayer.h>
 #include <unwind.h>
 
 #include <algorithm>
@@ -17,6 +12,7 @@
 #include <set>
 
 #include "debug_objects.hpp"
+#include "generator.hpp"
 
 namespace caller::kernel {
 namespace {
@@ -79,73 +75,26 @@ T take(llvm::Expected<T> value, const char* what) {
   throw LinkError(std::string(what) + ": " + llvm::toString(value.takeError()));
 }
 
-// Functions that must not throw end in a handler for everything that ends the process. Made into an empty exception
-// specification, which means the same, it can be told from `catch (...)` in the tables: interrupts look there.
-void mark_terminate_handlers(llvm::Module& module) {
-  auto* type = llvm::ArrayType::get(llvm::PointerType::getUnqual(module.getContext()), 0);
-  for (auto& f : module)
-    for (auto& block : f) {
-      auto* pad = block.getLandingPadInst();
-      if (!pad) continue;
-      bool ends = false;
-      for (auto& i : block)
-        if (auto* c = llvm::dyn_cast<llvm::CallInst>(&i);
-            c && c->getCalledFunction() && c->getCalledFunction()->getName() == "__clang_call_terminate")
-          ends = true;
-      if (!ends) continue;
-      auto* marked = llvm::LandingPadInst::Create(pad->getType(), 1, "", pad->getIterator());
-      marked->addClause(llvm::ConstantArray::get(type, {}));
-      pad->replaceAllUsesWith(marked);
-      pad->eraseFromParent();
-    }
-}
-
-// Turns the list of static initialisers into one function that the kernel calls when the segment runs.
-void make_entry(llvm::Module& module, const std::string& entry) {
-  auto& context = module.getContext();
-  // The compiler takes this one to be near, as it is in a shared object: so each module has its own.
-  if (auto* dso = module.getNamedGlobal("__dso_handle"); dso && dso->isDeclaration()) {
-    dso->setInitializer(llvm::Constant::getNullValue(dso->getValueType()));
-    dso->setLinkage(llvm::GlobalValue::InternalLinkage);
-  }
-  auto* type = llvm::FunctionType::get(llvm::Type::getVoidTy(context), false);
-  auto* f = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, entry, module);
-  f->setUWTableKind(llvm::UWTableKind::Default);
-  llvm::IRBuilder<> b(llvm::BasicBlock::Create(context, "entry", f));
-  if (auto* ctors = module.getNamedGlobal("llvm.global_ctors")) {
-    if (auto* list = llvm::dyn_cast<llvm::ConstantArray>(ctors->getInitializer())) {
-      std::vector<std::pair<std::uint64_t, llvm::Function*>> calls;
-      for (auto& operand : list->operands()) {
-        auto* item = llvm::cast<llvm::ConstantStruct>(operand);
-        const auto priority = llvm::cast<llvm::ConstantInt>(item->getOperand(0))->getZExtValue();
-        if (auto* g = llvm::dyn_cast<llvm::Function>(item->getOperand(1)->stripPointerCasts()))
-          calls.emplace_back(priority, g);
-      }
-      std::stable_sort(calls.begin(), calls.end(), [](auto& x, auto& y) { return x.first < y.first; });
-      for (auto& [priority, g] : calls) b.CreateCall(type, g);
-    }
-    ctors->eraseFromParent();
-  }
-  b.CreateRetVoid();
-}
-
-// Code that runs once is generated the quick way: there the time of generating is all that counts.
-class Compiler final : public llvm::orc::IRCompileLayer::IRCompiler {
+// What no function needs is left out of the unwind tables, too; the entries behind it keep their alignment, and four
+// bytes of padding look like the tables' end. So they are all put at the multiples of four that their sizes are.
+class TablesWithoutGaps final : public llvm::orc::ObjectLinkingLayer::Plugin {
 public:
-  explicit Compiler(llvm::orc::JITTargetMachineBuilder builder)
-      : IRCompiler(llvm::orc::irManglingOptionsFromTargetOptions(builder.getOptions())),
-        good_machine_(take(builder.createTargetMachine(), "the code generator does not start")),
-        quick_machine_(take(builder.setCodeGenOptLevel(llvm::CodeGenOptLevel::None).createTargetMachine(),
-                            "the code generator does not start")),
-        good_(*good_machine_),
-        quick_(*quick_machine_) {}
-  llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> operator()(llvm::Module& module) override {
-    return Optimiser::runs_once(module) ? quick_(module) : good_(module);
+  void modifyPassConfig(llvm::orc::MaterializationResponsibility&, llvm::jitlink::LinkGraph&,
+                        llvm::jitlink::PassConfiguration& passes) override {
+    passes.PostPrunePasses.push_back([](llvm::jitlink::LinkGraph& graph) {
+      if (auto* tables = graph.findSectionByName(".eh_frame"))
+        for (auto* block : tables->blocks()) {
+          block->setAlignment(4);
+          block->setAlignmentOffset(0);
+        }
+      return llvm::Error::success();
+    });
   }
-
-private:
-  std::unique_ptr<llvm::TargetMachine> good_machine_, quick_machine_;
-  llvm::orc::SimpleCompiler good_, quick_;
+  llvm::Error notifyFailed(llvm::orc::MaterializationResponsibility&) override { return llvm::Error::success(); }
+  llvm::Error notifyRemovingResources(llvm::orc::JITDylib&, llvm::orc::ResourceKey) override {
+    return llvm::Error::success();
+  }
+  void notifyTransferringResources(llvm::orc::JITDylib&, llvm::orc::ResourceKey, llvm::orc::ResourceKey) override {}
 };
 
 // JITLink's, which LLJIT takes by itself on this machine; LLVM is built without run-time type information.
@@ -156,23 +105,11 @@ llvm::orc::ObjectLinkingLayer& linking_layer(llvm::orc::LLJIT& jit) {
 }  // namespace
 
 Jit::Jit() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    llvm::InitializeNativeTarget();
-    llvm::InitializeNativeTargetAsmPrinter();
-    llvm::InitializeNativeTargetAsmParser();
-  });
   llvm::orc::LLJITBuilder builder;
-  auto machine = take(llvm::orc::JITTargetMachineBuilder::detectHost(), "the processor is not known");
-  // Where no code may be reached there is a trap, not whatever lies behind.
-  machine.getOptions().TrapUnreachable = true;
-  builder.setJITTargetMachineBuilder(std::move(machine));
-  builder.setCompileFunctionCreator([](llvm::orc::JITTargetMachineBuilder how)
-                                        -> llvm::Expected<std::unique_ptr<llvm::orc::IRCompileLayer::IRCompiler>> {
-    return std::make_unique<Compiler>(std::move(how));
-  });
+  builder.setJITTargetMachineBuilder(machine_of_cells());
   builder.setPlatformSetUp(llvm::orc::setUpInactivePlatform);
   jit_ = take(builder.create(), "the code generator does not start");
+  linking_layer(*jit_).addPlugin(std::make_shared<TablesWithoutGaps>());
   lines_.watch(*jit_);
   auto& es = jit_->getExecutionSession();
   es.setErrorReporter([this](llvm::Error e) { reported_ += llvm::toString(std::move(e)) + "\n"; });
@@ -192,18 +129,9 @@ void Jit::define(const std::string& symbol, void* address) {
     throw LinkError(llvm::toString(std::move(e)));
 }
 
-void Jit::optimise(clang::CompilerInstance& ci, llvm::Module& module, int level, bool once) {
-  optimiser_.run(ci, module, level, once);
-}
-
-llvm::orc::ResourceTrackerSP Jit::add(clang::CompilerInstance& ci, std::unique_ptr<llvm::Module> module,
-                                      const llvm::orc::ThreadSafeContext& context, const std::string& entry,
-                                      int optimisation, bool once) {
-  make_entry(*module, entry);
-  optimise(ci, *module, optimisation, once);
-  mark_terminate_handlers(*module);
+llvm::orc::ResourceTrackerSP Jit::add(const std::string& object) {
   auto tracker = jit_->getMainJITDylib().createResourceTracker();
-  if (auto e = jit_->addIRModule(tracker, llvm::orc::ThreadSafeModule(std::move(module), context))) {
+  if (auto e = jit_->addObjectFile(tracker, llvm::MemoryBuffer::getMemBufferCopy(object, "cell"))) {
     const std::string text = llvm::toString(std::move(e));
     if (auto r = tracker->remove()) llvm::consumeError(std::move(r));
     throw LinkError(text);

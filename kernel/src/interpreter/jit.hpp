@@ -1,9 +1,7 @@
-// Code generation and linking of cells into the process. Internal to this folder.
+// Linking of cells into the process. Internal to this folder.
 #pragma once
 
-#include <clang/Frontend/CompilerInstance.h>
 #include <llvm/ExecutionEngine/Orc/LLJIT.h>
-#include <llvm/IR/Module.h>
 
 #include <memory>
 #include <stdexcept>
@@ -12,7 +10,6 @@
 
 #include "interpreter.hpp"
 #include "lines.hpp"
-#include "optimiser.hpp"
 
 namespace caller::kernel {
 
@@ -31,13 +28,9 @@ public:
   Jit();
   ~Jit();
 
-  void optimise(clang::CompilerInstance& ci, llvm::Module& module, int level, bool once);
-
-  /// Optimises `module` and adds it. Its static initialisers become the function `entry`, which nothing calls by
-  /// itself. The tracker undoes it. Throws LinkError.
-  llvm::orc::ResourceTrackerSP add(clang::CompilerInstance& ci, std::unique_ptr<llvm::Module> module,
-                                   const llvm::orc::ThreadSafeContext& context, const std::string& entry,
-                                   int optimisation, bool once);
+  /// Adds an object (ELF), which is linked when one of its symbols is looked up. The tracker undoes it. Throws
+  /// LinkError.
+  llvm::orc::ResourceTrackerSP add(const std::string& object);
 
   /// The address of a symbol (as mangled); throws LinkError when it, or something it needs, is missing.
   void* lookup(const std::string& symbol);
@@ -54,7 +47,6 @@ public:
 
 private:
   Lines lines_;
-  Optimiser optimiser_;
   std::shared_ptr<DebugObjects> debug_objects_;
   std::unique_ptr<llvm::orc::LLJIT> jit_;
   std::string reported_;  // what went wrong below the last look-up

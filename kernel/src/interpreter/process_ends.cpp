@@ -1,7 +1,6 @@
 // Functions of libc that would end the whole process, seen first by everything in it: called by a cell they end the
 // cell. And the start of threads: one that a cell starts ends alone when it faults or an exception leaves it.
 #include <cxxabi.h>
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -10,15 +9,12 @@
 #include <memory>
 
 #include "faults_of_threads.hpp"
+#include "next.hpp"
 
 namespace {
 
 namespace faults = caller::kernel::faults;
-
-template <class F>
-F* next(const char* name) {
-  return reinterpret_cast<F*>(dlsym(RTLD_NEXT, name));
-}
+using caller::kernel::Next;
 
 struct Start {
   void* (*function)(void*);
@@ -55,7 +51,8 @@ extern "C" {
 
 CALLER_API int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*),
                               void* argument) {
-  static auto* const real = next<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)>("pthread_create");
+  static constinit Next<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)> next("pthread_create");
+  auto* const real = *next;
   if (!faults::in_cell()) return real(thread, attributes, function, argument);
   faults::Host* const host = faults::host();
   auto start = std::make_unique<Start>(Start{function, argument, host ? host->origin() : nullptr});
@@ -66,28 +63,32 @@ CALLER_API int pthread_create(pthread_t* thread, const pthread_attr_t* attribute
 
 [[noreturn]] CALLER_API void exit(int status) {
   faults::exit_called("exit", status);
-  static auto* const real = next<void(int)>("exit");
+  static constinit Next<void(int)> next("exit");
+  auto* const real = *next;
   real(status);
   __builtin_unreachable();
 }
 
 [[noreturn]] CALLER_API void _exit(int status) {
   faults::exit_called("_exit", status);
-  static auto* const real = next<void(int)>("_exit");
+  static constinit Next<void(int)> next("_exit");
+  auto* const real = *next;
   real(status);
   __builtin_unreachable();
 }
 
 [[noreturn]] CALLER_API void _Exit(int status) {
   faults::exit_called("_Exit", status);
-  static auto* const real = next<void(int)>("_Exit");
+  static constinit Next<void(int)> next("_Exit");
+  auto* const real = *next;
   real(status);
   __builtin_unreachable();
 }
 
 [[noreturn]] CALLER_API void quick_exit(int status) {
   faults::exit_called("quick_exit", status);
-  static auto* const real = next<void(int)>("quick_exit");
+  static constinit Next<void(int)> next("quick_exit");
+  auto* const real = *next;
   real(status);
   __builtin_unreachable();
 }
@@ -98,7 +99,8 @@ CALLER_API int pthread_create(pthread_t* thread, const pthread_attr_t* attribute
   std::snprintf(text, sizeof text, "%s:%u: %s: Assertion `%s' failed.", file ? file : "?", line,
                 function ? function : "?", expression ? expression : "?");
   faults::assertion_failed(text);
-  static auto* const real = next<void(const char*, const char*, unsigned, const char*)>("__assert_fail");
+  static constinit Next<void(const char*, const char*, unsigned, const char*)> next("__assert_fail");
+  auto* const real = *next;
   real(expression, file, line, function);
   __builtin_unreachable();
 }

@@ -1,6 +1,5 @@
 // Where exceptions are thrown, for the tracebacks of cells: the function that throws them, seen first by everything in
 // the process. Only while a cell or a loop that serves cells runs; the walk costs about what throwing itself does.
-#include <dlfcn.h>
 
 #include <algorithm>
 #include <array>
@@ -9,6 +8,7 @@
 #include <typeinfo>
 
 #include "faults_of_threads.hpp"
+#include "next.hpp"
 
 namespace caller::kernel::faults {
 namespace {
@@ -65,8 +65,8 @@ extern "C" [[noreturn]] CALLER_API void caller_throw(void* object, std::type_inf
                                                      void (*destroy)(void*)) __asm__("__cxa_throw");
 extern "C" [[noreturn]] void caller_throw(void* object, std::type_info* type, void (*destroy)(void*)) {
   if (caller::kernel::faults::in_cell()) caller::kernel::faults::note(object);
-  static auto* const real =
-      reinterpret_cast<void (*)(void*, std::type_info*, void (*)(void*))>(dlsym(RTLD_NEXT, "__cxa_throw"));
+  static constinit caller::kernel::Next<void(void*, std::type_info*, void (*)(void*))> next("__cxa_throw");
+  auto* const real = *next;
   real(object, type, destroy);
   __builtin_unreachable();
 }

@@ -93,6 +93,7 @@ void Kernel::start() {
   (void)language_.call_soon([this] {
     try {
       interpreter_ = options_.interpreter();
+      interpreter_->prepare();
       // Not now: whoever starts a kernel to run a cell need not wait for it.
       (void)language_.call_later(std::chrono::milliseconds(kWarmUpDelay), [this] {
         if (interpreter_) interpreter_->warm_up();

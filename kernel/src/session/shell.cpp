@@ -248,6 +248,7 @@ Coro<void> Shell::run_code(RunPtr run, std::string code, bool show_result, int o
   auto compiled = co_await pending.async_wait({.shield = true});
   if (auto* error = std::get_if<CellError>(&compiled)) {
     run->error = std::make_shared<CellError>(std::move(*error));
+    (void)kernel_.with_interpreter([](Interpreter& i) { i.prepare(); });  // while the user reads
     co_return;
   }
   CompiledCell cell = std::get<CompiledCell>(std::move(compiled));

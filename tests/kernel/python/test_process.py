@@ -15,6 +15,78 @@ from direct import DirectKernel, connection, start_and_fail, write_connection_fi
 from support import HOME, PROGRAM, Client, KernelTest, install_kernelspec
 
 
+def compilers(kernel_pid):
+    """The processes in which a kernel compiles its cells; they are nobody's children but in the kernel's group."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            name, rest = (entry / "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        state, _, group = rest.split()[:3]
+        if name == "caller compiler" and int(group) == os.getpgid(kernel_pid) and state != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+class CompilersCopy(KernelTest):
+    def wait_for(self, number, group_of):
+        deadline = time.monotonic() + 10
+        while len(compilers(group_of)) != number:
+            self.assertLess(time.monotonic(), deadline, compilers(group_of))
+            time.sleep(0.01)
+
+    def test_the_compiler_ends_with_a_kernel_that_was_killed_and_holds_no_port(self):
+        self.run_ok("int kept = 1;")
+        (pid,) = compilers(self.kernel.pid)
+        try:
+            files = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+            self.assertEqual(len([name for name in files if name != "/dev/null"]), 1, files)
+        except PermissionError:
+            pass  # only root may look
+        # A program that a cell has forked, without replacing itself, holds copies of all that the kernel has open.
+        self.run_ok("#include <unistd.h>\nint other = fork(); if (other == 0) { for (;;) pause(); }")
+        other = int(self.run_ok("other").result)
+        os.kill(self.kernel.pid, signal.SIGKILL)
+        self.assertIsNotNone(self.kernel.wait_for_exit())
+        deadline = time.monotonic() + 10
+        while pathlib.Path(f"/proc/{pid}").exists() and not self.is_zombie(pid):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        os.kill(other, signal.SIGKILL)
+
+    @staticmethod
+    def is_zombie(pid):
+        try:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    def test_good_cells_are_compiled_in_one_process_and_an_error_needs_another(self):
+        self.run_ok("int kept = 1;")
+        first = compilers(self.kernel.pid)
+        self.assertEqual(len(first), 1)
+        for _ in range(20):
+            self.run_ok("++kept")
+        self.assertEqual(compilers(self.kernel.pid), first)
+        self.run_error("no_such_thing")
+        self.assertEqual(self.run_ok("kept").result, "21")
+        self.wait_for(1, self.kernel.pid)
+        self.assertNotEqual(compilers(self.kernel.pid), first)
+
+    def test_a_compiler_that_somebody_ends_is_replaced_and_knows_all_cells(self):
+        self.run_ok("int kept = 1;")
+        for signal_number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV):
+            os.kill(compilers(self.kernel.pid)[0], signal_number)
+            self.wait_for(0, self.kernel.pid)
+            self.run_ok("++kept")
+        self.assertEqual(self.run_ok("kept").result, "4")
+        os.kill(compilers(self.kernel.pid)[0], signal.SIGINT)  # of a terminal: it is meant for the kernel
+        self.assertEqual(self.run_ok("++kept").result, "5")
+
+
 class Files(unittest.TestCase):
     def assert_refused(self, path, *mentioned):
         code, text, seconds = start_and_fail("-f", str(path))

@@ -1,0 +1,49 @@
+// clang and what is known of the cells so far: makes linkable code of cells, one after the other. Internal to this
+// folder.
+//
+// It executes nothing and needs nothing of what runs in the process, so a copy of the process can do its work.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "assemble.hpp"
+#include "compilation.hpp"
+#include "engine.hpp"
+#include "generator.hpp"
+
+namespace caller::kernel {
+
+/// Thread-safety: one thread at a time.
+class Compiler {
+public:
+  /// Starts clang with the driver's `args`; throws std::runtime_error with its diagnostics.
+  explicit Compiler(const std::vector<std::string>& args) : engine_(args) {}
+
+  /// Compiles a cell; what it declares is known from here on. When it fails, what is left is not what was before: the
+  /// compiler should be thrown away.
+  Compilation compile(const CompileRequest& request);
+
+  /// The same for a text that is no cell.
+  Compilation compile_text(const std::string& text, const std::string& entry, int optimisation);
+
+  /// What the compiler of another process has compiled without an error, for this one to know it, too. Returns the
+  /// diagnostics when it fails here, else nothing.
+  std::string follow(const CompileRequest& request, const std::vector<std::string>& texts);
+
+  /// How a cell is taken apart here.
+  AssembleOptions assemble_options(unsigned unit, int number);
+
+  Engine& engine() { return engine_; }
+
+private:
+  class Mode;
+  bool compile_stage(const Stage& stage, const CompileRequest& request, SymbolUse& symbols, Compilation& out);
+  std::vector<LateMemory> late_memory(const Stage& stage, clang::TranslationUnitDecl* unit, unsigned number);
+
+  Engine engine_;
+  Generator generator_;
+};
+
+}  // namespace caller::kernel

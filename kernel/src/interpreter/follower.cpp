@@ -1,0 +1,74 @@
+#include "follower.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+
+namespace caller::kernel {
+namespace {
+
+constexpr std::size_t kBehind = 64;  // cells; an error has to wait for them
+
+}  // namespace
+
+Follower::~Follower() {
+  {
+    const std::lock_guard lock(mutex_);
+    ends_ = true;
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Follower::push(CompileRequest request, std::vector<std::string> texts) {
+  request.directory.clear();  // the process is where it is
+  push(Work{std::move(request), std::move(texts), nullptr});
+}
+
+void Follower::push(std::function<void(Compiler&)> work) { push(Work{{}, {}, std::move(work)}); }
+
+void Follower::push(Work work) {
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return queue_.size() < kBehind; });
+    queue_.push_back(std::move(work));
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) return;
+  sigset_t ours, before;
+  sigfillset(&ours);
+  // A fault signal that is blocked would end the process without a word.
+  for (const int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&ours, s);
+  pthread_sigmask(SIG_BLOCK, &ours, &before);
+  thread_ = std::thread([this] { run(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Follower::settle() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return queue_.empty(); });
+}
+
+bool Follower::settle_within(std::chrono::milliseconds limit) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, limit, [this] { return queue_.empty(); });
+}
+
+void Follower::run() {
+  pthread_setname_np(pthread_self(), "Compiler");
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return ends_ || !queue_.empty(); });
+    if (ends_) return;
+    const Work& work = queue_.front();
+    lock.unlock();
+    if (work.other)
+      work.other(compiler_);
+    else if (const std::string wrong = compiler_.follow(work.request, work.texts); !wrong.empty() && failed_)
+      failed_(wrong);
+    lock.lock();
+    queue_.pop_front();
+    changed_.notify_all();
+  }
+}
+
+}  // namespace caller::kernel
