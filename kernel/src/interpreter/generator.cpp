@@ -1,10 +1,11 @@
 #include "generator.hpp"
 
-#include <llvm/ExecutionEngine/Orc/CompileUtils.h>
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Instructions.h>
+#include <llvm/IR/LegacyPassManager.h>
 #include <llvm/Support/TargetSelect.h>
+#include <llvm/Support/raw_ostream.h>
 #include <llvm/Target/TargetMachine.h>
 
 #include <algorithm>
@@ -101,16 +102,36 @@ llvm::orc::JITTargetMachineBuilder machine_of_cells() {
   return machine;
 }
 
+// The passes that make machine code, which take longer to set up than to run on a small cell. They can be run again:
+// each run ends with everything of its module given back.
+class Emitter {
+public:
+  explicit Emitter(llvm::Expected<std::unique_ptr<llvm::TargetMachine>> machine) : machine_(take(std::move(machine))) {
+    llvm::MCContext* context = nullptr;
+    if (machine_->addPassesToEmitMC(passes_, context, stream_))
+      throw std::runtime_error("the code generator does not start: no objects for this machine");
+  }
+  std::string operator()(llvm::Module& module) {
+    passes_.run(module);
+    std::string object(object_.data(), object_.size());
+    object_.clear();
+    return object;
+  }
+
+private:
+  std::unique_ptr<llvm::TargetMachine> machine_;
+  llvm::SmallVector<char, 0> object_;
+  llvm::raw_svector_ostream stream_{object_};
+  llvm::legacy::PassManager passes_;
+};
+
 // Code that runs once is generated the quick way: there the time of generating is all that counts.
 struct Generator::Machines {
   Machines() : Machines(machine_of_cells()) {}
   explicit Machines(llvm::orc::JITTargetMachineBuilder builder)
-      : good_machine(take(builder.createTargetMachine())),
-        quick_machine(take(builder.setCodeGenOptLevel(llvm::CodeGenOptLevel::None).createTargetMachine())),
-        good(*good_machine),
-        quick(*quick_machine) {}
-  std::unique_ptr<llvm::TargetMachine> good_machine, quick_machine;
-  llvm::orc::SimpleCompiler good, quick;
+      : good(builder.createTargetMachine()),
+        quick(builder.setCodeGenOptLevel(llvm::CodeGenOptLevel::None).createTargetMachine()) {}
+  Emitter good, quick;
 };
 
 Generator::Generator() = default;
@@ -123,9 +144,7 @@ std::string Generator::object(clang::CompilerInstance& ci, llvm::Module& module,
   optimiser_.run(ci, module, optimisation, once);
   mark_terminate_handlers(module);
   note_symbols(module, symbols);
-  auto made = Optimiser::runs_once(module) ? machines_->quick(module) : machines_->good(module);
-  if (!made) throw std::runtime_error(llvm::toString(made.takeError()));
-  return (*made)->getBuffer().str();
+  return Optimiser::runs_once(module) ? machines_->quick(module) : machines_->good(module);
 }
 
 }  // namespace caller::kernel

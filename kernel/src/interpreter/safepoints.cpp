@@ -1,10 +1,15 @@
 #include "safepoints.hpp"
 
 #include <clang/AST/Expr.h>
+#include <clang/AST/ExprCXX.h>
 #include <clang/AST/RecursiveASTVisitor.h>
 #include <clang/AST/Stmt.h>
 #include <clang/AST/StmtCXX.h>
 #include <clang/Basic/SourceManager.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
 
 namespace caller::kernel {
 namespace {
@@ -47,6 +52,18 @@ public:
   bool VisitWhileStmt(clang::WhileStmt* s) { return wrap(s); }
   bool VisitDoStmt(clang::DoStmt* s) { return wrap(s); }
   bool VisitCXXForRangeStmt(clang::CXXForRangeStmt* s) { return wrap(s); }
+  bool TraverseForStmt(clang::ForStmt* s) {
+    return repeated(turns_of(s), [&] { return RecursiveASTVisitor::TraverseForStmt(s); });
+  }
+  bool TraverseCXXForRangeStmt(clang::CXXForRangeStmt* s) {
+    return repeated(turns_of(s), [&] { return RecursiveASTVisitor::TraverseCXXForRangeStmt(s); });
+  }
+  bool TraverseWhileStmt(clang::WhileStmt* s) {
+    return repeated(kMany, [&] { return RecursiveASTVisitor::TraverseWhileStmt(s); });
+  }
+  bool TraverseDoStmt(clang::DoStmt* s) {
+    return repeated(kMany, [&] { return RecursiveASTVisitor::TraverseDoStmt(s); });
+  }
   bool VisitLabelStmt(clang::LabelStmt* s) {  // a loop made of goto comes by here
     inserter_.saw_repetition();
     if (quiet_ || !wrapped_.insert(s).second) return true;
@@ -101,26 +118,82 @@ private:
     return context_.getSourceManager().isInSystemHeader(f->getLocation());
   }
   // The function that the kernel puts around a cell's statements, or one out of a library.
-  bool is_statements(const clang::FunctionDecl* f) const {
-    return is_of_library(f) || (f->getIdentifier() && f->getName().starts_with("__caller_s"));
-  }
+  bool is_statements(const clang::FunctionDecl* f) const { return is_of_library(f) || is_cells_statements(f); }
 
   template <class Traverse>
   bool function(clang::FunctionDecl* f, Traverse traverse) {
     if (f->isConsteval() || f->isDependentContext()) return true;
     if (f->doesThisDeclarationHaveABody() && !f->isImplicit() && !is_statements(f)) inserter_.saw_repetition();
     const bool outer = quiet_;
+    const std::uint64_t outer_turns = turns_;
     quiet_ = !may_throw(f) && is_of_library(f);
+    turns_ = 1;
     const bool result = traverse();
     if (!quiet_) guard_recursion(f);
     quiet_ = outer;
+    turns_ = outer_turns;
     return result;
+  }
+
+  static bool is_cells_statements(const clang::FunctionDecl* f) {
+    return f->getIdentifier() && f->getName().starts_with("__caller_s");
+  }
+
+  // ---- loops of few turns: not worth more work than code that runs once
+  static constexpr std::uint64_t kFew = 1000, kMany = 1'000'000;
+
+  template <class Traverse>
+  bool repeated(std::uint64_t turns, Traverse traverse) {
+    const std::uint64_t outer = turns_;
+    turns_ = std::min(turns_ * std::min(turns, kMany), kMany);
+    const bool result = traverse();
+    turns_ = outer;
+    return result;
+  }
+
+  std::uint64_t turns_of(const clang::CXXForRangeStmt* s) const {
+    const clang::Expr* e = s->getRangeInit();
+    if (!e || e->isTypeDependent()) return kMany;
+    e = e->IgnoreImplicit();
+    if (const auto* list = llvm::dyn_cast<clang::CXXStdInitializerListExpr>(e))
+      e = list->getSubExpr()->IgnoreImplicit();
+    const auto* array = context_.getAsConstantArrayType(e->getType());
+    return array ? array->getSize().getLimitedValue(kMany) : kMany;
+  }
+
+  // `for (int i = 2; i < 10; ++i)`: as it says, whatever the body does to the variable.
+  std::uint64_t turns_of(const clang::ForStmt* s) const {
+    const auto* init = llvm::dyn_cast_or_null<clang::DeclStmt>(s->getInit());
+    const auto* variable =
+        init && init->isSingleDecl() ? llvm::dyn_cast<clang::VarDecl>(init->getSingleDecl()) : nullptr;
+    const auto* condition = llvm::dyn_cast_or_null<clang::BinaryOperator>(s->getCond());
+    const auto* step = llvm::dyn_cast_or_null<clang::UnaryOperator>(s->getInc());
+    if (!variable || !variable->getInit() || !condition || !condition->isComparisonOp() || !step ||
+        !step->isIncrementDecrementOp())
+      return kMany;
+    const auto* left = llvm::dyn_cast<clang::DeclRefExpr>(condition->getLHS()->IgnoreParenImpCasts());
+    const auto* stepped = llvm::dyn_cast<clang::DeclRefExpr>(step->getSubExpr()->IgnoreParenImpCasts());
+    if (!left || left->getDecl() != variable || !stepped || stepped->getDecl() != variable) return kMany;
+    const auto from = constant(variable->getInit()), to = constant(condition->getRHS());
+    if (!from || !to) return kMany;
+    const std::int64_t way = step->isIncrementOp() ? *to - *from : *from - *to;
+    return way < 0 ? kMany : static_cast<std::uint64_t>(way) + 1;
+  }
+
+  std::optional<std::int64_t> constant(const clang::Expr* e) const {
+    clang::Expr::EvalResult result;
+    if (e->isValueDependent() || !e->getType()->isIntegerType() || !e->EvaluateAsInt(result, context_))
+      return std::nullopt;
+    const auto value = result.Val.getInt().tryExtValue();
+    constexpr std::int64_t kLarge = std::int64_t{1} << 32;
+    if (!value || *value <= -kLarge || *value >= kLarge) return std::nullopt;
+    return *value;
   }
 
   /// A check at the beginning: without a loop, recursion is what can go on for ever.
   void guard_recursion(clang::FunctionDecl* f) {
     if (!f->doesThisDeclarationHaveABody() || inserter_.is_target(f)) return;
-    if (f->getIdentifier() && f->getName().starts_with("__caller_s")) return;  // runs once, nobody can call it
+    if (is_cells_statements(f)) return;  // runs once, nobody can call it
     auto* body = llvm::dyn_cast_or_null<clang::CompoundStmt>(f->getBody());
     if (!body || wrapped_.contains(body)) return;
     RecursionFinder finder(f, context_.getSourceManager());
@@ -137,7 +210,9 @@ private:
 
   template <class Loop>
   bool wrap(Loop* s) {
-    inserter_.saw_repetition();
+    if (turns_ > kFew) {
+      inserter_.saw_repetition();
+    }
     clang::Stmt* body = s->getBody();
     if (!body || quiet_) return true;
     if (!wrapped_.insert(s).second) return true;
@@ -152,7 +227,8 @@ private:
   SafepointInserter& inserter_;
   clang::ASTContext& context_;
   llvm::DenseSet<const clang::Stmt*>& wrapped_;
-  bool quiet_ = false;  // inside of a library's function that must not throw: those end
+  bool quiet_ = false;       // inside of a library's function that must not throw: those end
+  std::uint64_t turns_ = 1;  // of the loops around, in this function
 };
 
 }  // namespace
