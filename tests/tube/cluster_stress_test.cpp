@@ -159,7 +159,9 @@ TEST_CASE("a source a hundred times faster than its sink: memory stays flat, not
   for (const ClusterProcess& p : runner.processes()) CHECK(p.open_most <= 1024);
   MESSAGE(taken << " results, " << (early >> 20) << " MB early, " << (most >> 20) << " MB later");
   REQUIRE(early > 0);
+#ifndef CALLER_SANITIZED  // a sanitizer's own memory grows with what was ever allocated
   CHECK(most < early + (early / 20) + (4 << 20));
+#endif
 }
 
 TEST_CASE("map tubes hundreds of times, each with processes of its own") {

@@ -113,8 +113,10 @@ zmq::message_t taken(std::string& bytes) {
   }
   auto* kept = new Kept{std::move(bytes)};
   bytes = std::string();
+  char* const data = kept->bytes.data();
+  const std::size_t size = kept->bytes.size();
   kept->handed_over.store(true, std::memory_order_release);
-  return {kept->bytes.data(), kept->bytes.size(),
+  return {data, size,
           [](void*, void* hint) {
             auto* done = static_cast<Kept*>(hint);
             if (done->handed_over.load(std::memory_order_acquire)) delete done;
