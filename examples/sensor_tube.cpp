@@ -8,7 +8,8 @@
 //   source;
 //   - the graph is data (YAML): who wires it need not know C++, and every mistake in it is an error with line and
 //   column;
-//   - runners are interchangeable: one thread, a Caller's loop, or as many threads as the machine has.
+//   - runners are interchangeable: one thread, a Caller's loop, as many threads as the machine has, or a process a
+//   node.
 #include <caller/tube/all.hpp>
 
 #include <cstdio>
@@ -105,6 +106,12 @@ int check() {
   const std::vector<double> expected = run(one);
   if (expected.size() != 9) return std::puts("there are 90 plausible readings, so nine windows"), 1;
   if (run(loop) != expected || run(many) != expected) return std::puts("the runners do not agree"), 1;
+  try {
+    tube::ClusterRunner processes(pipeline);  // a process for each node
+    if (run(processes) != expected) return std::puts("the processes do not agree"), 1;
+  } catch (const tube::Error& error) {
+    if (error.code() != tube::Errc::not_found) throw;  // a library without ZeroMQ has no processes
+  }
 
   std::string wrong = kPipeline;
   wrong.replace(wrong.find("window.value"), 12, "window.valeu");
@@ -122,6 +129,7 @@ int check() {
 
 int main(int argc, char** argv) {
   register_nodes();
+  tube::cluster_main(argc, argv);  // a ClusterRunner starts this program again, for each of its processes
   if (argc > 1 && std::string_view(argv[1]) == "--check") return check();
   tube::ThreadRunner runner(tube::Tube::from_any(kPipeline));
   for (const double m : run(runner)) std::printf("%.2f\n", m);
