@@ -127,7 +127,7 @@ public:
   void disable_node(std::string_view node) override;
   void enable_node(std::string_view node) override;
 
-  /// Asks every process how it stands. Errors: ProcessError if one is lost meanwhile.
+  /// Asks every process how it stands. One that was lost is not running; the next call says so, or replaces it.
   std::vector<ClusterProcess> processes();
 
   struct Hub;

@@ -45,6 +45,10 @@ void ClusterRunner::init() {
     }
   }
   hub_->open_nodes();
+  while (!hub_->complete()) {  // lost meanwhile, and to be replaced at once
+    hub_->ensure();
+    hub_->open_nodes();
+  }
   TubeRunner::init();
 }
 void ClusterRunner::deinit() {

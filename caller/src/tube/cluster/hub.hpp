@@ -39,6 +39,7 @@ struct ClusterRunner::Hub {
   std::vector<ClusterProcess> ask_all();
   /// Replaces lost processes, and opens their nodes if the runner is open. No epoch may run.
   void replace_lost();
+  bool complete() const;
 
   // ---- messages
   void send(std::uint32_t process, zmq::message_t message);

@@ -146,7 +146,7 @@ void Hub::open_nodes() {
       process.opened = true;
     }
   }
-  if (lost_error) throw_lost();
+  if (lost_error && !options.restart) throw_lost();
   if (error) {
     close_nodes();
     std::rethrow_exception(error);
@@ -182,7 +182,7 @@ void Hub::set_enabled(std::uint32_t node, bool on) {
     if (processes[p].started) send(p, zmq::message_t(text));
   }
   wait_for_all("to a change of nodes", std::nullopt, [](const Process& p) { return p.answer.has_value(); });
-  if (lost_error) throw_lost();
+  if (lost_error && !options.restart) throw_lost();
   for (const Process& process : processes)
     if (process.answer)
       if (const Value* e = process.answer->find("error")) std::rethrow_exception(error_from(*e));
@@ -215,12 +215,14 @@ std::vector<ClusterProcess> Hub::ask_all() {
     }
     found.push_back(std::move(one));
   }
-  if (lost_error) throw_lost();
   return found;
 }
 
+bool Hub::complete() const {
+  return std::all_of(processes.begin(), processes.end(), [](const Process& p) { return p.started; });
+}
 void Hub::replace_lost() {
-  if (!context || std::all_of(processes.begin(), processes.end(), [](const Process& p) { return p.started; })) return;
+  if (!context || complete()) return;
   bring_up();
   if (runner.running()) open_nodes();
 }
