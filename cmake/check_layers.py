@@ -30,11 +30,12 @@ BRIDGES = (
 
 # Third-party headers and the only places that may include them.
 HOMES = {
-    "Boost": (r"boost/", BRIDGES),
+    # The one source of this project that uses sockets itself; it keeps Asio's symbols to itself.
+    "Boost": (r"boost/", BRIDGES + ("caller/src/task/redis/link.cpp",)),
     "libuv": (r"uv\.h$|uv/", ("caller/src/runtime/uv_driver.cpp",)),
     "libyaml": (r"yaml\.h$|yaml-cpp/", ("caller/src/tube/tree.cpp",)),
     "SQLite": (r"sqlite3|SQLiteCpp/", ("caller/src/task/", "kernel/src/protocol/history", "kernel/src/session/history")),
-    "hiredis": (r"hiredis/", ("caller/src/task/",)),
+    "hiredis": (r"hiredis/", ("caller/src/task/redis/",)),
     "ZeroMQ": (r"zmq", ("kernel/src/protocol/", "kernel/src/xeus/", "caller/src/tube/")),
     "OpenSSL": (r"openssl/", ("kernel/src/protocol/", "caller/src/task/identity.cpp")),
     "clang and LLVM": (r"(clang|clang-c|llvm|llvm-c)/", ("kernel/src/interpreter/",)),

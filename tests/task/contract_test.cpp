@@ -11,6 +11,9 @@
 
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
+#ifdef CALLER_TEST_REDIS
+#include "redis_server.hpp"
+#endif
 
 using namespace caller::task;
 using namespace std::chrono_literals;
@@ -25,8 +28,22 @@ struct Setting {
   std::shared_ptr<Store> (*make)();
   Format format;
 };
-const Setting kSettings[] = {{"memory", &make_memory_store, Format::json},
-                             {"memory", &make_memory_store, Format::cbor}};
+#ifdef CALLER_TEST_REDIS
+/// An application of its own on a server of this process's.
+std::shared_ptr<Store> make_redis() {
+  static RedisServer server;
+  static std::atomic<int> last{0};
+  return make_redis_store(server.url(), "contract-" + std::to_string(++last));
+}
+#endif
+const Setting kSettings[] = {
+    {"memory", &make_memory_store, Format::json},
+    {"memory", &make_memory_store, Format::cbor},
+#ifdef CALLER_TEST_REDIS
+    {"redis", &make_redis, Format::json},
+    {"redis", &make_redis, Format::cbor},
+#endif
+};
 
 /// An application on one of the stores, with one runner.
 struct Bench {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 #include <caller/task/app.hpp>
 
@@ -26,6 +27,8 @@ private:
 };
 
 std::string new_uuid();
+/// In hexadecimal: a name for content, not a protection.
+std::string sha1_of(std::string_view text);
 
 /// What a runner makes of the end of an execution: a result, another try, or a failure.
 Change outcome(const TaskDefinition& definition, const InvocationRecord& record, const std::string& runner,

@@ -31,6 +31,12 @@ std::string new_uuid() {
   return out;
 }
 
+std::string sha1_of(std::string_view text) {
+  unsigned char digest[SHA_DIGEST_LENGTH];
+  SHA1(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
+  return hex(digest, sizeof digest);
+}
+
 std::string args_id(std::vector<std::pair<std::string, std::string>> named) {
   if (named.empty()) return "no_args";
   std::sort(named.begin(), named.end());

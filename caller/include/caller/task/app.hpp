@@ -466,8 +466,14 @@ public:
     return *this;
   }
   AppBuilder& memory() { return store(make_memory_store()); }
+  /// See make_redis_store(). Errors: in build().
+  AppBuilder& redis(std::string url) {
+    make_store_ = [url = std::move(url)](const AppOptions& o) { return make_redis_store(url, o.app_id); };
+    return *this;
+  }
   AppBuilder& store(std::shared_ptr<Store> s) {
     options_.store = std::move(s);
+    make_store_ = nullptr;
     return *this;
   }
   AppBuilder& serializer(Format f) {
@@ -482,10 +488,14 @@ public:
     options_.lease = time;
     return *this;
   }
-  App build() { return App(std::move(options_)); }
+  App build() {
+    if (make_store_) options_.store = make_store_(options_);  // the name of the application is known now
+    return App(std::move(options_));
+  }
 
 private:
   AppOptions options_;
+  std::function<std::shared_ptr<Store>(const AppOptions&)> make_store_;
 };
 
 }  // namespace caller::task

@@ -1,0 +1,66 @@
+#include "answer.hpp"
+
+#include <algorithm>
+
+namespace caller::task::redis {
+
+namespace {
+
+// The identity of a call ends with a SHA-256: half as long when it is stored as its bytes. The last byte says which it
+// is.
+constexpr std::size_t kDigest = 32;
+
+int digit(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
+
+}  // namespace
+
+std::string compact(const std::string& call_id) {
+  const std::size_t from = call_id.size() - std::min(call_id.size(), 2 * kDigest);
+  if (call_id.size() - from < 2 * kDigest ||
+      std::any_of(
+          call_id.begin() + static_cast<std::ptrdiff_t>(from), call_id.end(), [](char c) { return digit(c) < 0; }))
+    return call_id.empty() ? call_id : call_id + '\0';
+  std::string out = call_id.substr(0, from);
+  for (std::size_t i = from; i < call_id.size(); i += 2)
+    out += static_cast<char>(digit(call_id[i]) * 16 + digit(call_id[i + 1]));
+  return out + '\1';
+}
+
+std::string expanded(const std::string& stored) {
+  if (stored.empty()) return stored;
+  const std::string bytes = stored.substr(0, stored.size() - 1);
+  if (stored.back() != '\1' || bytes.size() < kDigest) return bytes;
+  std::string out = bytes.substr(0, bytes.size() - kDigest);
+  for (std::size_t i = out.size(); i < bytes.size(); ++i) {
+    out += "0123456789abcdef"[static_cast<unsigned char>(bytes[i]) >> 4];
+    out += "0123456789abcdef"[static_cast<unsigned char>(bytes[i]) & 15];
+  }
+  return out;
+}
+
+void check(Answer& a, Status to) {
+  const std::string& what = a.what();
+  if (what == "absent") throw InvocationNotFoundError(a.text());
+  if (what == "unreadable")
+    throw StateBackendError("what is stored of invocation " + a.text() + " cannot be read; purge it");
+  if (what == "cycle") throw CycleDetectedError(a.text());
+  if (what == "owner") {
+    const std::string id = a.text();
+    const Status status = a.status();
+    const std::string owner = a.text();
+    throw InvocationStatusOwnershipError(id, status, owner, a.text());
+  }
+  if (what == "transition") {
+    const std::string id = a.text();
+    throw InvocationStatusTransitionError(id, a.status(), to);
+  }
+}
+
+std::string micros(std::chrono::nanoseconds t) {
+  constexpr auto kLongest = std::chrono::hours(24 * 365 * 100);
+  if (t <= std::chrono::nanoseconds::zero()) return "0";
+  return std::to_string(
+      std::chrono::ceil<std::chrono::microseconds>(std::min<std::chrono::nanoseconds>(t, kLongest)).count());
+}
+
+}  // namespace caller::task::redis

@@ -1,0 +1,84 @@
+// What the scripts say, as values. Internal to this folder.
+#pragma once
+
+#include <charconv>
+#include <chrono>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <caller/task/store.hpp>
+
+#include "link.hpp"
+
+namespace caller::task::redis {
+
+/// The identity of a call as it is stored, and back.
+std::string compact(const std::string& call_id);
+std::string expanded(const std::string& stored);
+
+/// A time in what the server counts; whatever is more than nothing stays so.
+std::string micros(std::chrono::nanoseconds t);
+
+/// What a script answered, read from the front. Errors: StateBackendError when there is something else.
+class Answer {
+public:
+  explicit Answer(Reply& reply) : list_(reply.list) {
+    if (reply.kind != Reply::Kind::list || list_.empty()) wrong();
+    what_ = text();
+  }
+  const std::string& what() const noexcept { return what_; }
+  bool more() const noexcept { return at_ < list_.size(); }
+  std::string text() {
+    if (!more() || list_[at_].kind != Reply::Kind::text) wrong();
+    return std::move(list_[at_++].text);
+  }
+  template <class N = std::int64_t>
+  N number() {
+    const std::string t = text();
+    N value{};
+    const auto [end, error] = std::from_chars(t.data(), t.data() + t.size(), value);
+    if (error != std::errc() || end != t.data() + t.size()) wrong();
+    return value;
+  }
+  Time time() { return Time(std::chrono::microseconds(number())); }
+  Status status() {
+    const auto n = number();
+    if (n < 0 || n >= static_cast<std::int64_t>(kStatusCount)) wrong();
+    return static_cast<Status>(n);
+  }
+  InvocationRecord record() {
+    InvocationRecord r;
+    r.id = text();
+    r.task_id = text();
+    r.call_id = expanded(text());
+    r.args = text();
+    r.parent_id = text();
+    r.queue = text();
+    r.status = status();
+    r.owner = text();
+    r.priority = number<int>();
+    r.retries = number<int>();
+    r.created = time();
+    r.changed = time();
+    r.result = text();
+    r.exception = text();
+    return r;
+  }
+  std::vector<InvocationRecord> records() {
+    std::vector<InvocationRecord> out;
+    while (more()) out.push_back(record());
+    return out;
+  }
+
+private:
+  [[noreturn]] static void wrong() { throw StateBackendError("Redis gave an answer that no step of tasks gives"); }
+  std::vector<Reply>& list_;
+  std::size_t at_ = 0;
+  std::string what_;
+};
+
+/// Errors: what a script says is wrong. `to`: of a change.
+void check(Answer& a, Status to = {});
+
+}  // namespace caller::task::redis

@@ -1,0 +1,210 @@
+#include "client.hpp"
+
+#include <thread>
+
+#include <caller/task/error.hpp>
+
+namespace caller::task::redis {
+
+using Steady = std::chrono::steady_clock;
+
+namespace {
+
+constexpr std::size_t kMostBytes = std::size_t{512} << 20;  // of one argument, to Redis
+constexpr std::size_t kMostArguments = 1'000'000;
+
+std::exception_ptr error_of(const std::string& text) { return std::make_exception_ptr(StateBackendError(text)); }
+
+}  // namespace
+
+Client::Client(Address address, std::chrono::nanoseconds patience)
+    : address_(std::move(address)),
+      patience_(patience),
+      loop_(caller::new_thread, CallerOptions{.name = "tasks-redis"}) {}
+
+void Client::start(Events events) {
+  events_ = std::move(events);
+  // The links belong to us and to their coroutines, which end when the loop is stopped.
+  commands_ = std::make_shared<Link>(address_, LinkEvents{[this] { up(); }, [this](Reply&& r) { reply(std::move(r)); },
+                                                          [this](const Trouble& t) { down(t); }});
+  messages_ = std::make_shared<Link>(address_, LinkEvents{[this] {
+                                                            messages_up_ = true;
+                                                            for (const auto& c : channels_)
+                                                              messages_->write(command_bytes({"SUBSCRIBE", c}));
+                                                          },
+                                                          [this](Reply&& r) { message(std::move(r)); },
+                                                          [this](const Trouble&) { messages_up_ = false; }});
+  (void)loop_.call_soon([link = commands_] { return Link::run(link); });
+  (void)loop_.call_soon([link = messages_] { return Link::run(link); });
+}
+
+void Client::stop() {
+  loop_.stop(true);
+  loop_.stopped().wait_done();
+  close();
+}
+
+void Client::mute() {
+  muted_ = true;
+  close();
+}
+
+void Client::close() {
+  std::vector<Request> left;
+  {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    left.swap(inbox_);
+  }
+  const std::string text = closed();
+  fail_all(sent_, text);
+  fail_all(waiting_, text);
+  for (auto& r : left) r.done(nullptr, error_of(text));
+}
+
+std::string Client::closed() const { return "the store of tasks in Redis at " + address_.shown + " was closed"; }
+
+bool Client::is_here() const noexcept { return loop_.thread() == std::this_thread::get_id(); }
+
+void Client::run(const Script& script, std::string key, std::vector<std::string> arguments, Done done) {
+  Request r{&script, std::move(arguments), std::move(done), Steady::now() + patience_};
+  std::size_t bytes = 0;
+  for (const auto& a : r.arguments) bytes += a.size();
+  if (bytes > kMostBytes || r.arguments.size() > kMostArguments)
+    return r.done(nullptr, error_of("this is more than Redis takes at once: " + std::to_string(bytes) + " bytes in " +
+                                    std::to_string(r.arguments.size()) + " parts; make the batches smaller"));
+  r.arguments.insert(r.arguments.begin(), std::move(key));
+  bool first = false, stopped = false;
+  {
+    const std::lock_guard lock(mutex_);
+    stopped = stopped_;
+    if (!stopped) {
+      inbox_.push_back(std::move(r));
+      first = !std::exchange(posted_, true);
+    }
+  }
+  if (stopped) return r.done(nullptr, error_of(closed()));
+  if (first) on_loop([this] { take_in(); });
+}
+
+void Client::take_in() {
+  std::vector<Request> list;
+  {
+    const std::lock_guard lock(mutex_);
+    list.swap(inbox_);
+    posted_ = false;
+  }
+  for (auto& r : list) {
+    if (up_) {
+      write(r);
+      sent_.push_back(std::move(r));
+    } else {
+      waiting_.push_back(std::move(r));
+    }
+  }
+  watch();
+}
+
+void Client::write(Request& r) {
+  std::vector<std::string_view> command{r.whole ? "EVAL" : "EVALSHA", r.whole ? r.script->text : r.script->sha, "1"};
+  command.insert(command.end(), r.arguments.begin(), r.arguments.end());
+  commands_->write(command_bytes(command));
+}
+
+void Client::up() {
+  up_ = was_ever_up_ = true;
+  last_trouble_.clear();
+  while (!waiting_.empty()) {
+    waiting_.front().whole = false;
+    write(waiting_.front());
+    sent_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
+}
+
+void Client::reply(Reply&& answer) {
+  if (!up_) return;                                // the connection was given up: its commands go to the next one
+  if (sent_.empty()) return give_up_connection();  // it says what nobody asked for
+  Request r = std::move(sent_.front());
+  sent_.pop_front();
+  if (answer.kind != Reply::Kind::error) return r.done(&answer, nullptr);
+  if (answer.text.starts_with("NOSCRIPT") && !r.whole) {
+    r.whole = true;
+    write(r);
+    sent_.push_back(std::move(r));
+    return;
+  }
+  if (answer.text.starts_with("LOADING")) {  // it reads its file; later
+    sent_.push_front(std::move(r));
+    return give_up_connection();
+  }
+  r.done(nullptr, error_of("Redis at " + address_.shown + " refuses a step: " + answer.text));
+}
+
+void Client::give_up_connection() {
+  up_ = false;
+  commands_->drop();
+}
+
+void Client::down(const Trouble& trouble) {
+  up_ = false;
+  last_trouble_ = trouble.text;
+  // First what was asked first.
+  while (!sent_.empty()) {
+    waiting_.push_front(std::move(sent_.back()));
+    sent_.pop_back();
+  }
+  if (trouble.refused || !was_ever_up_) fail_all(waiting_, trouble.text);
+}
+
+void Client::fail_all(std::deque<Request>& requests, const std::string& text) {
+  std::deque<Request> list;
+  list.swap(requests);
+  for (auto& r : list) r.done(nullptr, error_of(text));
+}
+
+/// Looks when the oldest request's time is over, as long as there is one.
+void Client::watch() {
+  if (watching_) return;
+  const auto now = Steady::now();
+  if (!sent_.empty() && sent_.front().deadline <= now) {
+    give_up_connection();
+    last_trouble_ = "Redis at " + address_.shown + " does not answer; see whether the server is overloaded or stopped";
+    fail_all(sent_, last_trouble_);
+  }
+  while (!waiting_.empty() && waiting_.front().deadline <= now) {
+    const Request r = std::move(waiting_.front());
+    waiting_.pop_front();
+    r.done(nullptr,
+           error_of(last_trouble_.empty() ? "Redis at " + address_.shown + " does not answer" : last_trouble_));
+  }
+  const auto& oldest = !sent_.empty() ? sent_ : waiting_;
+  if (oldest.empty()) return;
+  watching_ = true;
+  (void)loop_.call_later(
+      std::max<std::chrono::nanoseconds>(oldest.front().deadline - now, std::chrono::milliseconds(1)), [this] {
+        watching_ = false;
+        watch();
+      });
+}
+
+void Client::subscribe(std::string channel) {
+  on_loop([this, channel = std::move(channel)] {
+    if (channels_.insert(channel).second && messages_up_) messages_->write(command_bytes({"SUBSCRIBE", channel}));
+  });
+}
+void Client::unsubscribe(std::string channel) {
+  on_loop([this, channel = std::move(channel)] {
+    if (channels_.erase(channel) && messages_up_) messages_->write(command_bytes({"UNSUBSCRIBE", channel}));
+  });
+}
+
+void Client::message(Reply&& r) {
+  if (muted_ || r.kind != Reply::Kind::list || r.list.size() != 3) return;
+  if (r.list[0].text == "subscribe")
+    events_.subscribed(r.list[1].text);
+  else if (r.list[0].text == "message")
+    events_.message(r.list[1].text, r.list[2].text);
+}
+
+}  // namespace caller::task::redis

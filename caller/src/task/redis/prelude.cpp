@@ -1,0 +1,233 @@
+// What every script of the store in Redis begins with. Lua 5.1 as Redis runs it.
+#include "scripts.hpp"
+
+namespace caller::task::redis {
+
+const char* const kPrelude = R"lua(
+-- What every step of the store shares. One step is one script: it loads what it needs once, changes it, and `commit`
+-- writes it. Keys: KEYS[1] is the prefix of the application, which no other application's begins with.
+--   inv       id -> record (below)                 args, out  id -> arguments, outcome too long for the record
+--   order     ids by number                        seq        numbers and tickets
+--   queues    names;  q:<name> waiting, by priority and ticket;  u:<name> those of them that others wait for
+--   due       ids by time                          waiting    registration key -> id;  busy  running key -> id
+--   cc        held back, by running key            own:<runner>, pending (by time), killed, ended (by time)
+--   leases    runners by end of lease;  runners  runner -> what it told;  took  runner -> its last take
+--   counts    status -> how many
+-- A record: t task, c call (d: less the task's id before it), a args, p parent, q queue, y priority, s status, o owner,
+-- r retries, n number, z ticket, b created, m changed (if later), g registration key, k running key, f must not wait, x cancel
+-- asked for, u due, h history (status, time since b, owner's place in O), w waits for, v waited for by, l who is to be
+-- told of its end, R result, E exception, A/B in args/out, T who made the last change.
+local P, call = KEYS[1], redis.call
+local time = call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local R, dirty, count, told, work, sooner = {}, {}, {}, {}, false, false
+
+local function load(id)
+  local r = R[id]
+  if r ~= nil then return r end
+  r = false
+  local bytes = call('HGET', P .. 'inv', id)
+  if bytes then
+    local ok, v = pcall(cmsgpack.unpack, bytes)
+    if ok and type(v) == 'table' and type(v.s) == 'number' and NAMES[v.s] and type(v.q) == 'string' and
+       type(v.t) == 'string' and type(v.h) == 'table' and type(v.n) == 'number' and type(v.b) == 'number' then
+      r = v
+      r.id = id
+    end
+  end
+  R[id] = r
+  return r
+end
+-- Eight bytes that sort as the number does.
+local function pad(n) return struct.pack('>I8', n) end
+local function num(n) return string.format('%d', n or 0) end
+local function add_count(s, by) count[s] = (count[s] or 0) + by end
+local function has(list, x)
+  for i = 1, #(list or {}) do if list[i] == x then return i end end
+end
+local function without(list, x)
+  local i = has(list, x)
+  if i then table.remove(list, i) end
+  if list and #list == 0 then return nil end
+  return list
+end
+local function waits(s) return RUNNABLE[s] or s == SCHEDULED or s == CC end
+local function urgent(r) return r.z and r.v and not r.w end
+local function unrank(r) if urgent(r) then call('ZREM', P .. 'u:' .. r.q, pad(r.n) .. r.id) end end
+local function rank(r) if urgent(r) then call('ZADD', P .. 'u:' .. r.q, -#r.v, pad(r.n) .. r.id) end end
+local function cc_prefix(key) return #key .. ':' .. key .. ':' end
+
+local set
+
+local function dequeue(r)
+  if not r.z then return end
+  unrank(r)
+  call('ZREM', P .. 'q:' .. r.q, pad(r.z) .. r.id)
+  r.z = nil
+end
+local function enqueue(r)
+  r.z = call('INCR', P .. 'seq')
+  call('SADD', P .. 'queues', r.q)
+  call('ZADD', P .. 'q:' .. r.q, -(r.y or 0), pad(r.z) .. r.id)
+  rank(r)
+  work = true
+end
+local function delay(r)
+  local first = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')
+  call('ZADD', P .. 'due', r.u, r.id)
+  if not first[2] or tonumber(first[2]) > r.u then sooner = true end
+end
+-- The one held back longest may run.
+local function admit(key)
+  local prefix = cc_prefix(key)
+  while true do
+    local first = call('ZRANGEBYLEX', P .. 'cc', '[' .. prefix, '+', 'LIMIT', 0, 1)[1]
+    if not first or first:sub(1, #prefix) ~= prefix then return end
+    local r = load(first:sub(#prefix + 9))
+    if r and r.s == CC then return set(r, REROUTED) end
+    call('ZREM', P .. 'cc', first)
+  end
+end
+local function finish(r)
+  for _, id in ipairs(r.v or {}) do
+    local other = load(id)
+    if other then
+      unrank(other)
+      other.w = without(other.w, r.id)
+      rank(other)
+      dirty[id] = true
+    end
+  end
+  for _, id in ipairs(r.w or {}) do
+    local other = load(id)
+    if other then
+      unrank(other)
+      other.v = without(other.v, r.id)
+      rank(other)
+      dirty[id] = true
+    end
+  end
+  r.v, r.w, r.u = nil, nil, nil
+  for _, client in ipairs(r.l or {}) do told[#told + 1] = {P .. 'c:' .. client, 'e' .. r.id} end
+  r.l = nil
+  call('ZADD', P .. 'ended', now, r.id)
+end
+local function leave(r, to)
+  local s = r.s
+  add_count(s, -1)
+  if OWNED[s] and not OWNED[to] then
+    call('SREM', P .. 'own:' .. (r.o or ''), r.id)
+    if r.k and call('HGET', P .. 'busy', r.k) == r.id then
+      call('HDEL', P .. 'busy', r.k)
+      admit(r.k)
+    end
+  end
+  if s == PENDING then call('ZREM', P .. 'pending', r.id) end
+  if s == KILLED then call('SREM', P .. 'killed', r.id) end
+  if s == CC then call('ZREM', P .. 'cc', cc_prefix(r.k or '') .. pad(r.j or 0) .. r.id); r.j = nil end
+  if RUNNABLE[s] or s == SCHEDULED then
+    dequeue(r)
+    if r.u then call('ZREM', P .. 'due', r.id) end
+  end
+  if r.g and waits(s) and not waits(to) and call('HGET', P .. 'waiting', r.g) == r.id then
+    call('HDEL', P .. 'waiting', r.g)
+  end
+end
+local function enter(r, to, owner)
+  local was = OWNED[r.s] and r.o
+  r.s, r.o, r.m = to, nil, nil
+  if now ~= r.b then r.m = now end
+  if OWNED[to] then r.o = owner end
+  add_count(to, 1)
+  local place = 0
+  if r.o then
+    r.O = r.O or {}
+    place = has(r.O, owner)
+    if not place then
+      r.O[#r.O + 1] = owner
+      place = #r.O
+    end
+  end
+  local h = r.h
+  h[#h + 1], h[#h + 2], h[#h + 3] = to, now - r.b, place
+  dirty[r.id] = true
+  if r.o and not was then
+    call('ZADD', P .. 'leases', 'NX', now + 10000000, owner)
+    call('SADD', P .. 'own:' .. owner, r.id)
+    if r.k then call('HSET', P .. 'busy', r.k, r.id) end
+  end
+  if to == PENDING then call('ZADD', P .. 'pending', now, r.id) end
+  if to == KILLED then call('SADD', P .. 'killed', r.id) end
+  if to == CC then
+    r.j = call('INCR', P .. 'seq')
+    call('ZADD', P .. 'cc', 0, cc_prefix(r.k or '') .. pad(r.j) .. r.id)
+  end
+  if r.g and waits(to) then call('HSETNX', P .. 'waiting', r.g, r.id) end
+  if RUNNABLE[to] or to == SCHEDULED then
+    if r.x then return set(r, CANCELLED) end
+    if r.u and r.u > now then
+      delay(r)
+    else
+      r.u = nil
+      enqueue(r)
+    end
+  end
+  if FINAL[to] then finish(r) end
+end
+-- A change that is allowed.
+set = function(r, to, owner)
+  leave(r, to)
+  enter(r, to, owner)
+end
+
+local function release_due()
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, 500)) do
+    call('ZREM', P .. 'due', id)
+    local r = load(id)
+    if r and r.s == SCHEDULED then
+      r.u = nil
+      set(r, REGISTERED)
+    elseif r and RUNNABLE[r.s] and not r.z then
+      r.u = nil
+      enqueue(r)
+      dirty[id] = true
+    end
+  end
+end
+
+local function args_of(r) return r.A and call('HGET', P .. 'args', r.id) or r.a or '' end
+local function call_of(r) return r.d and r.t .. r.d or r.c or '' end
+local function show(r, out)
+  local result, exception = r.R, r.E
+  if r.B then
+    local bytes = call('HGET', P .. 'out', r.id)
+    if r.s == FAILED then exception = bytes else result = bytes end
+  end
+  local n = #out
+  out[n + 1], out[n + 2], out[n + 3], out[n + 4] = r.id, r.t, call_of(r), args_of(r)
+  out[n + 5], out[n + 6], out[n + 7], out[n + 8] = r.p or '', r.q, num(r.s), r.o or ''
+  out[n + 9], out[n + 10], out[n + 11], out[n + 12] = num(r.y), num(r.r), num(r.b), num(r.m or r.b)
+  out[n + 13], out[n + 14] = result or '', exception or ''
+  return out
+end
+local function absent(id)
+  if call('HEXISTS', P .. 'inv', id) == 1 then return {'unreadable', id} end
+  return {'absent', id}
+end
+
+local function commit(value)
+  for id in pairs(dirty) do
+    local r = R[id]
+    r.id = nil
+    call('HSET', P .. 'inv', id, cmsgpack.pack(r))
+    r.id = id
+  end
+  for s, by in pairs(count) do if by ~= 0 then call('HINCRBY', P .. 'counts', s, by) end end
+  if work then call('PUBLISH', P .. 'news', 'w') end
+  if sooner then call('PUBLISH', P .. 'news', 'd') end
+  for _, m in ipairs(told) do call('PUBLISH', m[1], m[2]) end
+  return value
+end
+)lua";
+
+}  // namespace caller::task::redis

@@ -1,0 +1,494 @@
+// The store in Redis: every step a script (scripts.cpp), every wait a message.
+#include <caller/task/store.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <unordered_map>
+
+#include <caller/caller.hpp>
+
+#include "../app.hpp"
+#include "answer.hpp"
+#include "client.hpp"
+#include "scripts.hpp"
+
+namespace caller::task {
+
+namespace redis {
+
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::nanoseconds;
+using Strings = std::vector<std::string>;
+
+}  // namespace
+
+/// Its client's callbacks use it; they end before it does.
+class RedisStore final : public Store {
+public:
+  RedisStore(const std::string& url, const std::string& app_id, nanoseconds patience)
+      : prefix_("caller:{" + escaped(app_id) + "}:"),
+        name_(detail::new_uuid().substr(0, 13)),
+        client_(std::make_unique<Client>(parse_address(url), patience)) {
+    client_->start({[this](const std::string& channel) { subscribed(channel); },
+                    [this](const std::string& channel, const std::string& m) { message(channel, m); }});
+    client_->subscribe(prefix_ + "all");
+    client_->subscribe(prefix_ + "c:" + name_);
+  }
+
+  ~RedisStore() override {
+    {
+      const std::lock_guard lock(shared_->mutex);
+      shared_->store = nullptr;
+    }
+    if (client_->is_here()) {  // the last handle went in one of our callbacks: this thread cannot wait for itself
+      client_->mute();
+      std::thread([client = std::move(client_)] { client->stop(); }).detach();
+    } else {
+      client_->stop();
+    }
+    std::unordered_map<std::string, std::vector<Pending<void>>> left;
+    {
+      const std::lock_guard lock(mutex_);
+      left.swap(ends_);
+    }
+    for (const auto& [id, list] : left)
+      for (const auto& p : list)
+        p.set_exception(StateBackendError("the store of tasks was closed before invocation " + id + " ended"));
+  }
+
+  std::string description() const override { return client_->address().shown; }
+
+  Pending<std::vector<Added>> add(std::vector<NewInvocation> calls) override {
+    Strings a;
+    a.reserve(calls.size() * 12);
+    for (auto& c : calls) {
+      a.push_back(std::move(c.id));
+      a.push_back(std::move(c.task_id));
+      a.push_back(compact(c.call_id));
+      a.push_back(std::move(c.args));
+      a.push_back(std::move(c.parent_id));
+      a.push_back(std::move(c.queue));
+      a.push_back(std::to_string(c.priority));
+      a.push_back(micros(c.delay));
+      a.push_back(std::move(c.registration_key));
+      a.push_back(std::move(c.running_key));
+      a.push_back(c.reroute ? "1" : "0");
+      a.push_back(c.refuse_other_call ? "1" : "0");
+    }
+    return step<std::vector<Added>>(scripts().add, std::move(a), [n = calls.size()](Answer& answer) {
+      std::vector<Added> out(n);
+      const bool refused = answer.what() == "refused";
+      std::size_t i = refused ? answer.number<std::size_t>() : 0;
+      for (; answer.more() && i < n; ++i) {
+        out[i].id = answer.text();
+        const std::string how = answer.text();
+        out[i].reused = how != "new";
+        out[i].refused = how == "refused";
+        out[i].call_id = expanded(answer.text());
+        out[i].args = answer.text();
+      }
+      return out;
+    });
+  }
+
+  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
+                                              std::vector<std::string> queues) override {
+    Pending<std::vector<InvocationRecord>> p;
+    Strings a{std::move(runner), std::to_string(std::min<std::size_t>(most, 10'000)), std::string()};
+    a.insert(a.end(), std::make_move_iterator(queues.begin()), std::make_move_iterator(queues.end()));
+    take_some(p, std::move(a));
+    return p;
+  }
+
+  Pending<void> change(Change c) override {
+    std::string& bytes = c.to == Status::failed ? c.exception : c.result;
+    return step<void>(
+        scripts().change,
+        {std::move(c.id), std::to_string(static_cast<int>(c.to)), std::move(c.runner), std::move(bytes),
+         micros(c.delay), token()},
+        [](Answer&) {}, c.to);
+  }
+
+  Pending<InvocationRecord> get(std::string id) override {
+    return step<InvocationRecord>(scripts().get, {std::move(id)}, [](Answer& a) { return a.record(); });
+  }
+
+  Pending<std::vector<HistoryEntry>> history(std::string id) override {
+    return step<std::vector<HistoryEntry>>(scripts().history, {std::move(id)}, [](Answer& a) {
+      std::vector<HistoryEntry> out;
+      while (a.more()) {
+        HistoryEntry e;
+        e.status = a.status();
+        e.owner = a.text();
+        e.at = a.time();
+        out.push_back(std::move(e));
+      }
+      return out;
+    });
+  }
+
+  Pending<void> ended(std::string id) override {
+    Pending<void> p;
+    {
+      const std::lock_guard lock(mutex_);
+      auto& list = ends_[id];
+      std::erase_if(list, [](const auto& e) { return e.done(); });  // nobody waits any more
+      list.push_back(p);
+    }
+    ask_for_end(id);
+    return p;
+  }
+
+  Pending<std::vector<InvocationRecord>> list(std::string task_id, std::optional<Status> status, std::size_t offset,
+                                              std::size_t most) override {
+    Pending<std::vector<InvocationRecord>> p;
+    Strings a{std::move(task_id), status ? std::to_string(static_cast<int>(*status)) : "", std::to_string(offset),
+              std::to_string(std::min<std::size_t>(most, 1'000'000)), "+inf"};
+    list_some(p, std::move(a), std::make_shared<std::vector<InvocationRecord>>());
+    return p;
+  }
+
+  Pending<std::vector<std::pair<Status, std::size_t>>> counts() override {
+    return step<std::vector<std::pair<Status, std::size_t>>>(scripts().counts, {}, [](Answer& a) {
+      std::map<Status, std::size_t> found;
+      while (a.more()) {
+        const Status s = a.status();
+        if (const auto n = a.number(); n > 0) found[s] = static_cast<std::size_t>(n);
+      }
+      return std::vector<std::pair<Status, std::size_t>>(found.begin(), found.end());
+    });
+  }
+
+  Pending<void> wait_for(std::string waiter, std::vector<std::string> ids) override {
+    ids.insert(ids.begin(), std::move(waiter));
+    return step<void>(scripts().wait_for, std::move(ids), [](Answer&) {});
+  }
+  Pending<void> check_cycle(std::string parent_id, std::string task_id, std::string call_id) override {
+    return step<void>(scripts().check_cycle, {std::move(parent_id), std::move(task_id), compact(call_id)},
+                      [](Answer&) {});
+  }
+
+  Pending<bool> cancel(std::string id) override {
+    return step<bool>(scripts().cancel, {std::move(id), token()}, [](Answer& a) { return a.number() == 1; });
+  }
+
+  Pending<void> heartbeat(RunnerRecord told, nanoseconds lease) override {
+    return step<void>(scripts().heartbeat, {std::move(told.id), std::move(told.description), micros(lease)},
+                      [](Answer&) {});
+  }
+  Pending<void> forget_runner(std::string runner) override {
+    return step<void>(scripts().forget_runner, {std::move(runner)}, [](Answer&) {});
+  }
+  Pending<std::vector<RunnerRecord>> runners() override {
+    return step<std::vector<RunnerRecord>>(scripts().runners, {}, [](Answer& a) {
+      std::vector<RunnerRecord> out;
+      while (a.more()) {
+        RunnerRecord r;
+        r.id = a.text();
+        r.description = a.text();
+        r.started = a.time();
+        r.last_heartbeat = a.time();
+        r.lease_until = a.time();
+        out.push_back(std::move(r));
+      }
+      return out;
+    });
+  }
+
+  Pending<std::vector<std::string>> recover(nanoseconds max_pending) override {
+    return step<std::vector<std::string>>(scripts().recover, {micros(max_pending)}, [](Answer& a) {
+      Strings out;
+      while (a.more()) out.push_back(a.text());
+      return out;
+    });
+  }
+
+  Pending<std::size_t> purge(std::optional<nanoseconds> older_than) override {
+    Pending<std::size_t> p;
+    purge_some(p, older_than ? micros(*older_than) : std::string(), 0);
+    return p;
+  }
+
+  std::shared_ptr<void> listen(std::string runner, Listener listener) override {
+    std::uint64_t token = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      token = ++last_token_;
+      listeners_.emplace(token, std::pair(runner, std::move(listener)));
+    }
+    client_->subscribe(prefix_ + "news");
+    client_->subscribe(prefix_ + "r:" + runner);
+    return std::shared_ptr<void>(nullptr, [self = shared_, token](void*) {
+      const std::lock_guard alive(self->mutex);
+      if (self->store) self->store->forget(token);
+    });
+  }
+
+private:
+  struct Shared {  // what outlives the store
+    std::mutex mutex;
+    RedisStore* store;
+    bool is_open() {
+      const std::lock_guard lock(mutex);
+      return store != nullptr;
+    }
+  };
+
+  // ---- steps ----
+
+  /// Its answer becomes a T by `read`.
+  template <class T, class F>
+  Pending<T> step(const Script& script, Strings arguments, F read, Status to = {}) {
+    Pending<T> p;
+    client_->run(script, prefix_, std::move(arguments),
+                 [p, read = std::move(read), to](Reply* reply, const std::exception_ptr& error) {
+                   settle(p, reply, error, to, read);
+                 });
+    return p;
+  }
+  template <class T, class F>
+  static void settle(const Pending<T>& p, Reply* reply, std::exception_ptr error, Status to, const F& read) {
+    if (!error) {
+      try {
+        Answer a(*reply);
+        check(a, to);
+        if constexpr (std::is_void_v<T>) {
+          read(a);
+          p.set_result();
+        } else {
+          p.set_result(read(a));
+        }
+        return;
+      } catch (...) {
+        error = std::current_exception();
+      }
+    }
+    p.set_exception(std::move(error));
+  }
+  /// Names a step, so that it is done once though it may be asked for twice.
+  std::string token() { return name_ + std::to_string(last_step_.fetch_add(1)); }
+
+  // A step that looks at a part only goes on until it has seen all.
+
+  void take_some(Pending<std::vector<InvocationRecord>> p, Strings a) {
+    a[2] = token();
+    Strings again = a;
+    client_->run(scripts().take, prefix_, std::move(a),
+                 [this, p, again = std::move(again)](Reply* reply, const std::exception_ptr& error) mutable {
+                   bool more = false;
+                   std::vector<InvocationRecord> list;
+                   Pending<std::vector<InvocationRecord>> part;
+                   settle(part, reply, error, {}, [&](Answer& answer) {
+                     more = answer.number() == 1;
+                     return answer.records();
+                   });
+                   if (part.exception()) return (void)p.set_exception(part.exception());
+                   list = part.wait();
+                   if (more && list.empty() && !p.done()) return take_some(p, std::move(again));
+                   p.set_result(std::move(list));
+                 });
+  }
+
+  void list_some(Pending<std::vector<InvocationRecord>> p, Strings a,
+                 std::shared_ptr<std::vector<InvocationRecord>> found) {
+    Strings next = a;
+    client_->run(scripts().list, prefix_, std::move(a),
+                 [this, p, found, next = std::move(next)](Reply* reply, std::exception_ptr error) mutable {
+                   if (!error) {
+                     try {
+                       Answer answer(*reply);
+                       check(answer);
+                       next[2] = answer.text();
+                       next[4] = answer.text();
+                       auto some = answer.records();
+                       next[3] = std::to_string(std::stoull(next[3]) - some.size());
+                       found->insert(found->end(), std::make_move_iterator(some.begin()),
+                                     std::make_move_iterator(some.end()));
+                       if (!next[4].empty() && !p.done()) return list_some(p, std::move(next), found);
+                     } catch (...) {
+                       error = std::current_exception();
+                     }
+                   }
+                   if (error)
+                     p.set_exception(error);
+                   else
+                     p.set_result(std::move(*found));
+                 });
+  }
+
+  void purge_some(Pending<std::size_t> p, std::string age, std::size_t before) {
+    client_->run(scripts().purge, prefix_, {age}, [this, p, age, before](Reply* reply, std::exception_ptr error) {
+      std::size_t n = before;
+      if (!error) {
+        try {
+          Answer answer(*reply);
+          check(answer);
+          n += answer.number<std::size_t>();
+          if (answer.number() == 1 && !p.done()) return purge_some(p, age, n);
+        } catch (...) {
+          error = std::current_exception();
+        }
+      }
+      if (error)
+        p.set_exception(error);
+      else
+        p.set_result(n);
+    });
+  }
+
+  // ---- messages ----
+
+  void ask_for_end(const std::string& id) {
+    client_->run(scripts().await, prefix_, {id, name_}, [this, id](Reply* reply, std::exception_ptr error) {
+      if (!error) {
+        try {
+          Answer answer(*reply);
+          check(answer);
+          if (answer.number() == 0) return;  // a message will come
+        } catch (...) {
+          error = std::current_exception();
+        }
+      }
+      end(id, error);
+    });
+  }
+
+  void end(const std::string& id, const std::exception_ptr& error) {
+    std::vector<Pending<void>> list;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto it = ends_.find(id);
+      if (it == ends_.end()) return;
+      list.swap(it->second);
+      ends_.erase(it);
+    }
+    for (const auto& p : list) error ? p.set_exception(error) : p.set_result();
+  }
+
+  /// The client's thread: what came before may have been missed.
+  void subscribed(const std::string& channel) {
+    if (channel == prefix_ + "c:" + name_) {
+      Strings ids;
+      {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [id, list] : ends_) ids.push_back(id);
+      }
+      for (const auto& id : ids) ask_for_end(id);
+    } else if (channel == prefix_ + "news") {
+      release();
+    } else if (channel.starts_with(prefix_ + "r:")) {
+      const std::string runner = channel.substr(prefix_.size() + 2);
+      client_->run(scripts().requests, prefix_, {runner},
+                   [this, runner](Reply* reply, const std::exception_ptr& error) {
+                     if (error) return;
+                     try {
+                       Answer answer(*reply);
+                       while (answer.more()) cancelled(runner, answer.text());
+                     } catch (const StateBackendError&) {  // the next request is told of
+                     }
+                   });
+      tell_of_work();
+    }
+  }
+
+  void message(const std::string& channel, const std::string& m) {
+    if (m.empty()) return;
+    if (channel == prefix_ + "news") {
+      if (m[0] == 'w') tell_of_work();
+      if (m[0] == 'd') release();
+    } else if (channel == prefix_ + "all") {
+      Strings ids;
+      {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [id, list] : ends_) ids.push_back(id);
+      }
+      for (const auto& id : ids) end(id, nullptr);
+    } else if (channel == prefix_ + "c:" + name_) {
+      end(m.substr(1), nullptr);
+    } else if (channel.starts_with(prefix_ + "r:")) {
+      cancelled(channel.substr(prefix_.size() + 2), m.substr(1));
+    }
+  }
+
+  void tell_of_work() {
+    std::vector<std::function<void()>> calls;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const auto& [token, l] : listeners_)
+        if (l.second.work) calls.push_back(l.second.work);
+    }
+    for (const auto& call : calls) call();
+  }
+  void cancelled(const std::string& runner, const std::string& id) {
+    std::vector<std::function<void(const std::string&)>> calls;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const auto& [token, l] : listeners_)
+        if (l.first == runner && l.second.cancelled) calls.push_back(l.second.cancelled);
+    }
+    for (const auto& call : calls) call(id);
+  }
+  void forget(std::uint64_t token) {
+    const std::lock_guard lock(mutex_);
+    const auto it = listeners_.find(token);
+    const std::string runner = it->second.first;
+    listeners_.erase(it);
+    const bool others =
+        std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& l) { return l.second.first == runner; });
+    if (!others) client_->unsubscribe(prefix_ + "r:" + runner);
+    if (listeners_.empty()) client_->unsubscribe(prefix_ + "news");
+  }
+
+  /// Whoever runs invocations keeps the time of what is due: all of them, so that nobody is needed.
+  void release() {
+    const std::uint64_t mine = ++release_;
+    client_->run(scripts().release, prefix_, {}, [this, mine](Reply* reply, const std::exception_ptr& error) {
+      if (mine != release_) return;
+      nanoseconds wait = std::chrono::seconds(1);
+      if (!error) {
+        try {
+          Answer answer(*reply);
+          const auto us = answer.number();
+          if (us < 0) return;
+          wait = microseconds(us);
+        } catch (const StateBackendError&) {  // later
+        }
+      }
+      (void)client_->loop().call_later(std::max<nanoseconds>(wait, std::chrono::milliseconds(1)),
+                                       [this, mine, shared = shared_] {
+                                         if (shared->is_open() && mine == release_) release();
+                                       });
+    });
+  }
+
+  const std::string prefix_, name_;
+  std::unique_ptr<Client> client_;
+  std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
+  std::mutex mutex_;
+  std::unordered_map<std::string, std::vector<Pending<void>>> ends_;
+  std::map<std::uint64_t, std::pair<std::string, Listener>> listeners_;
+  std::uint64_t last_token_ = 0;
+  std::atomic<std::uint64_t> last_step_{0};
+  std::uint64_t release_ = 0;  // of the client's thread
+
+public:
+  void share() { shared_->store = this; }
+};
+
+}  // namespace redis
+
+std::shared_ptr<Store> make_redis_store(const std::string& url, const std::string& app_id,
+                                        std::chrono::nanoseconds patience) {
+  if (app_id.empty()) throw ConfigError("app_id: empty");
+  auto store = std::make_shared<redis::RedisStore>(url, app_id, patience);
+  store->share();
+  return store;
+}
+
+}  // namespace caller::task

@@ -1,0 +1,465 @@
+// The steps, one by one. Each answers {what, …}: `ok`, or what is wrong.
+#include "scripts.hpp"
+
+#include <caller/task/status.hpp>
+
+#include "../app.hpp"
+
+namespace caller::task::redis {
+
+namespace {
+
+// ARGV: twelve of each call, as of NewInvocation.
+constexpr const char* kAdd = R"lua(
+local W, out, n = 12, {'ok'}, (#ARGV) / 12
+local function known(i)
+  local key = ARGV[i * W + 9]
+  if key == '' then return end
+  local id = call('HGET', P .. 'waiting', key)
+  local r = id and load(id)
+  if r and waits(r.s) then return r end
+end
+local function give(r, how)
+  local at = #out
+  out[at + 1], out[at + 2], out[at + 3], out[at + 4] = r.id, how, call_of(r), args_of(r)
+end
+-- Asked for the second time, as the answer was lost: it is there already.
+local function repeated(i) return call('HEXISTS', P .. 'inv', ARGV[i * W + 1]) == 1 end
+for i = 0, n - 1 do
+  local r = ARGV[i * W + 12] == '1' and not repeated(i) and known(i)
+  if r and call_of(r) ~= ARGV[i * W + 3] then
+    out = {'refused', tostring(i)}
+    give(r, 'refused')
+    return out
+  end
+end
+for i = 0, n - 1 do
+  local a = i * W
+  local id = ARGV[a + 1]
+  local r = not repeated(i) and known(i)
+  if r then
+    give(r, 'reused')
+  else
+    if not repeated(i) then
+      local task, called, args, key = ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 10]
+      r = {id = id, t = task, q = ARGV[a + 6], h = {}, b = now, n = call('INCR', P .. 'seq')}
+      if called:sub(1, #task) == task then r.d = called:sub(#task + 1) else r.c = called end
+      if #args > 256 then
+        call('HSET', P .. 'args', id, args)
+        r.A = true
+      elseif args ~= '' then
+        r.a = args
+      end
+      if ARGV[a + 5] ~= '' then r.p = ARGV[a + 5] end
+      if ARGV[a + 7] ~= '0' then r.y = tonumber(ARGV[a + 7]) end
+      if ARGV[a + 9] ~= '' then r.g = ARGV[a + 9] end
+      if key ~= '' then r.k = key end
+      if ARGV[a + 11] ~= '1' then r.f = true end
+      R[id] = r
+      call('ZADD', P .. 'order', r.n, id)
+      local wait = tonumber(ARGV[a + 8])
+      if wait > 0 then
+        r.u = now + wait
+        enter(r, SCHEDULED)
+      else
+        enter(r, REGISTERED)
+      end
+      dirty[id] = true
+    end
+    local at = #out
+    out[at + 1], out[at + 2], out[at + 3], out[at + 4] = id, 'new', '', ''
+  end
+end
+return commit(out)
+)lua";
+
+// ARGV: runner, most, who asks, queues…
+constexpr const char* kTake = R"lua(
+local runner, most, token, out = ARGV[1], tonumber(ARGV[2]), ARGV[3], {'ok', '0'}
+local before = call('HGET', P .. 'took', runner)
+if before then
+  local ok, last = pcall(cmsgpack.unpack, before)
+  if ok and type(last) == 'table' and last[1] == token then  -- the answer was lost
+    for i = 2, #last do
+      local r = load(last[i])
+      if r and r.s == PENDING and r.o == runner then show(r, out) end
+    end
+    return out
+  end
+end
+release_due()
+local queues = {}
+for i = 4, #ARGV do queues[#queues + 1] = ARGV[i] end
+if #queues == 0 then queues = call('SMEMBERS', P .. 'queues') end
+local function best(kind)
+  local at, from, score
+  for _, q in ipairs(queues) do
+    local first = call('ZRANGE', P .. kind .. q, 0, 0, 'WITHSCORES')
+    local s = tonumber(first[2])
+    if s and (not at or s < score or (s == score and first[1] < at)) then at, from, score = first[1], q, s end
+  end
+  return at, from
+end
+local taken, steps = {token}, 0
+while #taken <= most do
+  steps = steps + 1
+  if steps > most + 200 then
+    out[2] = '1'  -- there is more to look at
+    break
+  end
+  local kind = 'u:'
+  local at, from = best(kind)
+  if not at then
+    kind = 'q:'
+    at, from = best(kind)
+  end
+  if not at then break end
+  local r = load(at:sub(9))
+  if not r or not RUNNABLE[r.s] or r.q ~= from then
+    call('ZREM', P .. kind .. from, at)  -- nobody can read it
+  elseif r.k and call('HEXISTS', P .. 'busy', r.k) == 1 then
+    if r.f then set(r, CC_FINAL) else set(r, CC) end
+  else
+    set(r, PENDING, runner)
+    taken[#taken + 1] = r.id
+    show(r, out)
+  end
+end
+if #taken > 1 then call('HSET', P .. 'took', runner, cmsgpack.pack(taken)) end
+return commit(out)
+)lua";
+
+// ARGV: id, to, runner, result or exception, delay, who asks
+constexpr const char* kChange = R"lua(
+local id, to, runner, bytes, wait, token = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local r = load(id)
+if not r then return absent(id) end
+if r.T == token then return {'ok'} end
+if OWNED[r.s] and r.o ~= runner then return {'owner', id, num(r.s), r.o or '', runner} end
+if not NEXT[r.s][to] then return {'transition', id, num(r.s)} end
+if OWNED[to] and runner == '' then return {'owner', id, num(r.s), r.o or '', 'nobody'} end
+if (to == SUCCESS or to == FAILED) and bytes ~= '' then
+  if #bytes > 256 then
+    call('HSET', P .. 'out', id, bytes)
+    r.B = true
+  elseif to == SUCCESS then
+    r.R = bytes
+  else
+    r.E = bytes
+  end
+end
+if to == RETRY then r.r = (r.r or 0) + 1 end
+-- What waited for a time is no longer in that list once it has another one.
+local u = nil
+if wait > 0 then u = now + wait end
+leave(r, to)
+r.u = u
+enter(r, to, runner)
+r.T = token
+dirty[id] = true
+return commit({'ok'})
+)lua";
+
+constexpr const char* kGet = R"lua(
+local r = load(ARGV[1])
+if not r then return absent(ARGV[1]) end
+return show(r, {'ok'})
+)lua";
+
+constexpr const char* kHistory = R"lua(
+local r = load(ARGV[1])
+if not r then return absent(ARGV[1]) end
+local out = {'ok'}
+for i = 1, #r.h - 2, 3 do
+  local at = #out
+  out[at + 1], out[at + 2], out[at + 3] = num(r.h[i]), (r.O or {})[r.h[i + 2]] or '', num(r.b + r.h[i + 1])
+end
+return out
+)lua";
+
+// ARGV: id, client to be told
+constexpr const char* kAwait = R"lua(
+local r = load(ARGV[1])
+if not r then return absent(ARGV[1]) end
+if FINAL[r.s] then return {'ok', '1'} end
+if not has(r.l, ARGV[2]) then
+  r.l = r.l or {}
+  r.l[#r.l + 1] = ARGV[2]
+  dirty[r.id] = true
+end
+return commit({'ok', '0'})
+)lua";
+
+// ARGV: task, status, offset, most, below which number. A part of the list at a time, so that nobody else waits long.
+constexpr const char* kList = R"lua(
+local task, status, offset, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local part = call('ZREVRANGEBYSCORE', P .. 'order', ARGV[5], '-inf', 'WITHSCORES', 'LIMIT', 0, 500)
+local out, found, last = {'ok', '', ''}, 0, nil
+for i = 1, #part, 2 do
+  if found == most then break end
+  last = part[i + 1]
+  local r = load(part[i])
+  if r and (task == '' or r.t == task) and (not status or r.s == status) then
+    if offset > 0 then
+      offset = offset - 1
+    else
+      found = found + 1
+      show(r, out)
+    end
+  end
+end
+out[2] = num(offset)
+if last and #part == 1000 and found < most then out[3] = '(' .. last end
+return out
+)lua";
+
+// ARGV: who waits, for whom…
+constexpr const char* kWaitFor = R"lua(
+local w = load(ARGV[1])
+if not w then return absent(ARGV[1]) end
+for i = 2, #ARGV do
+  local r = load(ARGV[i])
+  if not r then return absent(ARGV[i]) end
+  if not FINAL[r.s] and not has(w.w, r.id) then
+    -- Does it wait for the one that wants to wait?
+    local seen, steps = {[r.id] = true}, {{r, 0}}
+    while #steps > 0 do
+      local step = steps[#steps]
+      if step[1].id == w.id then
+        local path = w.t
+        for _, s in ipairs(steps) do path = path .. ' -> ' .. s[1].t end
+        return {'cycle', path}
+      end
+      step[2] = step[2] + 1
+      local id = (step[1].w or {})[step[2]]
+      if not id then
+        steps[#steps] = nil
+      elseif not seen[id] then
+        seen[id] = true
+        local other = load(id)
+        if other then steps[#steps + 1] = {other, 0} end
+      end
+    end
+    unrank(w)
+    w.w = w.w or {}
+    w.w[#w.w + 1] = r.id
+    rank(w)
+    unrank(r)
+    r.v = r.v or {}
+    r.v[#r.v + 1] = w.id
+    rank(r)
+    dirty[w.id], dirty[r.id] = true, true
+  end
+end
+return commit({'ok'})
+)lua";
+
+// ARGV: parent, task, call
+constexpr const char* kCheckCycle = R"lua(
+local parent, text, seen = ARGV[1], ARGV[2], {}
+while parent ~= '' and not seen[parent] do
+  seen[parent] = true
+  local r = load(parent)
+  if not r then break end
+  text = r.t .. ' -> ' .. text
+  if call_of(r) == ARGV[3] then return {'cycle', text} end
+  parent = r.p or ''
+end
+return {'ok'}
+)lua";
+
+// ARGV: id, who asks
+constexpr const char* kCancel = R"lua(
+local r = load(ARGV[1])
+if not r then return absent(ARGV[1]) end
+if r.T == ARGV[2] then return {'ok', '1'} end
+if FINAL[r.s] then return {'ok', '0'} end
+if NEXT[r.s][CANCELLED] and not OWNED[r.s] then
+  set(r, CANCELLED)
+  r.T = ARGV[2]
+else
+  r.x = true
+  if r.o then told[#told + 1] = {P .. 'r:' .. r.o, 'c' .. r.id} end
+end
+dirty[r.id] = true
+return commit({'ok', '1'})
+)lua";
+
+// ARGV: runner, description, lease
+constexpr const char* kHeartbeat = R"lua(
+local before, started = call('HGET', P .. 'runners', ARGV[1]), now
+if before then
+  local ok, v = pcall(cmsgpack.unpack, before)
+  if ok and type(v) == 'table' and type(v[2]) == 'number' then started = v[2] end
+end
+call('HSET', P .. 'runners', ARGV[1], cmsgpack.pack({ARGV[2], started, now}))
+call('ZADD', P .. 'leases', now + tonumber(ARGV[3]), ARGV[1])
+return {'ok'}
+)lua";
+
+constexpr const char* kForgetRunner = R"lua(
+call('ZADD', P .. 'leases', 'XX', 0, ARGV[1])
+return {'ok'}
+)lua";
+
+constexpr const char* kRunners = R"lua(
+local out, list = {'ok'}, call('ZRANGEBYSCORE', P .. 'leases', 1, '+inf', 'WITHSCORES')
+for i = 1, #list, 2 do
+  local bytes, v = call('HGET', P .. 'runners', list[i]), {'', 0, 0}
+  if bytes then
+    local ok, told = pcall(cmsgpack.unpack, bytes)
+    if ok and type(told) == 'table' and type(told[3]) == 'number' then v = told end
+  end
+  local at = #out
+  out[at + 1], out[at + 2], out[at + 3], out[at + 4], out[at + 5] =
+    list[i], tostring(v[1]), num(v[2]), num(v[3]), num(tonumber(list[i + 1]))
+end
+return out
+)lua";
+
+// ARGV: how long an invocation may be PENDING
+constexpr const char* kRecover = R"lua(
+local out = {'ok'}
+local function back(r)
+  if r.s == PENDING then set(r, PENDING_RECOVERY) else set(r, RUNNING_RECOVERY) end
+  set(r, REROUTED)
+  out[#out + 1] = r.id
+end
+for _, runner in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. num(now))) do
+  for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. runner)) do
+    local r = load(id)
+    if r and OWNED[r.s] and r.o == runner then back(r) end
+  end
+  call('UNLINK', P .. 'own:' .. runner)
+  call('ZREM', P .. 'leases', runner)
+  call('HDEL', P .. 'runners', runner)
+  call('HDEL', P .. 'took', runner)
+end
+for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'pending', '-inf', '(' .. num(now - tonumber(ARGV[1])))) do
+  local r = load(id)
+  if r and r.s == PENDING then back(r) else call('ZREM', P .. 'pending', id) end
+end
+for _, id in ipairs(call('SMEMBERS', P .. 'killed')) do
+  local r = load(id)
+  if r and r.s == KILLED then
+    set(r, REROUTED)
+    out[#out + 1] = id
+  else
+    call('SREM', P .. 'killed', id)
+  end
+end
+return commit(out)
+)lua";
+
+// ARGV: how long ago it ended, or nothing: all. A part at a time: {'ok', how many, is there more}.
+constexpr const char* kPurge = R"lua(
+if ARGV[1] == '' then
+  local n = call('HLEN', P .. 'inv')
+  for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do call('UNLINK', P .. 'q:' .. q, P .. 'u:' .. q) end
+  for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do call('UNLINK', P .. 'own:' .. runner) end
+  for _, key in ipairs({'inv', 'args', 'out', 'order', 'queues', 'due', 'waiting', 'busy', 'cc', 'pending', 'killed',
+                        'ended', 'counts', 'took'}) do
+    call('UNLINK', P .. key)
+  end
+  call('PUBLISH', P .. 'all', 'p')
+  return {'ok', num(n), '0'}
+end
+local list = call('ZRANGEBYSCORE', P .. 'ended', '-inf', num(now - tonumber(ARGV[1])), 'LIMIT', 0, 500)
+for _, id in ipairs(list) do
+  local r = load(id)
+  if r then add_count(r.s, -1) end
+  call('HDEL', P .. 'inv', id)
+  call('HDEL', P .. 'args', id)
+  call('HDEL', P .. 'out', id)
+  call('ZREM', P .. 'order', id)
+  call('ZREM', P .. 'ended', id)
+end
+dirty = {}
+return commit({'ok', num(#list), #list == 500 and '1' or '0'})
+)lua";
+
+// What is due is put in its queue. Answers how long it is until the next one; -1: there is none.
+constexpr const char* kRelease = R"lua(
+release_due()
+local first, wait = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES'), -1
+sooner = false
+if first[2] then wait = math.max(0, tonumber(first[2]) - now) end
+return commit({'ok', num(wait)})
+)lua";
+
+// ARGV: runner. Whom of its invocations somebody wants to end.
+constexpr const char* kRequests = R"lua(
+local out = {'ok'}
+for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. ARGV[1])) do
+  local r = load(id)
+  if r and r.x and r.o == ARGV[1] then out[#out + 1] = id end
+end
+return out
+)lua";
+
+constexpr const char* kCounts = R"lua(
+local out, list = {'ok'}, call('HGETALL', P .. 'counts')
+for _, x in ipairs(list) do out[#out + 1] = x end
+return out
+)lua";
+
+/// The table of states, as Lua.
+std::string table_of_states() {
+  std::string names = "local NAMES = {", runnable = "local RUNNABLE = {", owned = "local OWNED = {",
+              final = "local FINAL = {", next = "local NEXT = {";
+  for (std::size_t i = 0; i < kStatusCount; ++i) {
+    const StatusRule& r = kStatusRules[i];
+    const std::string at = "[" + std::to_string(i) + "] = ";
+    names += at + "'" + std::string(r.name) + "', ";
+    if (r.runnable) runnable += at + "true, ";
+    if (r.owned) owned += at + "true, ";
+    if (r.final) final += at + "true, ";
+    next += at + "{";
+    for (std::size_t n = 0; n < kStatusCount; ++n)
+      if (may_follow(r.status, static_cast<Status>(n))) next += "[" + std::to_string(n) + "] = true, ";
+    next += "}, ";
+  }
+  std::string out;
+  for (const std::string* table : {&names, &runnable, &owned, &final, &next}) out += *table + "}\n";
+  const std::pair<const char*, Status> used[] = {{"REGISTERED", Status::registered},
+                                                 {"SCHEDULED", Status::scheduled},
+                                                 {"CC", Status::concurrency_controlled},
+                                                 {"REROUTED", Status::rerouted},
+                                                 {"RETRY", Status::retry},
+                                                 {"PENDING", Status::pending},
+                                                 {"KILLED", Status::killed},
+                                                 {"PENDING_RECOVERY", Status::pending_recovery},
+                                                 {"RUNNING_RECOVERY", Status::running_recovery},
+                                                 {"SUCCESS", Status::success},
+                                                 {"FAILED", Status::failed},
+                                                 {"CC_FINAL", Status::concurrency_controlled_final},
+                                                 {"CANCELLED", Status::cancelled}};
+  for (const auto& [name, status] : used)
+    out += std::string("local ") + name + " = " + std::to_string(static_cast<int>(status)) + "\n";
+  return out;
+}
+
+}  // namespace
+
+// The numbers of the states are stored: new ones may only be added behind the others.
+static_assert(static_cast<int>(Status::registered) == 0 && static_cast<int>(Status::pending) == 5 &&
+              static_cast<int>(Status::running) == 6 && static_cast<int>(Status::success) == 12 &&
+              static_cast<int>(Status::cancelled) == 15);
+
+const Scripts& scripts() {
+  static const Scripts all = [] {
+    const std::string common = table_of_states() + kPrelude;
+    const auto made = [&](const char* body) {
+      Script s{common + body, {}};
+      s.sha = detail::sha1_of(s.text);
+      return s;
+    };
+    return Scripts{made(kAdd),       made(kTake),         made(kChange),  made(kGet),        made(kHistory),
+                   made(kAwait),     made(kList),         made(kWaitFor), made(kCheckCycle), made(kCancel),
+                   made(kHeartbeat), made(kForgetRunner), made(kRunners), made(kRecover),    made(kPurge),
+                   made(kRelease),   made(kRequests),     made(kCounts)};
+  }();
+  return all;
+}
+
+}  // namespace caller::task::redis
