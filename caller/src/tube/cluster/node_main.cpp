@@ -14,8 +14,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <caller/tube/cluster.hpp>
@@ -68,7 +66,8 @@ private:
       pollfd fds[2] = {{kChannel, POLLIN, 0}, {wake_up[0], POLLIN, 0}};
       const int n = ::poll(fds, 2, patience);
       if (n < 0 && errno == EINTR) continue;
-      if (n == 0) {  // told to end, by somebody else than a dying parent
+      if (n == 0) {
+        if (parent_has_gone(0)) clean_up();
         ::signal(SIGTERM, SIG_DFL);
         sigset_t none;
         sigemptyset(&none);
@@ -78,8 +77,7 @@ private:
       }
       char c = 0;
       if (fds[0].revents && ::read(kChannel, &c, 1) <= 0) {
-        std::error_code ignored;
-        if (!folder_.empty() && !runner_listens()) std::filesystem::remove_all(folder_, ignored);
+        if (parent_has_gone(1000)) clean_up();
         ::_exit(0);
       }
       if (fds[1].revents && ::read(wake_up[0], &c, 1) == 1) {
@@ -88,20 +86,20 @@ private:
       }
     }
   }
-  /// It may live and have given up only this process.
-  bool runner_listens() const {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string path = (folder_ / "runner").string();
-    if (path.size() >= sizeof address.sun_path) return true;
-    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    const Descriptor s(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (::connect(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return false;
-    // One that is just going still takes connections. One that lives greets.
-    pollfd p{s.get(), POLLIN, 0};
-    char greeting = 0;
-    return ::poll(&p, 1, 1000) == 0 || ::read(s.get(), &greeting, 1) == 1;
+  /// Whether the runner's process is gone, and not only this one given up. It closes its files a little before. A fork
+  /// of it may hold its end of the channel; who the parent is tells all the same.
+  bool parent_has_gone(int milliseconds) const {
+    for (; ::getppid() == parent_; --milliseconds) {
+      if (milliseconds == 0) return false;
+      ::usleep(1000);
+    }
+    return true;
   }
+  void clean_up() const {
+    std::error_code ignored;
+    if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+  }
+  const pid_t parent_ = ::getppid();
   std::filesystem::path folder_;
   std::thread thread_;
 };
