@@ -186,7 +186,7 @@ TEST_CASE("a step whose answer is lost with the connection happens once, and its
 }
 
 TEST_CASE("a server that keeps an AOF is killed again and again, and every task accepted ends once") {
-  RedisServer server({"--appendonly", "yes", "--appendfsync", "everysec"});
+  RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
   const App app = app_on(server.url(), 10s);
   std::atomic<int> ran{0};
   const auto task = app.task("t.task",
@@ -276,6 +276,30 @@ TEST_CASE("workers in other processes share the work, and what a killed one had 
   MESSAGE("by worker: " << by[0] << ", " << by[1] << ", " << by[2]);
   CHECK(std::count(by.begin(), by.end(), 0) == 0);
   kill(workers[2]);
+}
+
+TEST_CASE("what a server believes a living runner to have, and it has not, goes back when the connection was lost") {
+  const RedisServer server;
+  const App app = app_on(server.url(), 300ms);
+  const auto task = app.task("t.task", [](int n) { return n; }, {"n"});
+  TaskOptions elsewhere;
+  elsewhere.queue = "elsewhere";
+  const auto lost = app.task("t.lost", [](int n) { return n; }, {"n"}, elsewhere);
+  const auto runner = app.thread_runner({2, {"default"}, {}});
+  runner->start();
+  CHECK(task(1).result() == 1);
+  const auto one = lost(2), two = lost(3);
+  const auto other = make_redis_store(server.url(), "faults");  // of which the runner knows nothing
+  CHECK(other->take(runner->id(), 2, {"elsewhere"}).wait().size() == 2);
+  other->change({one.id(), Status::running, runner->id(), {}, {}, {}}).wait();
+  server.command({"CLIENT", "KILL", "TYPE", "pubsub"});
+  const auto second = app.thread_runner({1, {"elsewhere"}, {}});
+  second->start();
+  CHECK(one.result() == 2);
+  CHECK(two.result() == 3);
+  const auto h = states(app.store(), one.id());
+  CHECK(std::count(h.begin(), h.end(), Status::running_recovery) == 1);
+  CHECK(task(4).result() == 4);
 }
 
 TEST_CASE("a server that stopped answering is an error after the time it is given, and used again when it answers") {

@@ -106,7 +106,8 @@ void Client::take_in() {
 }
 
 void Client::write(Request& r) {
-  std::vector<std::string_view> command{r.whole ? "EVAL" : "EVALSHA", r.whole ? r.script->text : r.script->sha, "1"};
+  const bool whole = r.whole || r.script->sha.empty();
+  std::vector<std::string_view> command{whole ? "EVAL" : "EVALSHA", whole ? r.script->text : r.script->sha, "1"};
   command.insert(command.end(), r.arguments.begin(), r.arguments.end());
   commands_->write(command_bytes(command));
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <thread>
 #include <unordered_map>
 
@@ -108,11 +109,20 @@ public:
 
   Pending<void> change(Change c) override {
     std::string& bytes = c.to == Status::failed ? c.exception : c.result;
-    return step<void>(
-        scripts().change,
-        {std::move(c.id), std::to_string(static_cast<int>(c.to)), std::move(c.runner), std::move(bytes),
-         micros(c.delay), token()},
-        [](Answer&) {}, c.to);
+    const bool ends = !is_owned(c.to);
+    const auto note = [this, id = c.id, runner = c.runner, ends, begins = c.to == Status::running](bool failed) {
+      if (ends || (begins && failed)) no_longer_has(runner, id, failed);
+    };
+    Pending<void> p;
+    const Status to = c.to;
+    client_->run(scripts().change, prefix_,
+                 {std::move(c.id), std::to_string(static_cast<int>(c.to)), std::move(c.runner), std::move(bytes),
+                  micros(c.delay), token()},
+                 [p, to, note](Reply* reply, const std::exception_ptr& error) {
+                   note(error || reply->list.empty() || reply->list[0].text != "ok");
+                   settle(p, reply, error, to, [](Answer&) {});
+                 });
+    return p;
   }
 
   Pending<InvocationRecord> get(std::string id) override {
@@ -179,8 +189,9 @@ public:
   }
 
   Pending<void> heartbeat(RunnerRecord told, nanoseconds lease) override {
+    const std::string runner = told.id;
     return step<void>(scripts().heartbeat, {std::move(told.id), std::move(told.description), micros(lease)},
-                      [](Answer&) {});
+                      [this, runner](Answer&) { compare(runner); });
   }
   Pending<void> forget_runner(std::string runner) override {
     return step<void>(scripts().forget_runner, {std::move(runner)}, [](Answer&) {});
@@ -221,6 +232,7 @@ public:
       const std::lock_guard lock(mutex_);
       token = ++last_token_;
       listeners_.emplace(token, std::pair(runner, std::move(listener)));
+      held_.try_emplace(runner);
     }
     client_->subscribe(prefix_ + "news");
     client_->subscribe(prefix_ + "r:" + runner);
@@ -279,6 +291,7 @@ private:
   void take_some(Pending<std::vector<InvocationRecord>> p, Strings a) {
     a[2] = token();
     Strings again = a;
+    asks(a[0]);
     client_->run(scripts().take, prefix_, std::move(a),
                  [this, p, again = std::move(again)](Reply* reply, const std::exception_ptr& error) mutable {
                    bool more = false;
@@ -288,8 +301,9 @@ private:
                      more = answer.number() == 1;
                      return answer.records();
                    });
+                   if (!part.exception()) list = part.wait();
+                   has(again[0], list);
                    if (part.exception()) return (void)p.set_exception(part.exception());
-                   list = part.wait();
                    if (more && list.empty() && !p.done()) return take_some(p, std::move(again));
                    p.set_result(std::move(list));
                  });
@@ -384,17 +398,63 @@ private:
       release();
     } else if (channel.starts_with(prefix_ + "r:")) {
       const std::string runner = channel.substr(prefix_.size() + 2);
-      client_->run(scripts().requests, prefix_, {runner},
-                   [this, runner](Reply* reply, const std::exception_ptr& error) {
-                     if (error) return;
-                     try {
-                       Answer answer(*reply);
-                       while (answer.more()) cancelled(runner, answer.text());
-                     } catch (const StateBackendError&) {  // the next request is told of
-                     }
-                   });
+      bool again = false;
+      {
+        const std::lock_guard lock(mutex_);
+        const auto it = held_.find(runner);
+        if (it != held_.end()) again = std::exchange(it->second.subscribed, true);
+        if (again) it->second.compare = true;  // the server may have forgotten what it was told last
+      }
+      ask_for_requests({runner, ""});
+      compare(runner);
       tell_of_work();
     }
+  }
+
+  void ask_for_requests(Strings a) {
+    const std::string runner = a[0];
+    client_->run(scripts().requests, prefix_, std::move(a),
+                 [this, runner](Reply* reply, const std::exception_ptr& error) {
+                   if (error) return;
+                   try {
+                     Answer answer(*reply);
+                     while (answer.more()) cancelled(runner, answer.text());
+                   } catch (const StateBackendError&) {  // the next request is told of
+                   }
+                 });
+  }
+
+  // ---- what our runners have ----
+
+  void asks(const std::string& runner) {
+    const std::lock_guard lock(mutex_);
+    if (const auto it = held_.find(runner); it != held_.end()) ++it->second.asking;
+  }
+  void has(const std::string& runner, const std::vector<InvocationRecord>& list) {
+    {
+      const std::lock_guard lock(mutex_);
+      const auto it = held_.find(runner);
+      if (it == held_.end()) return;
+      if (it->second.asking > 0) --it->second.asking;
+      for (const auto& r : list) it->second.ids.insert(r.id);
+    }
+    compare(runner);
+  }
+  void no_longer_has(const std::string& runner, const std::string& id, bool failed) {
+    const std::lock_guard lock(mutex_);
+    const auto it = held_.find(runner);
+    if (it == held_.end()) return;
+    it->second.ids.erase(id);
+    if (failed) it->second.compare = true;  // it gave it up, and the server may not know
+  }
+  /// Between its takes, so that nothing is on its way.
+  void compare(const std::string& runner) {
+    const std::lock_guard lock(mutex_);  // also while it is sent: no take comes before it
+    const auto it = held_.find(runner);
+    if (it == held_.end() || it->second.asking > 0 || !std::exchange(it->second.compare, false)) return;
+    Strings a{runner, "all"};
+    a.insert(a.end(), it->second.ids.begin(), it->second.ids.end());
+    ask_for_requests(std::move(a));
   }
 
   void message(const std::string& channel, const std::string& m) {
@@ -441,7 +501,10 @@ private:
     listeners_.erase(it);
     const bool others =
         std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& l) { return l.second.first == runner; });
-    if (!others) client_->unsubscribe(prefix_ + "r:" + runner);
+    if (!others) {
+      client_->unsubscribe(prefix_ + "r:" + runner);
+      held_.erase(runner);
+    }
     if (listeners_.empty()) client_->unsubscribe(prefix_ + "news");
   }
 
@@ -473,6 +536,13 @@ private:
   std::mutex mutex_;
   std::unordered_map<std::string, std::vector<Pending<void>>> ends_;
   std::map<std::uint64_t, std::pair<std::string, Listener>> listeners_;
+  struct Held {
+    std::set<std::string> ids;
+    std::size_t asking = 0;   // takes under way
+    bool subscribed = false;  // before
+    bool compare = false;     // with what the server says it has
+  };
+  std::unordered_map<std::string, Held> held_;
   std::uint64_t last_token_ = 0;
   std::atomic<std::uint64_t> last_step_{0};
   std::uint64_t release_ = 0;  // of the client's thread

@@ -387,14 +387,23 @@ if first[2] then wait = math.max(0, tonumber(first[2]) - now) end
 return commit({'ok', num(wait)})
 )lua";
 
-// ARGV: runner. Whom of its invocations somebody wants to end.
+// ARGV: runner, then, if all it has is to be compared, `all` and their ids. Whom of its invocations somebody wants to
+// end. One the runner does not know of goes back: the server forgot that it gave it up, or was never told.
 constexpr const char* kRequests = R"lua(
-local out = {'ok'}
+local out, known = {'ok'}, {}
+for i = 3, #ARGV do known[ARGV[i]] = true end
 for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. ARGV[1])) do
   local r = load(id)
-  if r and r.x and r.o == ARGV[1] then out[#out + 1] = id end
+  if r and OWNED[r.s] and r.o == ARGV[1] then
+    if ARGV[2] == 'all' and not known[id] then
+      if r.s == PENDING then set(r, PENDING_RECOVERY) else set(r, RUNNING_RECOVERY) end
+      set(r, REROUTED)
+    elseif r.x then
+      out[#out + 1] = id
+    end
+  end
 end
-return out
+return commit(out)
 )lua";
 
 constexpr const char* kCounts = R"lua(
@@ -454,10 +463,12 @@ const Scripts& scripts() {
       s.sha = detail::sha1_of(s.text);
       return s;
     };
-    return Scripts{made(kAdd),       made(kTake),         made(kChange),  made(kGet),        made(kHistory),
-                   made(kAwait),     made(kList),         made(kWaitFor), made(kCheckCycle), made(kCancel),
-                   made(kHeartbeat), made(kForgetRunner), made(kRunners), made(kRecover),    made(kPurge),
-                   made(kRelease),   made(kRequests),     made(kCounts)};
+    Scripts made_all{made(kAdd),       made(kTake),         made(kChange),  made(kGet),        made(kHistory),
+                     made(kAwait),     made(kList),         made(kWaitFor), made(kCheckCycle), made(kCancel),
+                     made(kHeartbeat), made(kForgetRunner), made(kRunners), made(kRecover),    made(kPurge),
+                     made(kRelease),   made(kRequests),     made(kCounts)};
+    made_all.requests.sha.clear();  // never later than what is sent after it
+    return made_all;
   }();
   return all;
 }

@@ -8,7 +8,7 @@ namespace caller::task::redis {
 /// A script, and its name to the server.
 struct Script {
   std::string text;
-  std::string sha;
+  std::string sha;  ///< empty: it is always sent as a whole
 };
 
 /// Every script takes the application's prefix as its one key.
