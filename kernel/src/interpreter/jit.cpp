@@ -2,6 +2,7 @@
 
 #include <llvm/Demangle/Demangle.h>
 #include <llvm/ExecutionEngine/JITLink/JITLink.h>
+#include <llvm/ExecutionEngine/Orc/EPCEHFrameRegistrar.h>
 #include <llvm/ExecutionEngine/Orc/ObjectLinkingLayer.h>
 #include <unwind.h>
 
@@ -11,6 +12,7 @@
 #include <mutex>
 #include <set>
 
+#include "cell_memory.hpp"
 #include "debug_objects.hpp"
 #include "generator.hpp"
 
@@ -97,7 +99,7 @@ public:
   void notifyTransferringResources(llvm::orc::JITDylib&, llvm::orc::ResourceKey, llvm::orc::ResourceKey) override {}
 };
 
-// JITLink's, which LLJIT takes by itself on this machine; LLVM is built without run-time type information.
+// As made above; LLVM is built without run-time type information.
 llvm::orc::ObjectLinkingLayer& linking_layer(llvm::orc::LLJIT& jit) {
   return static_cast<llvm::orc::ObjectLinkingLayer&>(jit.getObjLinkingLayer());
 }
@@ -108,6 +110,17 @@ Jit::Jit() {
   llvm::orc::LLJITBuilder builder;
   builder.setJITTargetMachineBuilder(machine_of_cells());
   builder.setPlatformSetUp(llvm::orc::setUpInactivePlatform);
+  builder.setObjectLinkingLayerCreator(
+      [this](llvm::orc::ExecutionSession& es,
+             const llvm::Triple&) -> llvm::Expected<std::unique_ptr<llvm::orc::ObjectLayer>> {
+        auto memory = std::make_unique<CellMemory>();
+        memory_ = memory.get();
+        auto layer = std::make_unique<llvm::orc::ObjectLinkingLayer>(es, std::move(memory));
+        auto unwind_tables = llvm::orc::EPCEHFrameRegistrar::Create(es);
+        if (!unwind_tables) return unwind_tables.takeError();
+        layer->addPlugin(std::make_unique<llvm::orc::EHFrameRegistrationPlugin>(es, std::move(*unwind_tables)));
+        return layer;
+      });
   jit_ = take(builder.create(), "the code generator does not start");
   linking_layer(*jit_).addPlugin(std::make_shared<TablesWithoutGaps>());
   lines_.watch(*jit_);
@@ -161,7 +174,10 @@ void* Jit::lookup(const std::string& symbol) {
   throw LinkError(text, {missing.begin(), missing.end()});
 }
 
-void Jit::keep_debug_objects(bool on) { debug_objects_->keep(on); }
+void Jit::keep_debug_objects(bool on) {
+  debug_objects_->keep(on);
+  memory_->set_apart(on);
+}
 std::vector<DebugObject> Jit::take_debug_objects() { return debug_objects_->take(); }
 
 void Jit::run_exit_handlers() noexcept {

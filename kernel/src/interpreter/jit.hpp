@@ -13,6 +13,7 @@
 
 namespace caller::kernel {
 
+class CellMemory;
 class DebugObjects;
 
 /// A module could not be linked. `missing` are the demangled names not found.
@@ -48,6 +49,7 @@ public:
 private:
   Lines lines_;
   std::shared_ptr<DebugObjects> debug_objects_;
+  CellMemory* memory_ = nullptr;  // jit_'s
   std::unique_ptr<llvm::orc::LLJIT> jit_;
   std::string reported_;  // what went wrong below the last look-up
 };

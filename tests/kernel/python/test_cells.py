@@ -236,3 +236,29 @@ class Output(KernelTest):
         self.assertEqual(cell.text(), text)
         self.assertEqual(cell.result, f'"{text}"')
         self.assertEqual(self.run_ok("int größe = 3; größe").result, "3")
+
+
+class Memory(KernelTest):
+    def mappings(self):
+        with open(f"/proc/{self.kernel.pid}/maps", encoding="utf-8") as maps:
+            return sum(1 for _ in maps)
+
+    def test_cells_share_the_mappings_of_their_code_and_data(self):
+        self.run_ok("int first = 1; first")
+        before = self.mappings()
+        for number in range(60):
+            self.run_ok(f'int variable_{number} = {number}; const char* text_{number} = "constant"; std::cout << variable_{number};')
+        # The system allows a process some 65 000: with three a cell that was a session of twenty thousand cells.
+        self.assertLess(self.mappings(), before + 60)
+
+    def test_a_variable_too_big_for_the_common_place_has_one_of_its_own(self):
+        self.run_ok("static char huge[1u << 30];\nint near = 7;\nint& get() { huge[(1u << 30) - 1] = 'x'; return near; }")
+        self.assertEqual(self.run_ok("get() + (huge[(1u << 30) - 1] == 'x')").result, "8")
+
+    def test_a_cell_that_does_not_link_leaves_its_place_to_the_next(self):
+        self.client.run("int missing(); int uses() { return missing(); }\nuses()")
+        before = self.mappings()
+        for _ in range(40):
+            self.assertEqual(self.client.run("int missing(); int uses() { return missing(); }\nuses()").reply["ename"], "LinkError")
+        self.assertLess(self.mappings(), before + 60)
+        self.assertEqual(self.run_ok("6 * 7").result, "42")
