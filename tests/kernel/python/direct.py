@@ -3,25 +3,13 @@
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import tempfile
 import time
 
-from support import HOME, PROGRAM, TIMEOUT, Client
+from support import HOME, PROGRAM, TIMEOUT, Client, free_ports
 
 PORTS = ("shell_port", "control_port", "stdin_port", "iopub_port", "hb_port")
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def connection(**changes):

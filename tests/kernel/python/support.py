@@ -5,10 +5,12 @@ written: Jupyter's directories are moved there before Jupyter is imported.
 """
 
 import atexit
+import itertools
 import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -40,6 +42,21 @@ def install_kernelspec(*arguments):
     subprocess.run([PROGRAM, "kernel", "install", "--user", *arguments], check=True, capture_output=True, timeout=30)
 
 
+def free_ports(count, _next=itertools.count()):
+    """Ports nobody listens on, below those that the system gives to outgoing connections: one of these may be taken between
+    the look and the kernel's start. Test processes that run at the same time look at different ones."""
+    found = []
+    while len(found) < count:
+        port = 20000 + (os.getpid() * 16 + next(_next)) % 12000
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+    return found
+
+
 class Kernel:
     """A kernel process started the way Jupyter starts it. Call stop() in the end."""
 
@@ -47,6 +64,9 @@ class Kernel:
         if not (HOME / "jupyter_data_dir/kernels/caller").exists():
             install_kernelspec()
         self.log = open(HOME / f"kernel-{time.monotonic_ns()}.log", "w+b")  # pylint: disable=consider-using-with
+        if options.get("transport") != "ipc":
+            names = ("shell_port", "iopub_port", "stdin_port", "hb_port", "control_port")
+            options = {**dict(zip(names, free_ports(len(names)))), **options}
         self.manager = KernelManager(kernel_name="caller", **options)
         self.manager.start_kernel(cwd=str(HOME), stdout=self.log, stderr=self.log)
         self.clients = []
@@ -76,7 +96,8 @@ class Kernel:
         try:
             client = Client(self.info, **options)
         except AssertionError as error:
-            raise AssertionError(f"no welcome; the process {'runs' if self.alive() else 'has ended'}") from error
+            state = "runs" if self.alive() else "has ended"
+            raise AssertionError(f"no welcome; the process {state} and said:\n{self.log_text()[-2000:]}") from error
         self.clients.append(client)
         return client
 
