@@ -34,7 +34,7 @@ HOMES = {
     "Boost": (r"boost/", BRIDGES + ("caller/src/task/redis/link.cpp",)),
     "libuv": (r"uv\.h$|uv/", ("caller/src/runtime/uv_driver.cpp",)),
     "libyaml": (r"yaml\.h$|yaml-cpp/", ("caller/src/tube/tree.cpp",)),
-    "SQLite": (r"sqlite3|SQLiteCpp/", ("caller/src/task/", "kernel/src/protocol/history", "kernel/src/session/history")),
+    "SQLite": (r"sqlite3|SQLiteCpp/", ("caller/src/task/sqlite/", "kernel/src/protocol/history", "kernel/src/session/history")),
     "hiredis": (r"hiredis/", ("caller/src/task/redis/",)),
     "ZeroMQ": (r"zmq", ("kernel/src/protocol/", "kernel/src/xeus/", "caller/src/tube/")),
     "OpenSSL": (r"openssl/", ("kernel/src/protocol/", "caller/src/task/identity.cpp")),

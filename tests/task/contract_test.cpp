@@ -15,6 +15,8 @@
 #include "redis_server.hpp"
 #endif
 
+#include "temporary_folder.hpp"
+
 using namespace caller::task;
 using namespace std::chrono_literals;
 using caller::Caller;
@@ -28,6 +30,14 @@ struct Setting {
   std::shared_ptr<Store> (*make)();
   Format format;
 };
+#ifdef CALLER_TASK_SQLITE
+/// A file of its own each time. What a power failure takes is not what these tests are about.
+std::shared_ptr<Store> make_fresh_sqlite_store() {
+  static const TemporaryFolder folder;
+  static std::atomic<int> count{0};
+  return make_sqlite_store(folder.path + "/" + std::to_string(++count) + ".db", {.sync = SqliteSync::none});
+}
+#endif
 #ifdef CALLER_TEST_REDIS
 /// An application of its own on a server of this process's.
 std::shared_ptr<Store> make_redis() {
@@ -42,6 +52,10 @@ const Setting kSettings[] = {
 #ifdef CALLER_TEST_REDIS
     {"redis", &make_redis, Format::json},
     {"redis", &make_redis, Format::cbor},
+#endif
+#ifdef CALLER_TASK_SQLITE
+    {"sqlite", &make_fresh_sqlite_store, Format::json},
+    {"sqlite", &make_fresh_sqlite_store, Format::cbor},
 #endif
 };
 

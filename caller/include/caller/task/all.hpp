@@ -7,5 +7,6 @@
 #include <caller/task/options.hpp>
 #include <caller/task/run.hpp>
 #include <caller/task/runner.hpp>
+#include <caller/task/sqlite.hpp>
 #include <caller/task/status.hpp>
 #include <caller/task/store.hpp>

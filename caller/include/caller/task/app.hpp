@@ -30,6 +30,7 @@
 #include <caller/task/options.hpp>
 #include <caller/task/run.hpp>
 #include <caller/task/runner.hpp>
+#include <caller/task/sqlite.hpp>
 #include <caller/task/store.hpp>
 
 namespace caller::task {
@@ -470,6 +471,10 @@ public:
   AppBuilder& redis(std::string url) {
     make_store_ = [url = std::move(url)](const AppOptions& o) { return make_redis_store(url, o.app_id); };
     return *this;
+  }
+  /// Errors: StateBackendError.
+  AppBuilder& sqlite(const std::string& path, SqliteOptions options = {}) {
+    return store(make_sqlite_store(path, options));
   }
   AppBuilder& store(std::shared_ptr<Store> s) {
     options_.store = std::move(s);

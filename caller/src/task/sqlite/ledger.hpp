@@ -1,0 +1,99 @@
+// What the steps of invocations are in the database. Internal to this folder.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <caller/task/store.hpp>
+
+#include "database.hpp"
+
+namespace caller::task::sqlite {
+
+using std::chrono::nanoseconds;
+
+Time now();
+
+/// Time since the machine's start, and which start that was: what leases are measured by.
+std::int64_t uptime();
+const std::string& boot();
+
+/// What is to be told when the transaction stands.
+struct News {
+  std::vector<std::string> ended;                              // ids
+  std::vector<std::pair<std::string, std::string>> cancelled;  // runner and id
+  bool work = false;                                           // there is something to take
+  bool due = false;                                            // something waits for its time
+  bool forgotten = false;                                      // everything is
+  bool any() const { return work || due || forgotten || !ended.empty() || !cancelled.empty(); }
+};
+
+/// The steps that write. Each is called inside of a transaction; one that throws after it has changed something must be
+/// undone by who called it. May be called again with the same arguments after that.
+class Ledger {
+public:
+  explicit Ledger(Database& db) : db_(db) {}
+
+  /// Around the steps of one transaction.
+  void begin();
+  void end();
+
+  std::vector<Added> add(const std::vector<NewInvocation>& calls, News& news);
+  std::vector<InvocationRecord> take(const std::string& runner, std::size_t most,
+                                     const std::vector<std::string>& queues, News& news);
+  void change(const Change& change, News& news);
+  void wait_for(const std::string& waiter, const std::vector<std::string>& ids);
+  bool cancel(const std::string& id, News& news);
+  void heartbeat(const RunnerRecord& told, nanoseconds lease);
+  void forget_runner(const std::string& runner);
+  std::vector<std::string> recover(nanoseconds max_pending, News& news);
+  std::size_t purge_all(News& news);
+  /// Some of them; call it until there are none.
+  std::size_t purge_some(nanoseconds older_than);
+  /// What waited for a time that has come.
+  void release_due(News& news);
+
+private:
+  struct Row;
+  static Row row_of(const Cursor& cursor);
+  Row by_id(const std::string& id);
+  std::optional<Row> by_number(std::int64_t number);
+
+  struct Kind {  // one that waits with a registration key
+    std::int64_t number;
+    std::string id, call_id;
+  };
+  std::optional<Kind> waiting(const std::string& registration_key);
+  Added known(const Kind& kind, bool refused);
+  void insert(const NewInvocation& call, News& news);
+
+  void set(Row& row, Status to, const std::string& owner, News& news, const Change* with = nullptr);
+  void note(std::int64_t number, std::int64_t step, Status status, const std::string& owner, std::int64_t at);
+  void admit_next(const std::string& running_key, News& news);
+  void end_waits(const Row& row);
+  void know_runner(const std::string& runner);
+  std::optional<std::int64_t> next(const std::vector<std::string>& queues);
+  bool leads_to(std::int64_t from, std::int64_t to, std::vector<std::string>& path);
+
+  Database& db_;
+  std::int64_t ticket_ = 0, stored_ticket_ = 0;
+};
+
+/// The steps that only read; on a connection of their own.
+InvocationRecord read_record(Database& db, const std::string& id);
+/// None: there is no such invocation.
+std::optional<Status> read_status(Database& db, const std::string& id);
+std::vector<HistoryEntry> read_history(Database& db, const std::string& id);
+std::vector<InvocationRecord> read_list(Database& db, const std::string& task_id, std::optional<Status> status,
+                                        std::size_t offset, std::size_t most);
+std::vector<std::pair<Status, std::size_t>> read_counts(Database& db);
+std::vector<RunnerRecord> read_runners(Database& db);
+void check_cycle(Database& db, std::string parent_id, const std::string& task_id, const std::string& call_id);
+
+/// Errors: StateBackendError for one that is none.
+Status status_named(const std::string& text, const std::string& id);
+
+}  // namespace caller::task::sqlite

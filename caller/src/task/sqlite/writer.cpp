@@ -1,0 +1,327 @@
+#include "writer.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace caller::task::sqlite {
+
+Writer::Writer(std::string path, SqliteOptions options)
+    : path_(std::move(path)),
+      options_(options),
+      event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      timer_(::timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK)) {
+  if (event_.get() < 0 || timer_.get() < 0) throw StateBackendError("the system gives no more file descriptors");
+  neighbours_ = std::make_unique<Neighbours>(path_ + "-wake");
+  const Neighbours::Turn turn(*neighbours_);
+  db_ = std::make_unique<Database>(path_, options_.busy_timeout);
+  db_->prepare();
+  db_->execute("PRAGMA synchronous = NORMAL");
+  reader_ = std::make_unique<Database>(path_, options_.busy_timeout);
+  reader_->execute("PRAGMA query_only = 1; PRAGMA cache_size = -16000");
+  ledger_ = std::make_unique<Ledger>(*db_);
+  seen_ended_ = db_->number("SELECT max(seq) FROM ended").value_or(0);
+  seen_purges_ = db_->number("SELECT purges FROM state").value_or(0);
+}
+
+Writer::~Writer() = default;
+
+void Writer::start() {
+  look_ = true;  // what happened before our socket was there
+  thread_ = std::thread([self = shared_from_this()] { self->loop(); });
+}
+
+void Writer::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    wake();
+  }
+  if (thread_.get_id() == std::this_thread::get_id())
+    thread_.detach();  // the store's last user was told by us
+  else
+    thread_.join();
+}
+
+void Writer::wake() noexcept {
+  if (!std::exchange(asleep_, false)) return;
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto n = ::write(event_.get(), &one, sizeof one);
+}
+
+void Writer::put(StepPtr step, bool now_if_here) {
+  if (now_if_here && thread_.get_id() == std::this_thread::get_id()) {
+    std::vector<StepPtr> one;  // who was told something may wait for this
+    one.push_back(std::move(step));
+    return write(one);
+  }
+  const std::lock_guard lock(mutex_);
+  waiting_.push_back(std::move(step));
+  wake();
+}
+
+void Writer::look_soon() {
+  const std::lock_guard lock(mutex_);
+  look_ = true;
+  wake();
+}
+
+void Writer::loop() {
+  pollfd fds[] = {{event_.get(), POLLIN, 0}, {neighbours_->socket(), POLLIN, 0}, {timer_.get(), POLLIN, 0}};
+  for (;;) {
+    std::vector<StepPtr> steps;
+    bool look_now = false, stop = false;
+    {
+      const std::lock_guard lock(mutex_);
+      steps.swap(waiting_);
+      look_now = std::exchange(look_, false);
+      stop = stopping_ && steps.empty();
+      asleep_ = steps.empty() && !look_now && !stop;
+    }
+    if (stop) return;
+    const bool idle = steps.empty() && !look_now;
+    if (::poll(fds, 3, idle ? -1 : 0) > 0) {
+      std::uint64_t count;
+      if (fds[0].revents) {
+        [[maybe_unused]] const auto n = ::read(event_.get(), &count, sizeof count);
+      }
+      if (fds[1].revents) {
+        neighbours_->drain();
+        look_now = true;
+      }
+      if (fds[2].revents) {
+        [[maybe_unused]] const auto n = ::read(timer_.get(), &count, sizeof count);  // ECANCELED: the clock was set
+        (void)submit<void>(
+            [](Ledger& l, News& news) {
+              l.release_due(news);
+              news.due = true;
+            },
+            false);
+      }
+    }
+    if (idle) {
+      const std::lock_guard lock(mutex_);
+      asleep_ = false;
+    }
+    if (!steps.empty()) write(steps);
+    if (look_now) look();
+  }
+}
+
+// ---- transactions ----
+
+void Writer::write(std::vector<StepPtr>& steps) {
+  News news;
+  std::vector<Step*> all;
+  for (const StepPtr& step : steps) all.push_back(step.get());
+  if (!attempt(all, false, news)) {
+    for (Step* const step : all) {
+      News own;
+      attempt({step}, true, own);
+      news.ended.insert(news.ended.end(), own.ended.begin(), own.ended.end());
+      news.cancelled.insert(news.cancelled.end(), own.cancelled.begin(), own.cancelled.end());
+      news.work |= own.work;
+      news.due |= own.due;
+      news.forgotten |= own.forgotten;
+    }
+  }
+  for (const StepPtr& step : steps) step->finish(step->error);
+  tell(news);
+}
+
+/// True: it stands, or is the error of the step that is alone. False: one of them must be undone; nothing stands.
+bool Writer::attempt(const std::vector<Step*>& steps, bool alone, News& news) {
+  bool durable = options_.sync == SqliteSync::every;
+  for (Step* const step : steps) {
+    step->error = nullptr;
+    durable |= step->durable && options_.sync == SqliteSync::accepted;
+  }
+  std::exception_ptr trouble;
+  try {
+    const bool only_takes = std::all_of(steps.begin(), steps.end(), [](Step* s) { return s->takes; });
+    if (only_takes && !db_->number("SELECT 1 FROM invocation WHERE ticket IS NOT NULL LIMIT 1")) return true;
+    const Neighbours::Turn turn(*neighbours_);
+    if (durable != full_sync_) {
+      db_->execute(durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+      full_sync_ = durable;
+    }
+    try {
+      db_->run("BEGIN IMMEDIATE");
+      ledger_->begin();
+      for (Step* const step : steps) {
+        const int before = db_->changes_so_far();
+        try {
+          step->run(*ledger_, news);
+        } catch (...) {
+          if (db_->changes_so_far() != before || !db_->in_transaction()) throw;
+          step->error = std::current_exception();
+        }
+      }
+      ledger_->end();
+      db_->run("COMMIT");
+    } catch (...) {
+      db_->roll_back();
+      throw;
+    }
+    return true;
+  } catch (...) {
+    trouble = std::current_exception();
+  }
+  news = {};
+  if (!alone && steps.size() > 1) return false;
+  for (Step* const step : steps) step->error = trouble;
+  return true;
+}
+
+// ---- telling ----
+
+void Writer::complete(const std::vector<std::string>& ids) {
+  std::vector<Pending<void>> done;
+  {
+    const std::lock_guard lock(mutex_);
+    if (ends_.empty()) return;
+    for (const std::string& id : ids)
+      if (const auto it = ends_.find(id); it != ends_.end()) {
+        done.insert(done.end(), it->second.begin(), it->second.end());
+        ends_.erase(it);
+      }
+  }
+  for (const auto& end : done) end.set_result();
+}
+
+void Writer::tell(const News& news) {
+  if (!news.any()) return;
+  complete(news.ended);
+  std::vector<std::function<void()>> calls;
+  std::vector<std::string> forgotten;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [token, listener] : listeners_) {
+      if (news.work && listener.second.work) calls.push_back(listener.second.work);
+      for (const auto& [runner, id] : news.cancelled)
+        if (runner == listener.first && listener.second.cancelled && told_cancels_.insert(id).second)
+          calls.push_back([tell = listener.second.cancelled, id = id] { tell(id); });
+    }
+    if (news.forgotten)
+      for (const auto& [id, ends] : ends_) forgotten.push_back(id);
+  }
+  complete(forgotten);
+  for (const auto& call : calls) call();
+  neighbours_->tell();
+  if (news.due) set_timer();
+}
+
+void Writer::look() {
+  try {
+    News news;
+    {
+      Cursor c = db_->query("SELECT seq, id FROM ended WHERE seq > ?1 ORDER BY seq", seen_ended_);
+      while (c.next()) {
+        seen_ended_ = c.integer(0);
+        news.ended.push_back(c.text(1));
+      }
+    }
+    complete(news.ended);
+    std::unordered_set<std::string> cancels;
+    std::vector<std::function<void()>> calls;
+    std::vector<std::string> gone;
+    {
+      const bool work = db_->number("SELECT 1 FROM invocation WHERE ticket IS NOT NULL LIMIT 1").has_value();
+      std::vector<std::pair<std::string, std::string>> cancelled;
+      Cursor c = db_->query(
+          "SELECT owner, id FROM invocation INDEXED BY invocation_cancelling WHERE cancel = 1 AND owner IS NOT NULL");
+      while (c.next()) cancelled.emplace_back(c.text(0), c.text(1));
+      const auto purges = db_->number("SELECT purges FROM state").value_or(0);
+      const bool purged = std::exchange(seen_purges_, purges) != purges;
+      const std::lock_guard lock(mutex_);
+      for (const auto& [token, listener] : listeners_) {
+        if (work && listener.second.work) calls.push_back(listener.second.work);
+        for (const auto& [runner, id] : cancelled) {
+          if (runner != listener.first || !listener.second.cancelled) continue;
+          cancels.insert(id);
+          if (told_cancels_.insert(id).second)
+            calls.push_back([tell = listener.second.cancelled, id = id] { tell(id); });
+        }
+      }
+      told_cancels_ = std::move(cancels);
+      if (purged)
+        for (const auto& [id, ends] : ends_) gone.push_back(id);
+    }
+    std::erase_if(gone, [&](const std::string& id) {
+      return db_->number("SELECT 1 FROM invocation WHERE id = ?1", id).has_value();
+    });
+    complete(gone);
+    for (const auto& call : calls) call();
+    set_timer();
+  } catch (const StateBackendError&) {  // it is looked again at the next news, and the next heartbeat
+  }
+}
+
+void Writer::set_timer() {
+  itimerspec at{};
+  try {
+    if (const auto due = db_->number("SELECT min(due) FROM invocation WHERE due IS NOT NULL"))
+      at.it_value = {std::max<std::int64_t>(*due, 1) / 1'000'000'000, std::max<std::int64_t>(*due, 1) % 1'000'000'000};
+  } catch (const StateBackendError&) {
+    return;  // as above
+  }
+  ::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &at, nullptr);
+}
+
+// ---- waiting and listening ----
+
+Pending<void> Writer::ended(const std::string& id) {
+  Pending<void> p;
+  {
+    const std::lock_guard lock(mutex_);
+    auto& ends = ends_[id];
+    std::erase_if(ends, [](const auto& e) { return e.done(); });  // nobody waits any more
+    ends.push_back(p);
+  }
+  // After that, so that an end is either seen here or told.
+  std::exception_ptr error;
+  try {
+    std::optional<Status> status;
+    {
+      const std::lock_guard lock(read_mutex_);
+      status = read_status(*reader_, id);
+    }
+    if (status && !is_final(*status)) return p;
+    if (!status) error = std::make_exception_ptr(InvocationNotFoundError(id));
+  } catch (...) {
+    error = std::current_exception();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto it = ends_.find(id); it != ends_.end()) {
+      std::erase(it->second, p);
+      if (it->second.empty()) ends_.erase(it);
+    }
+  }
+  if (!p.done()) {
+    if (error)
+      p.set_exception(error);
+    else
+      p.set_result();
+  }
+  return p;
+}
+
+std::shared_ptr<void> Writer::listen(std::string runner, Listener listener) {
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t token = ++last_token_;
+  listeners_.emplace(token, std::pair(std::move(runner), std::move(listener)));
+  return std::shared_ptr<void>(nullptr, [writer = weak_from_this(), token](void*) {
+    const auto self = writer.lock();
+    if (!self) return;
+    std::unique_lock inner(self->mutex_);
+    const auto node = self->listeners_.extract(token);
+    inner.unlock();  // what it holds may go with it
+  });
+}
+
+}  // namespace caller::task::sqlite

@@ -1,0 +1,221 @@
+// What holds for a store that several processes share, and that outlives them.
+#include <doctest/doctest.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <fstream>
+#include <set>
+#include <string>
+#include <thread>
+
+#include <caller/all.hpp>
+#include <caller/task/all.hpp>
+
+#include "temporary_folder.hpp"
+#include "workers.hpp"
+
+using namespace caller::task;
+using namespace std::chrono_literals;
+
+namespace {
+
+NewInvocation call(const std::string& id, const std::string& task = "t") {
+  NewInvocation n;
+  n.id = id;
+  n.task_id = task;
+  n.call_id = task + "#" + id;
+  n.queue = "default";
+  return n;
+}
+
+/// Statements of a stranger.
+void sql(const std::string& path, const char* text) {
+  sqlite3* db = nullptr;
+  REQUIRE(sqlite3_open(path.c_str(), &db) == SQLITE_OK);
+  sqlite3_busy_timeout(db, 5000);
+  char* error = nullptr;
+  const int code = sqlite3_exec(db, text, nullptr, nullptr, &error);
+  INFO(text << ": " << (error ? error : ""));
+  CHECK(code == SQLITE_OK);
+  sqlite3_free(error);
+  sqlite3_close(db);
+}
+
+}  // namespace
+
+TEST_CASE("workers are killed while they work: every task ends, once, and none is lost") { survive(500, 200ms); }
+
+TEST_CASE("processes wake each other: a call starts, ends and is cancelled at once, long before any heartbeat") {
+  const TemporaryFolder folder;
+  const std::string database = folder.path + "/tasks.db", log = folder.path + "/log";
+  // No heartbeat comes to help: without wake-ups this lasts for ever.
+  const App app = AppBuilder{}.app_id("workers").sqlite(database, kQuick).lease(1h).build();
+  const auto note = app.task("w.note", [](int n) { return n; }, {"n"});
+  const auto endless = app.task("w.endless", [](std::stop_token) {});
+  Worker worker(database, log, "3600000");
+  CHECK(note(1).result() == 2);
+  for (int i = 0; i < 50; ++i) CHECK(note(i).result() == 2 * i);
+  const auto running = endless();
+  while (running.status() != Status::running) std::this_thread::yield();
+  CHECK(running.cancel());
+  CHECK_THROWS_AS(running.result(), InvocationCancelledError);
+  CHECK(worker.end() == 0);
+}
+
+TEST_CASE("of a kind one is at work at a time, in however many processes") {
+  const TemporaryFolder folder;
+  const std::string database = folder.path + "/tasks.db", log = folder.path + "/log";
+  const App app = AppBuilder{}.app_id("workers").sqlite(database, kQuick).build();
+  TaskOptions one;
+  one.running_concurrency = Concurrency::TASK;
+  const auto exclusive = app.task("w.exclusive", [](int) {}, {"n"}, one);
+  std::vector<std::tuple<int>> calls;
+  for (int i = 0; i < 100; ++i) calls.emplace_back(i);
+  std::vector<Worker> workers;
+  for (int i = 0; i < 3; ++i) workers.emplace_back(database, log);
+  exclusive.parallelize(calls).wait();
+  std::ifstream in(log);
+  std::string begin, end;
+  int pairs = 0;
+  while (in >> begin >> end) {
+    CHECK(begin[0] == '+');
+    CHECK(end == "-" + begin.substr(1));
+    ++pairs;
+  }
+  CHECK(pairs == 100);
+}
+
+TEST_CASE("what was stored is there when the database is opened again, also after a crash") {
+  const TemporaryFolder folder;
+  const std::string database = folder.path + "/tasks.db";
+  const pid_t child = ::fork();
+  if (child == 0) {  // nothing is closed, nothing is written later
+    const auto store = make_sqlite_store(database);
+    NewInvocation later = call("later");
+    later.delay = 1ms;
+    store->add({call("a"), call("b"), later}).wait();
+    store->take("gone", 1, {}).wait();
+    store->change({"a", Status::running, "gone", {}, {}, {}}).wait();
+    store->change({"a", Status::success, "gone", "the result", {}, {}}).wait();
+    store->take("gone", 1, {}).wait();
+    ::kill(::getpid(), SIGKILL);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  REQUIRE(WIFSIGNALED(status));
+  const auto store = make_sqlite_store(database);
+  CHECK(store->get("a").wait().result == "the result");
+  CHECK(store->history("a").wait().size() == 4);
+  CHECK(store->get("b").wait().status == Status::pending);
+  CHECK(store->get("b").wait().owner == "gone");
+  CHECK(store->recover(0ns).wait() == std::vector<std::string>{"b"});
+  std::set<std::string> taken;
+  while (taken.size() < 2)
+    for (const auto& r : store->take("here", 5, {}).wait()) taken.insert(r.id);
+  CHECK(taken == std::set<std::string>{"b", "later"});
+  CHECK(store->add({call("c")}).wait().at(0).id == "c");
+}
+
+TEST_CASE("a file that is none of ours, is of another version, or is damaged, is refused in words") {
+  const TemporaryFolder folder;
+  const auto open = [&](const std::string& name) { (void)make_sqlite_store(folder.path + "/" + name, kQuick); };
+  std::ofstream(folder.path + "/text") << std::string(5000, 'x');
+  CHECK_THROWS_WITH_AS(open("text"), doctest::Contains("not a database"), StateBackendError);
+  sql(folder.path + "/other", "CREATE TABLE t(x)");
+  CHECK_THROWS_WITH_AS(open("other"), doctest::Contains("another program"), StateBackendError);
+  open("newer");
+  sql(folder.path + "/newer", "PRAGMA user_version = 2");
+  CHECK_THROWS_WITH_AS(open("newer"), doctest::Contains("version 2"), StateBackendError);
+  CHECK_THROWS_AS(open("missing/folder/db"), StateBackendError);
+  CHECK_THROWS_AS(open(""), StateBackendError);
+  struct stat info{};
+  open("good");
+  REQUIRE(::stat((folder.path + "/good-wake").c_str(), &info) == 0);
+  CHECK((info.st_mode & 0777) == 0700);
+}
+
+TEST_CASE(
+    "whatever bytes stand in whatever field, they come back, and a wrong one is an error of its invocation alone") {
+  const TemporaryFolder folder;
+  const std::string database = folder.path + "/tasks.db";
+  const auto store = make_sqlite_store(database, kQuick);
+  using namespace std::string_literals;
+  const std::string bad = "'\"; DROP TABLE invocation; --\0\xff%s:*\n"s, huge(3'000'000, '\xfe');
+  NewInvocation n = call(bad, bad);
+  n.args = n.parent_id = n.queue = n.registration_key = n.running_key = bad;
+  NewInvocation large = call("large");
+  large.args = huge;
+  store->add({n, large, call("odd"), call("fine")}).wait();
+  CHECK_THROWS_AS(store->add({call("new"), call("fine")}).wait(), StateBackendError);  // and nothing of it is there
+  CHECK_THROWS_AS(store->get("new").wait(), InvocationNotFoundError);
+  CHECK(store->add({n}).wait().at(0).reused);
+  const auto record = store->get(bad).wait();
+  for (const auto& field : {record.id, record.task_id, record.args, record.parent_id, record.queue})
+    CHECK(field == bad);
+  CHECK(store->get("large").wait().args == huge);
+  sql(database, "UPDATE invocation SET status = 'NONSENSE', priority = 9 WHERE id = 'odd'");
+  CHECK_THROWS_WITH_AS(store->get("odd").wait(), doctest::Contains("NONSENSE"), StateBackendError);
+  CHECK_THROWS_AS(store->ended("odd").wait(), StateBackendError);
+  CHECK_THROWS_AS(store->change({"odd", Status::cancelled, {}, {}, {}, {}}).wait(), StateBackendError);
+  std::set<std::string> taken;
+  for (const auto& r : store->take(bad, 10, {}).wait()) taken.insert(r.id);
+  CHECK(taken == std::set<std::string>{bad, "large", "fine"});
+  CHECK(store->get(bad).wait().owner == bad);
+  CHECK(store->list("", std::nullopt, 0, 10).wait().size() == 3);
+  CHECK(store->list("", Status::pending, 1, 1).wait().at(0).id == "large");
+  store->change({bad, Status::running, bad, {}, {}, {}}).wait();
+  store->change({bad, Status::success, bad, huge, {}, {}}).wait();
+  CHECK(store->get(bad).wait().result == huge);
+  sql(database, "UPDATE invocation SET status = 'SUCCESS' WHERE id = 'odd'");
+  CHECK(store->get("odd").wait().result.empty());
+}
+
+TEST_CASE("a step that fails undoes itself, and not those written with it") {
+  const TemporaryFolder folder;
+  const auto store = make_sqlite_store(folder.path + "/tasks.db", kQuick);
+  std::vector<caller::Pending<std::vector<Added>>> added;
+  for (int i = 0; i < 200; ++i)  // every tenth has an id that there is, beside one that there is not
+    added.push_back(i % 10 == 9 ? store->add({call("x" + std::to_string(i)), call("0")})
+                                : store->add({call(std::to_string(i))}));
+  std::size_t failed = 0;
+  for (const auto& a : added) {
+    (void)a.wait_done();
+    failed += a.exception() != nullptr;
+  }
+  CHECK(failed == 20);
+  CHECK(store->counts().wait() == std::vector<std::pair<Status, std::size_t>>{{Status::registered, 180}});
+  CHECK(store->take("r", 1000, {}).wait().size() == 180);
+}
+
+TEST_CASE("what was final for long is forgotten, however much, and what is not stays") {
+  const TemporaryFolder folder;
+  const auto store = make_sqlite_store(folder.path + "/tasks.db", kQuick);
+  std::vector<NewInvocation> calls;
+  for (int i = 0; i < 5000; ++i) calls.push_back(call(std::to_string(i)));
+  store->add(calls).wait();
+  std::vector<caller::Pending<bool>> cancelled;
+  for (int i = 0; i < 4500; ++i) cancelled.push_back(store->cancel(std::to_string(i)));
+  for (const auto& c : cancelled) CHECK(c.wait());
+  CHECK(store->purge(1h).wait() == 0);
+  CHECK(store->purge(0ns).wait() == 4500);
+  CHECK(store->counts().wait() == std::vector<std::pair<Status, std::size_t>>{{Status::registered, 500}});
+  const auto last = store->ended("4999");
+  CHECK(store->purge(std::nullopt).wait() == 500);
+  last.wait();  // it is over
+}
+
+TEST_CASE("a callback of a step may wait for another step") {
+  const TemporaryFolder folder;
+  const auto store = make_sqlite_store(folder.path + "/tasks.db", kQuick);
+  std::atomic<bool> cancelled{false};
+  const auto added = store->add({call("a")});
+  (void)added.add_done_callback([&](const caller::PendingBase&) { cancelled = store->cancel("a").wait(); });
+  added.wait();
+  store->ended("a").wait();
+  store->heartbeat({"r", {}, {}, {}, {}}, 1s).wait();  // written after it
+  CHECK(cancelled);
+}
