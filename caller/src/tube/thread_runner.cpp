@@ -1,4 +1,7 @@
+#include <pthread.h>
+
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -22,7 +25,13 @@ using detail::Ready;
 struct ThreadRunner::Pool {
   Pool(ThreadRunner& owner, ThreadOptions given) : runner(owner), options(given) {
     if (options.threads == 0) options.threads = std::max(1U, std::thread::hardware_concurrency());
-    if (options.max_pending == 0) options.max_pending = 4 * options.threads;
+    if (options.max_pending == 0) options.max_pending = 16 * options.threads;
+    // The lock is held for less than falling asleep for it takes: who finds it held looks a few times more before.
+    pthread_mutexattr_t adaptive;
+    pthread_mutexattr_init(&adaptive);
+    pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(mutex.native_handle(), &adaptive);
+    pthread_mutexattr_destroy(&adaptive);
   }
 
   void start() {
@@ -113,7 +122,14 @@ struct ThreadRunner::Pool {
       r.core.abandon(root, std::move(error));
       r.core.drop(ready);
     }
-    if (root->closed) ended.notify_all();
+    if (root->closed && worth_waking()) ended.notify_all();
+  }
+  /// Whoever takes results and begins epochs shares the processors with the workers: for a moment it waits for several
+  /// at once. A worker that finds nothing to do wakes it in any case.
+  bool worth_waking() const {
+    if (!patient || epochs.empty()) return true;
+    const Instance* middle = epochs[(epochs.size() - 1) / 2];
+    return middle->closed && middle->busy == 0;
   }
 
   /// A source has ended: its epoch, and those after it, have no result.
@@ -152,7 +168,13 @@ struct ThreadRunner::Pool {
   Result take(std::unique_lock<std::mutex>& lock) {
     TubeRunner::Impl& r = runner.impl();
     Instance* root = epochs.front();
-    ended.wait(lock, [&] { return root->closed && root->busy == 0; });
+    const auto over = [&] { return root->closed && root->busy == 0; };
+    if (!over()) {
+      patient = true;
+      ended.wait_for(lock, kTogether, over);
+      patient = false;
+      ended.wait(lock, over);
+    }
     epochs.pop_front();
     r.current = root;
     struct Leave {
@@ -187,6 +209,8 @@ struct ThreadRunner::Pool {
   std::condition_variable work_there, ended;
   std::size_t idle = 0;
   bool stopping = false;
+  static constexpr auto kTogether = std::chrono::microseconds(500);
+  bool patient = false;          ///< who takes results looks again after that time
   std::deque<Instance*> epochs;  ///< begun and not taken, oldest first
   std::vector<Caller> workers;
   std::vector<Pending<void>> done;

@@ -178,7 +178,7 @@ protected:
 /// What a ThreadRunner is made with.
 struct ThreadOptions {
   std::size_t threads = 0;      ///< 0: as many as the machine has cores
-  std::size_t max_pending = 0;  ///< epochs at work at once; 0: four for each thread
+  std::size_t max_pending = 0;  ///< epochs at work at once; 0: sixteen for each thread
 };
 
 /// Runs several epochs at once on a pool of Callers. Stateful nodes take the epochs in their order, and results come in
