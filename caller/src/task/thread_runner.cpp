@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <mutex>
 #include <optional>
@@ -158,6 +159,9 @@ private:
   }
 
   Coro<void> keep_alive() {
+    // A purge may look at everything there is, so not at every heartbeat.
+    const std::chrono::milliseconds kept = app_->options.auto_final_invocation_purge;
+    auto next_purge = std::chrono::steady_clock::now();
     for (;;) {
       co_await sleep_for(app_->options.lease / 3);
       const Pending<void> beat = store().heartbeat(told(), app_->options.lease);
@@ -166,8 +170,9 @@ private:
         app_->log("the runner's heartbeat failed: " + ExceptionRecord::of(beat.exception()).message);
       const Pending<std::vector<std::string>> back = store().recover(app_->options.max_pending);
       (void)co_await back.async_wait_done();
-      if (app_->options.auto_final_invocation_purge.count() > 0) {
-        const Pending<std::size_t> purged = store().purge(app_->options.auto_final_invocation_purge);
+      if (kept.count() > 0 && std::chrono::steady_clock::now() >= next_purge) {
+        next_purge = std::chrono::steady_clock::now() + kept / 24;
+        const Pending<std::size_t> purged = store().purge(kept);
         (void)co_await purged.async_wait_done();
       }
     }
