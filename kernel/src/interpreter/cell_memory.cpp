@@ -7,9 +7,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <utility>
 #include <vector>
+
+#include "cell_layout.hpp"
 
 namespace caller::kernel {
 
@@ -17,9 +20,6 @@ using llvm::orc::MemLifetime;
 using llvm::orc::MemProt;
 
 namespace {
-
-// Less than 2 GiB apart, however far: an address of one piece is 32 bits away from every other.
-constexpr std::size_t kCode = std::size_t{512} << 20, kConstants = kCode, kVariables = std::size_t{768} << 20;
 
 std::size_t page_size() {
   static const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
@@ -39,8 +39,18 @@ llvm::Error no_memory(std::size_t size) {
 }
 
 char* map_apart(std::size_t size) {
-  void* const p = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return p == MAP_FAILED ? nullptr : static_cast<char*>(p);
+  void* lost = MAP_FAILED;  // kept until another place is found
+  for (;;) {
+    void* const p = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const bool again =
+        p != MAP_FAILED && lost == MAP_FAILED && holds_lost_address(reinterpret_cast<std::uintptr_t>(p), size);
+    if (again) {
+      lost = p;
+      continue;
+    }
+    if (lost != MAP_FAILED) ::munmap(lost, size);
+    return p == MAP_FAILED ? nullptr : static_cast<char*>(p);
+  }
 }
 
 }  // namespace
@@ -89,17 +99,22 @@ private:
 };
 
 CellMemory::CellMemory() {
-  void* const p =
-      ::mmap(nullptr, kCode + kConstants + kVariables, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const p = ::mmap(nullptr, kCellSpace, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) return;  // a limit on addresses: then each cell has mappings of its own
   reserved_ = static_cast<char*>(p);
-  code_ = {reserved_, reserved_ + kCode, {}};
-  constants_ = {code_.end, code_.end + kConstants, {}};
-  variables_ = {constants_.end, constants_.end + kVariables, {}};
+  const auto begin = reinterpret_cast<std::uintptr_t>(p);
+  const CellLayout layout = cell_layout(begin);
+  const auto arena = [&](std::uintptr_t at, std::size_t size) {
+    char* const first = reserved_ + (at - begin);
+    return Arena{first, first + size, first, {}};
+  };
+  code_ = arena(layout.code, kCellCode);
+  constants_ = arena(layout.constants, kCellConstants);
+  variables_ = arena(layout.variables, kCellVariables);
 }
 
 CellMemory::~CellMemory() {
-  if (reserved_) ::munmap(reserved_, kCode + kConstants + kVariables);
+  if (reserved_) ::munmap(reserved_, kCellSpace);
 }
 
 CellMemory::Arena& CellMemory::arena_for(MemProt rights) {
@@ -131,7 +146,7 @@ void CellMemory::give_back(const std::vector<Range>& ranges) {
   for (const Range& r : ranges) {
     Arena* arena = nullptr;
     for (Arena* a : {&code_, &constants_, &variables_})
-      if (a->end && r.begin < a->end && r.begin >= a->end - (a == &variables_ ? kVariables : kCode)) arena = a;
+      if (r.begin >= a->begin && r.begin < a->end) arena = a;
     if (!arena) {
       ::munmap(r.begin, r.size);
       continue;

@@ -2,7 +2,8 @@
 //
 // A mapping for each piece of each cell would end a session after some twenty thousand cells, as a process may have
 // only so many. Here pieces with the same rights lie side by side, so that the system sees one mapping; all of it is
-// near enough for the short jumps and addresses that the code is made of.
+// near enough for the short jumps and addresses that the code is made of, and none of it where unwinding loses it
+// (cell_layout.hpp).
 #pragma once
 
 #include <llvm/ExecutionEngine/JITLink/JITLinkMemoryManager.h>
@@ -37,8 +38,9 @@ private:
   };
   /// Part of the reservation, for pages of one kind.
   struct Arena {
-    char* next = nullptr;
+    char* begin = nullptr;
     char* end = nullptr;
+    char* next = nullptr;
     std::map<char*, std::size_t> free;  // behind `next` nothing has been used
   };
 

@@ -1,0 +1,33 @@
+// How the address space reserved for cells is divided. Internal to this folder.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace caller::kernel {
+
+/// Less than 2 GiB together: an address of one part is 32 bits away from every other, however far.
+inline constexpr std::size_t kCellCode = std::size_t{512} << 20, kCellConstants = kCellCode,
+                             kCellVariables = std::size_t{768} << 20;
+inline constexpr std::size_t kCellSpace = kCellCode + kCellConstants + kCellVariables;
+
+/// Is there a multiple of 4 GiB among these addresses? A function there has no unwind table: libgcc (12) takes an
+/// address whose lower 32 bits are zero for that of a function which the linker has removed.
+constexpr bool holds_lost_address(std::uintptr_t begin, std::size_t size) noexcept {
+  constexpr std::uintptr_t k4GiB = std::uintptr_t{1} << 32;
+  const std::uintptr_t next = (begin + k4GiB - 1) / k4GiB * k4GiB;
+  return next - begin < size;
+}
+
+struct CellLayout {
+  std::uintptr_t code, constants, variables;  // where each begins
+};
+
+/// A division that leaves no lost address in the code.
+constexpr CellLayout cell_layout(std::uintptr_t begin) noexcept {
+  if (holds_lost_address(begin, kCellCode))
+    return {begin + kCellConstants + kCellVariables, begin, begin + kCellConstants};
+  return {begin, begin + kCellCode, begin + kCellCode + kCellConstants};
+}
+
+}  // namespace caller::kernel
