@@ -155,8 +155,10 @@ public:
     return p;
   }
 
-  Pending<std::vector<InvocationRecord>> list(std::string task_id, std::optional<Status> status, std::size_t offset,
-                                              std::size_t most) override {
+  Pending<std::vector<InvocationRecord>> list(Selection s, std::size_t offset, std::size_t most) override {
+    auto& [task_id, status, parent_id, workflow_id, from, until, before] = s;
+    if (!parent_id.empty() || !workflow_id.empty() || from || until || !before.empty())
+      return later<std::vector<InvocationRecord>>();
     Pending<std::vector<InvocationRecord>> p;
     Strings a{std::move(task_id), status ? std::to_string(static_cast<int>(*status)) : "", std::to_string(offset),
               std::to_string(std::min<std::size_t>(most, 1'000'000)), "+inf"};
@@ -220,11 +222,19 @@ public:
     });
   }
 
-  Pending<std::size_t> purge(std::optional<nanoseconds> older_than) override {
+  Pending<std::size_t> purge(std::optional<nanoseconds> older_than, nanoseconds) override {
     Pending<std::size_t> p;
     purge_some(p, older_than ? micros(*older_than) : std::string(), 0);
     return p;
   }
+
+  Pending<std::optional<std::string>> value(std::string) override { return later<std::optional<std::string>>(); }
+  Pending<bool> set_value(ValueChange) override { return later<bool>(); }
+  Pending<std::vector<std::pair<std::string, std::string>>> values(std::string, std::string, std::size_t) override {
+    return later<std::vector<std::pair<std::string, std::string>>>();
+  }
+  Pending<void> put_data(std::string, std::string) override { return later<void>(); }
+  Pending<std::optional<std::string>> data(std::string) override { return later<std::optional<std::string>>(); }
 
   std::shared_ptr<void> listen(std::string runner, Listener listener) override {
     std::uint64_t token = 0;
@@ -243,6 +253,13 @@ public:
   }
 
 private:
+  template <class T>
+  static Pending<T> later() {
+    Pending<T> p;
+    p.set_exception(StateBackendError("Redis keeps no values, data and families of invocations yet"));
+    return p;
+  }
+
   struct Shared {  // what outlives the store
     std::mutex mutex;
     RedisStore* store;

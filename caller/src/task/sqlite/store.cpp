@@ -42,8 +42,10 @@ public:
     return writer_->read<std::vector<HistoryEntry>>([&](Database& db) { return read_history(db, id); });
   }
   Pending<void> ended(std::string id) override { return writer_->ended(id); }
-  Pending<std::vector<InvocationRecord>> list(std::string task_id, std::optional<Status> status, std::size_t offset,
-                                              std::size_t most) override {
+  Pending<std::vector<InvocationRecord>> list(Selection s, std::size_t offset, std::size_t most) override {
+    auto& [task_id, status, parent_id, workflow_id, from, until, before] = s;
+    if (!parent_id.empty() || !workflow_id.empty() || from || until || !before.empty())
+      return later<std::vector<InvocationRecord>>();
     return writer_->read<std::vector<InvocationRecord>>(
         [&](Database& db) { return read_list(db, task_id, status, offset, most); });
   }
@@ -78,18 +80,33 @@ public:
         [max_pending](Ledger& l, News& news) { return l.recover(max_pending, news); }, false);
   }
 
-  Pending<std::size_t> purge(std::optional<nanoseconds> older_than) override {
+  Pending<std::size_t> purge(std::optional<nanoseconds> older_than, nanoseconds) override {
     if (!older_than) return writer_->submit<std::size_t>([](Ledger& l, News& news) { return l.purge_all(news); }, true);
     Pending<std::size_t> all;
     purge_on(writer_, *older_than, 0, all);
     return all;
   }
 
+  Pending<std::optional<std::string>> value(std::string) override { return later<std::optional<std::string>>(); }
+  Pending<bool> set_value(ValueChange) override { return later<bool>(); }
+  Pending<std::vector<std::pair<std::string, std::string>>> values(std::string, std::string, std::size_t) override {
+    return later<std::vector<std::pair<std::string, std::string>>>();
+  }
+  Pending<void> put_data(std::string, std::string) override { return later<void>(); }
+  Pending<std::optional<std::string>> data(std::string) override { return later<std::optional<std::string>>(); }
+
   std::shared_ptr<void> listen(std::string runner, Listener listener) override {
     return writer_->listen(std::move(runner), std::move(listener));
   }
 
 private:
+  template <class T>
+  static Pending<T> later() {
+    Pending<T> p;
+    p.set_exception(StateBackendError("SQLite keeps no values, data and families of invocations yet"));
+    return p;
+  }
+
   /// Some at a time, so that others' steps come between.
   static void purge_on(const std::shared_ptr<Writer>& writer, nanoseconds older_than, std::size_t so_far,
                        Pending<std::size_t> all) {
