@@ -37,7 +37,6 @@ NewInvocation call(const std::string& id, const std::string& parent = {}) {
 template <class F>
 void on_every_store(F f) {
   for (const StoreKind& kind : kStores) {
-    if (kind.name == "sqlite"s) continue;
     const std::string store_name = kind.name;
     CAPTURE(store_name);
     const auto store = kind.make();
