@@ -113,6 +113,7 @@ public:
                                               std::vector<std::string> queues) override {
     return with_news<std::vector<InvocationRecord>>([&](News& news) {
       std::vector<InvocationRecord> out;
+      out.reserve(std::min<std::size_t>(most, 32));
       release_due(news);
       while (out.size() < most) {
         RecordPtr r = next(queues);
@@ -122,7 +123,7 @@ public:
           continue;
         }
         set(*r, Status::pending, runner, news);
-        out.push_back(shown(*r));
+        show(*r, out);
       }
       return out;
     });
@@ -146,7 +147,12 @@ public:
   }
 
   Pending<InvocationRecord> get(std::string id) override {
-    return with_news<InvocationRecord>([&](News&) { return shown(at(id)); });
+    return with_news<InvocationRecord>([&](News&) {
+      const Record& r = at(id);
+      InvocationRecord out = r;
+      out.workflow_id = workflow_of(r);
+      return out;
+    });
   }
   Pending<std::vector<HistoryEntry>> history(std::string id) override {
     return with_news<std::vector<HistoryEntry>>([&](News&) { return at(id).history; });
@@ -185,7 +191,7 @@ public:
         if (offset > 0)
           --offset;
         else
-          out.push_back(shown(r));
+          show(r, out);
       };
       const auto walk = [&](const auto& records) {
         for (auto it = records.lower_bound(end); it != records.begin() && out.size() < most;) {
@@ -466,17 +472,15 @@ private:
   }
 
   static const std::string& workflow_of(const Record& r) { return r.workflow_id.empty() ? r.id : r.workflow_id; }
-  static InvocationRecord shown(const Record& r) {
-    InvocationRecord out = r;
-    out.workflow_id = workflow_of(r);
-    return out;
+  static void show(const Record& r, std::vector<InvocationRecord>& out) {
+    out.emplace_back(r).workflow_id = workflow_of(r);
   }
 
   Added add_one(NewInvocation&& call, News& news) {
     if (Record* known = waiting(call)) return {known->id, true, false, known->call_id, known->args};
     Added out;
     out.id = call.id;
-    if (!records_.contains(call.id)) insert(std::move(call), news);
+    insert(std::move(call), news);
     return out;
   }
 
@@ -554,8 +558,11 @@ private:
     }
   }
 
+  /// Unless it is there.
   void insert(NewInvocation&& call, News& news) {
     auto r = std::make_shared<Record>();
+    const auto [place, fresh] = records_.try_emplace(call.id);
+    if (!fresh) return;
     r->id = std::move(call.id);
     r->task_id = std::move(call.task_id);
     r->call_id = std::move(call.call_id);
@@ -573,14 +580,14 @@ private:
     if (!call.workflow_id.empty()) {
       record.workflow_id = std::move(call.workflow_id);
     } else if (!record.parent_id.empty()) {
-      if (const auto it = records_.find(record.parent_id); it != records_.end())
+      if (const auto it = records_.find(record.parent_id); it != records_.end() && it->second)
         record.workflow_id = workflow_of(*it->second);
     }
     if (record.workflow_id == record.id) record.workflow_id.clear();
     if (!record.parent_id.empty()) children_[record.parent_id].emplace(record.number, &record);
     if (!record.workflow_id.empty()) members_[record.workflow_id].emplace(record.number, &record);
     in_order_.emplace_hint(in_order_.end(), r->number, r);
-    records_.emplace(record.id, std::move(r));
+    place->second = std::move(r);
     ++counts_[0];  // as set() takes it for one that has a status
     if (call.delay > nanoseconds::zero()) record.due = Steady::now() + call.delay;
     begin(record, call.delay > nanoseconds::zero() ? Status::scheduled : Status::registered, news);
