@@ -1,4 +1,4 @@
-// What holds for tasks whatever the store and the serializer. Every store is named in `kStores`.
+// What holds for tasks whatever the store and the serializer. Every store is named in `kStores` (stores.hpp).
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -11,11 +11,8 @@
 
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
-#ifdef CALLER_TEST_REDIS
-#include "redis_server.hpp"
-#endif
 
-#include "temporary_folder.hpp"
+#include "stores.hpp"
 
 using namespace caller::task;
 using namespace std::chrono_literals;
@@ -29,34 +26,6 @@ struct Setting {
   const char* store;
   std::shared_ptr<Store> (*make)();
   Format format;
-};
-#ifdef CALLER_TASK_SQLITE
-/// A file of its own each time. What a power failure takes is not what these tests are about.
-std::shared_ptr<Store> make_fresh_sqlite_store() {
-  static const TemporaryFolder folder;
-  static std::atomic<int> count{0};
-  return make_sqlite_store(folder.path + "/" + std::to_string(++count) + ".db", {.sync = SqliteSync::none});
-}
-#endif
-#ifdef CALLER_TEST_REDIS
-/// An application of its own on a server of this process's.
-std::shared_ptr<Store> make_redis() {
-  static RedisServer server;
-  static std::atomic<int> last{0};
-  return make_redis_store(server.url(), "contract-" + std::to_string(++last));
-}
-#endif
-const Setting kSettings[] = {
-    {"memory", &make_memory_store, Format::json},
-    {"memory", &make_memory_store, Format::cbor},
-#ifdef CALLER_TEST_REDIS
-    {"redis", &make_redis, Format::json},
-    {"redis", &make_redis, Format::cbor},
-#endif
-#ifdef CALLER_TASK_SQLITE
-    {"sqlite", &make_fresh_sqlite_store, Format::json},
-    {"sqlite", &make_fresh_sqlite_store, Format::cbor},
-#endif
 };
 
 /// An application on one of the stores, with one runner.
@@ -78,11 +47,13 @@ struct Bench {
 
 template <class F>
 void on_every_setting(F f) {
-  for (const Setting& s : kSettings) {
-    CAPTURE(s.store);
-    CAPTURE(static_cast<int>(s.format));
-    f(s);
-  }
+  for (const StoreKind& store : kStores)
+    for (const Format format : {Format::json, Format::cbor}) {
+      const Setting s{store.name, store.make, format};
+      CAPTURE(s.store);
+      CAPTURE(static_cast<int>(s.format));
+      f(s);
+    }
 }
 
 std::vector<Status> states(const InvocationBase& i) {
@@ -661,7 +632,7 @@ TEST_CASE("in development mode a call runs where it is made, with its retries an
 }
 
 TEST_CASE("options that make no sense are refused, all of them at once") {
-  Bench b(kSettings[0]);
+  Bench b({kStores[0].name, kStores[0].make, Format::json});
   TaskOptions o;
   o.parallel_batch_size = 0;
   o.max_retries = -1;

@@ -6,8 +6,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <fstream>
+#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
@@ -128,14 +131,73 @@ TEST_CASE("a file that is none of ours, is of another version, or is damaged, is
   sql(folder.path + "/other", "CREATE TABLE t(x)");
   CHECK_THROWS_WITH_AS(open("other"), doctest::Contains("another program"), StateBackendError);
   open("newer");
-  sql(folder.path + "/newer", "PRAGMA user_version = 2");
-  CHECK_THROWS_WITH_AS(open("newer"), doctest::Contains("version 2"), StateBackendError);
+  sql(folder.path + "/newer", "PRAGMA user_version = 3");
+  CHECK_THROWS_WITH_AS(open("newer"), doctest::Contains("version 3"), StateBackendError);
   CHECK_THROWS_AS(open("missing/folder/db"), StateBackendError);
   CHECK_THROWS_AS(open(""), StateBackendError);
   struct stat info{};
   open("good");
   REQUIRE(::stat((folder.path + "/good-wake").c_str(), &info) == 0);
   CHECK((info.st_mode & 0777) == 0700);
+}
+
+TEST_CASE("a database of version 1 is brought to this one, with all that is in it") {
+  const TemporaryFolder folder;
+  const std::string database = folder.path + "/tasks.db";
+  {
+    const auto store = make_sqlite_store(database, kQuick);
+    NewInvocation child = call("child");
+    child.parent_id = "parent";
+    child.args = "[1]";
+    store->add({call("parent"), child}).wait();
+    CHECK(store->take("runner", 1, {}).wait().at(0).id == "parent");
+  }
+  sql(database,
+      "DROP INDEX invocation_child; DROP INDEX invocation_workflow; DROP TABLE value; DROP TABLE value_change;"
+      "DROP TABLE data; DROP TABLE data_bytes; ALTER TABLE invocation DROP COLUMN workflow_id;"
+      "ALTER TABLE content DROP COLUMN data; PRAGMA user_version = 1");
+  const auto store = make_sqlite_store(database, kQuick);
+  CHECK(store->list({.parent_id = "parent"}, 0, 10).wait().at(0).args == "[1]");
+  CHECK(store->get("child").wait().workflow_id == "child");  // nobody knew of workflows then
+  CHECK(store->get("parent").wait().status == Status::pending);
+  NewInvocation next = call("next");
+  next.parent_id = "parent";
+  next.data = {"hash"};
+  store->add({next}).wait();
+  CHECK(store->get("next").wait().workflow_id == "parent");
+  CHECK(store->set_value({.key = "k", .value = "v"}).wait());
+  CHECK(make_sqlite_store(database, kQuick)->value("k").wait() == "v");
+}
+
+TEST_CASE("a value that one process sets is told to another, and those that are too many as one of any") {
+  const TemporaryFolder folder;
+  const std::string database = folder.path + "/tasks.db";
+  const auto here = make_sqlite_store(database, kQuick), there = make_sqlite_store(database, kQuick);
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::string> told;
+  Listener listener;
+  listener.values = "e";
+  listener.value = [&](const std::string& key) {
+    const std::lock_guard lock(mutex);
+    told.push_back(key);
+    changed.notify_all();
+  };
+  const auto token = there->listen("runner", listener);
+  for (int i = 0; i < 20; ++i) {
+    CHECK(here->set_value({.key = "other", .value = "v"}).wait());
+    const std::string key = "e" + std::to_string(i);
+    CHECK(here->set_value({.key = key, .value = "v"}).wait());
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return !told.empty() && told.back() == key; });
+  }
+  CHECK(std::find(told.begin(), told.end(), "other") == told.end());
+  CHECK(std::find(told.begin(), told.end(), "") == told.end());
+  // As if it had slept through more than are kept.
+  sql(database, "DELETE FROM value_change; UPDATE sqlite_sequence SET seq = seq + 5000 WHERE name = 'value_change'");
+  CHECK(here->set_value({.key = "last", .value = "v"}).wait());
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return told.back().empty(); });
 }
 
 TEST_CASE(
@@ -150,9 +212,10 @@ TEST_CASE(
   NewInvocation large = call("large");
   large.args = huge;
   store->add({n, large, call("odd"), call("fine")}).wait();
-  CHECK_THROWS_AS(store->add({call("new"), call("fine")}).wait(), StateBackendError);  // and nothing of it is there
-  CHECK_THROWS_AS(store->get("new").wait(), InvocationNotFoundError);
-  CHECK(store->add({n}).wait().at(0).reused);
+  CHECK_FALSE(store->add({n}).wait().at(0).reused);  // it is there, and stays as it is
+  NewInvocation same = call("same");
+  same.registration_key = bad;
+  CHECK(store->add({same}).wait().at(0).reused);
   const auto record = store->get(bad).wait();
   for (const auto& field : {record.id, record.task_id, record.args, record.parent_id, record.queue})
     CHECK(field == bad);
@@ -178,17 +241,26 @@ TEST_CASE("a step that fails undoes itself, and not those written with it") {
   const TemporaryFolder folder;
   const auto store = make_sqlite_store(folder.path + "/tasks.db", kQuick);
   std::vector<caller::Pending<std::vector<Added>>> added;
-  for (int i = 0; i < 200; ++i)  // every tenth has an id that there is, beside one that there is not
-    added.push_back(i % 10 == 9 ? store->add({call("x" + std::to_string(i)), call("0")})
-                                : store->add({call(std::to_string(i))}));
+  std::vector<caller::Pending<void>> waits;
+  store->add({call("waiter"), call("target")}).wait();
+  for (int i = 0; i < 200; ++i)  // every tenth step writes that one waits for another, and then knows no third
+    if (i % 10 == 9)
+      waits.push_back(store->wait_for("waiter", {"target", "nobody"}));
+    else
+      added.push_back(store->add({call(std::to_string(i))}));
   std::size_t failed = 0;
+  for (const auto& w : waits) {
+    (void)w.wait_done();
+    CHECK(w.exception());
+  }
+  store->wait_for("target", {"waiter"}).wait();  // or it would be a cycle
   for (const auto& a : added) {
     (void)a.wait_done();
     failed += a.exception() != nullptr;
   }
-  CHECK(failed == 20);
-  CHECK(store->counts().wait() == std::vector<std::pair<Status, std::size_t>>{{Status::registered, 180}});
-  CHECK(store->take("r", 1000, {}).wait().size() == 180);
+  CHECK(failed == 0);
+  CHECK(store->counts().wait() == std::vector<std::pair<Status, std::size_t>>{{Status::registered, 182}});
+  CHECK(store->take("r", 1000, {}).wait().size() == 182);
 }
 
 TEST_CASE("what was final for long is forgotten, however much, and what is not stays") {

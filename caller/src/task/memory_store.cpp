@@ -18,6 +18,23 @@ namespace caller::task {
 
 Store::~Store() = default;
 
+NewInvocation again(const InvocationRecord& record, std::string id) {
+  NewInvocation n;
+  n.id = std::move(id);
+  n.task_id = record.task_id;
+  n.call_id = record.call_id;
+  n.args = record.args;
+  n.parent_id = record.parent_id;
+  n.queue = record.queue;
+  n.priority = record.priority;
+  n.registration_key = record.registration_key;
+  n.running_key = record.running_key;
+  n.reroute = record.reroute;
+  if (record.workflow_id != record.id) n.workflow_id = record.workflow_id;
+  n.data = record.data;
+  return n;
+}
+
 namespace {
 
 using std::chrono::nanoseconds;
@@ -27,9 +44,7 @@ constexpr nanoseconds kFirstLease = std::chrono::seconds(10);  // of a runner th
 
 Time now() { return std::chrono::time_point_cast<nanoseconds>(std::chrono::system_clock::now()); }
 
-struct Record : InvocationRecord {
-  std::string registration_key, running_key;
-  bool reroute = true;
+struct Record : InvocationRecord {  // with no workflow_id where that is its own id
   bool cancel_requested = false;
   std::uint64_t number = 0;  // in the order made
   std::uint64_t ticket = 0;  // of its place in the queue; another one there is out of date
@@ -60,7 +75,20 @@ struct Runner {
 struct News {
   std::vector<Pending<void>> ends;
   std::vector<std::function<void()>> calls;
+  std::vector<std::string> values;  // keys; an empty one: all of them
   bool work = false;
+};
+
+struct Value {
+  std::string bytes;
+  Steady::time_point until{};
+  bool over() const { return until != Steady::time_point{} && until <= Steady::now(); }
+};
+
+struct Data {
+  std::optional<std::string> bytes;  // none: it is referred to and was not put yet
+  std::size_t references = 0;
+  Steady::time_point unused{};  // since when, without references
 };
 
 class MemoryStore final : public Store {
@@ -71,20 +99,12 @@ public:
     return with_news<std::vector<Added>>([&](News& news) {
       std::vector<Added> out(calls.size());
       for (std::size_t i = 0; i < calls.size(); ++i)
-        if (Record* known = waiting(calls[i].registration_key);
-            known && calls[i].refuse_other_call && known->call_id != calls[i].call_id) {
+        if (Record* known = calls[i].refuse_other_call ? waiting(calls[i]) : nullptr;
+            known && known->call_id != calls[i].call_id) {
           out[i] = {known->id, true, true, known->call_id, known->args};
           return out;
         }
-      for (std::size_t i = 0; i < calls.size(); ++i) {
-        NewInvocation& call = calls[i];
-        if (Record* known = waiting(call.registration_key)) {
-          out[i] = {known->id, true, false, known->call_id, known->args};
-          continue;
-        }
-        out[i].id = call.id;
-        insert(std::move(call), news);
-      }
+      for (std::size_t i = 0; i < calls.size(); ++i) out[i] = add_one(std::move(calls[i]), news);
       return out;
     });
   }
@@ -93,6 +113,7 @@ public:
                                               std::vector<std::string> queues) override {
     return with_news<std::vector<InvocationRecord>>([&](News& news) {
       std::vector<InvocationRecord> out;
+      out.reserve(std::min<std::size_t>(most, 32));
       release_due(news);
       while (out.size() < most) {
         RecordPtr r = next(queues);
@@ -102,7 +123,7 @@ public:
           continue;
         }
         set(*r, Status::pending, runner, news);
-        out.push_back(*r);
+        show(*r, out);
       }
       return out;
     });
@@ -119,12 +140,19 @@ public:
       if (c.to == Status::failed) r.exception = std::move(c.exception);
       if (c.to == Status::retry) ++r.retries;
       r.due = c.delay > nanoseconds::zero() ? Steady::now() + c.delay : Steady::time_point{};
+      refer(r, c.data);
       set(r, c.to, c.runner, news);
+      for (NewInvocation& call : c.then) (void)add_one(std::move(call), news);
     });
   }
 
   Pending<InvocationRecord> get(std::string id) override {
-    return with_news<InvocationRecord>([&](News&) { return InvocationRecord(at(id)); });
+    return with_news<InvocationRecord>([&](News&) {
+      const Record& r = at(id);
+      InvocationRecord out = r;
+      out.workflow_id = workflow_of(r);
+      return out;
+    });
   }
   Pending<std::vector<HistoryEntry>> history(std::string id) override {
     return with_news<std::vector<HistoryEntry>>([&](News&) { return at(id).history; });
@@ -145,19 +173,43 @@ public:
     return p;
   }
 
-  Pending<std::vector<InvocationRecord>> list(std::string task_id, std::optional<Status> status, std::size_t offset,
-                                              std::size_t most) override {
+  Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) override {
     return with_news<std::vector<InvocationRecord>>([&](News&) {
+      const Selection& s = selection;
       std::vector<InvocationRecord> out;
-      for (auto it = in_order_.rbegin(); it != in_order_.rend() && out.size() < most; ++it) {
-        const Record& r = *it->second;
-        if ((!task_id.empty() && r.task_id != task_id) || (status && r.status != *status)) continue;
-        if (offset > 0) {
+      // The numbers that may be meant.
+      std::uint64_t first = 0, end = last_number_ + 1;
+      if (!s.before.empty()) end = at(s.before).number;
+      if (s.from) first = number_at(*s.from);
+      if (s.until) end = std::min(end, number_at(*s.until));
+      const auto look = [&](const Record& r) {
+        if ((!s.task_id.empty() && r.task_id != s.task_id) || (s.status && r.status != *s.status) ||
+            (!s.parent_id.empty() && r.parent_id != s.parent_id) ||
+            (!s.workflow_id.empty() && workflow_of(r) != s.workflow_id) || (s.from && r.created < *s.from) ||
+            (s.until && r.created >= *s.until))
+          return;
+        if (offset > 0)
           --offset;
-          continue;
+        else
+          show(r, out);
+      };
+      const auto walk = [&](const auto& records) {
+        for (auto it = records.lower_bound(end); it != records.begin() && out.size() < most;) {
+          --it;
+          if (it->first < first) break;
+          look(*it->second);
         }
-        out.push_back(r);
-      }
+      };
+      if (!s.parent_id.empty())
+        walk(kin(children_, s.parent_id));
+      else if (!s.workflow_id.empty())
+        walk(members(s.workflow_id));
+      else if (s.status && is_few(*s.status))
+        walk(few_[static_cast<std::size_t>(*s.status)]);
+      else if (s.status && is_owned(*s.status))
+        walk(owned());
+      else
+        walk(in_order_);
       return out;
     });
   }
@@ -267,7 +319,7 @@ public:
     });
   }
 
-  Pending<std::size_t> purge(std::optional<nanoseconds> older_than) override {
+  Pending<std::size_t> purge(std::optional<nanoseconds> older_than, nanoseconds data_grace) override {
     return with_news<std::size_t>([&](News& news) {
       std::size_t n = 0;
       const Time wall = now();
@@ -281,7 +333,72 @@ public:
         it = in_order_.erase(it);
         ++n;
       }
+      if (older_than) {
+        forget_values(values_.size());
+        const auto before = Steady::now() - data_grace;
+        std::erase_if(data_, [&](const auto& d) { return d.second.references == 0 && d.second.unused <= before; });
+      } else {
+        values_.clear();
+        value_ends_.clear();
+        data_.clear();
+        news.values.emplace_back();
+      }
       return n;
+    });
+  }
+
+  Pending<std::optional<std::string>> value(std::string key) override {
+    return with_news<std::optional<std::string>>([&](News&) {
+      const Value* const v = find_value(key);
+      return v ? std::optional(v->bytes) : std::nullopt;
+    });
+  }
+
+  Pending<bool> set_value(ValueChange c) override {
+    return with_news<bool>([&](News& news) {
+      if (c.key.empty()) throw StateBackendError("a value needs a key");
+      forget_values(2);
+      const Value* const v = find_value(c.key);
+      if (c.expect == ValueChange::If::absent && v) return false;
+      if (c.expect == ValueChange::If::equal && !(v && v->bytes == c.expected)) return false;
+      if (!c.value) {
+        values_.erase(c.key);
+      } else {
+        Value fresh{std::move(*c.value), {}};
+        if (c.lifetime > nanoseconds::zero()) {
+          fresh.until = Steady::now() + c.lifetime;
+          value_ends_.emplace(fresh.until, c.key);
+        }
+        values_.insert_or_assign(c.key, std::move(fresh));
+      }
+      for (NewInvocation& call : c.then) (void)add_one(std::move(call), news);
+      news.values.push_back(std::move(c.key));
+      return true;
+    });
+  }
+
+  Pending<std::vector<std::pair<std::string, std::string>>> values(std::string prefix, std::string after,
+                                                                   std::size_t most) override {
+    return with_news<std::vector<std::pair<std::string, std::string>>>([&](News&) {
+      std::vector<std::pair<std::string, std::string>> out;
+      for (auto it = after < prefix ? values_.lower_bound(prefix) : values_.upper_bound(after);
+           it != values_.end() && out.size() < most && it->first.starts_with(prefix); ++it)
+        if (!it->second.over()) out.emplace_back(it->first, it->second.bytes);
+      return out;
+    });
+  }
+
+  Pending<void> put_data(std::string hash, std::string bytes) override {
+    return with_news<void>([&](News&) {
+      Data& d = data_[std::move(hash)];
+      d.bytes = std::move(bytes);
+      d.unused = Steady::now();
+    });
+  }
+  Pending<std::optional<std::string>> data(std::string hash) override {
+    return with_news<std::optional<std::string>>([&](News&) {
+      const auto it = data_.find(hash);
+      return it == data_.end() ? std::nullopt : it->second.bytes;
     });
   }
 
@@ -333,6 +450,10 @@ private:
     if (news.work)
       for (const auto& [token, listener] : listeners_)
         if (listener.second.work) news.calls.push_back(listener.second.work);
+    for (const std::string& key : news.values)
+      for (const auto& [token, listener] : listeners_)
+        if (listener.second.value && (key.empty() || key.starts_with(listener.second.values)))
+          news.calls.push_back([tell = listener.second.value, key] { tell(key); });
     lock.unlock();
     for (const auto& end : news.ends) end.set_result();
     for (const auto& call : news.calls) call();
@@ -343,14 +464,105 @@ private:
     if (it == records_.end()) throw InvocationNotFoundError(id);
     return *it->second;
   }
-  Record* waiting(const std::string& registration_key) {
-    if (registration_key.empty()) return nullptr;
-    const auto it = waiting_.find(registration_key);
+  /// The one that waits with its key; none if it is there itself.
+  Record* waiting(const NewInvocation& call) {
+    if (call.registration_key.empty() || records_.contains(call.id)) return nullptr;
+    const auto it = waiting_.find(call.registration_key);
     return it == waiting_.end() ? nullptr : it->second;
   }
 
+  static const std::string& workflow_of(const Record& r) { return r.workflow_id.empty() ? r.id : r.workflow_id; }
+  static void show(const Record& r, std::vector<InvocationRecord>& out) {
+    out.emplace_back(r).workflow_id = workflow_of(r);
+  }
+
+  Added add_one(NewInvocation&& call, News& news) {
+    if (Record* known = waiting(call)) return {known->id, true, false, known->call_id, known->args};
+    Added out;
+    out.id = call.id;
+    insert(std::move(call), news);
+    return out;
+  }
+
+  // ---- lists ----
+
+  using ByNumber = std::map<std::uint64_t, Record*>;
+
+  /// Of what is in these there is little beside the rest, so that a list of it need not look at all there is.
+  static bool is_few(Status s) { return !is_owned(s) && s != Status::registered && s != Status::success; }
+  static const ByNumber& kin(const std::unordered_map<std::string, ByNumber>& all, const std::string& id) {
+    static const ByNumber none;
+    const auto it = all.find(id);
+    return it == all.end() ? none : it->second;
+  }
+  ByNumber members(const std::string& workflow) {
+    ByNumber out = kin(members_, workflow);
+    if (const auto it = records_.find(workflow); it != records_.end())
+      out.emplace(it->second->number, it->second.get());
+    return out;
+  }
+  ByNumber owned() {
+    ByNumber out;
+    for (const auto& [id, runner] : runners_)
+      for (Record* r : runner.owned) out.emplace(r->number, r);
+    return out;
+  }
+  /// Of the first one made then or later; they are in the order of their times.
+  std::uint64_t number_at(Time t) {
+    std::uint64_t from = 0, to = last_number_ + 1;
+    while (from < to) {
+      const std::uint64_t middle = from + (to - from) / 2;
+      const auto it = in_order_.lower_bound(middle);
+      if (it == in_order_.end() || it->first >= to || it->second->created >= t)
+        to = middle;
+      else
+        from = it->first + 1;
+    }
+    return from;
+  }
+  static void leave_kin(std::unordered_map<std::string, ByNumber>& all, const std::string& id, const Record& r) {
+    const auto it = all.find(id);
+    if (it == all.end()) return;
+    it->second.erase(r.number);
+    if (it->second.empty()) all.erase(it);
+  }
+
+  // ---- values and data ----
+
+  const Value* find_value(const std::string& key) {
+    const auto it = values_.find(key);
+    return it == values_.end() || it->second.over() ? nullptr : &it->second;
+  }
+  /// Those whose time is over, some of them.
+  void forget_values(std::size_t most) {
+    const auto steady = Steady::now();
+    for (; most > 0 && !value_ends_.empty() && value_ends_.begin()->first <= steady; --most) {
+      const auto it = values_.find(value_ends_.begin()->second);
+      if (it != values_.end() && it->second.until == value_ends_.begin()->first) values_.erase(it);
+      value_ends_.erase(value_ends_.begin());
+    }
+  }
+  void refer(Record& r, std::vector<std::string>& hashes) {
+    for (std::string& hash : hashes) {
+      if (std::find(r.data.begin(), r.data.end(), hash) != r.data.end()) continue;
+      ++data_[hash].references;
+      r.data.push_back(std::move(hash));
+    }
+  }
+  void release(Record& r) {
+    for (const std::string& hash : r.data) {
+      const auto it = data_.find(hash);
+      if (it == data_.end() || it->second.references == 0 || --it->second.references > 0) continue;
+      it->second.unused = Steady::now();
+      if (!it->second.bytes) data_.erase(it);
+    }
+  }
+
+  /// Unless it is there.
   void insert(NewInvocation&& call, News& news) {
     auto r = std::make_shared<Record>();
+    const auto [place, fresh] = records_.try_emplace(call.id);
+    if (!fresh) return;
     r->id = std::move(call.id);
     r->task_id = std::move(call.task_id);
     r->call_id = std::move(call.call_id);
@@ -364,8 +576,18 @@ private:
     r->number = ++last_number_;
     r->created = now();
     Record& record = *r;
+    refer(record, call.data);
+    if (!call.workflow_id.empty()) {
+      record.workflow_id = std::move(call.workflow_id);
+    } else if (!record.parent_id.empty()) {
+      if (const auto it = records_.find(record.parent_id); it != records_.end() && it->second)
+        record.workflow_id = workflow_of(*it->second);
+    }
+    if (record.workflow_id == record.id) record.workflow_id.clear();
+    if (!record.parent_id.empty()) children_[record.parent_id].emplace(record.number, &record);
+    if (!record.workflow_id.empty()) members_[record.workflow_id].emplace(record.number, &record);
     in_order_.emplace_hint(in_order_.end(), r->number, r);
-    records_.emplace(record.id, std::move(r));
+    place->second = std::move(r);
     ++counts_[0];  // as set() takes it for one that has a status
     if (call.delay > nanoseconds::zero()) record.due = Steady::now() + call.delay;
     begin(record, call.delay > nanoseconds::zero() ? Status::scheduled : Status::registered, news);
@@ -384,6 +606,7 @@ private:
 
   void leave(Record& r, Status to, News& news) {
     --counts_[static_cast<std::size_t>(r.status)];
+    if (is_few(r.status)) few_[static_cast<std::size_t>(r.status)].erase(r.number);
     if (is_owned(r.status) && !is_owned(to)) {
       if (const auto it = runners_.find(r.owner); it != runners_.end()) it->second.owned.erase(&r);
       if (!r.running_key.empty()) {
@@ -409,6 +632,7 @@ private:
     r.owner = is_owned(to) ? owner : std::string();
     r.changed = now();
     ++counts_[static_cast<std::size_t>(to)];
+    if (is_few(to)) few_[static_cast<std::size_t>(to)].emplace(r.number, &r);
     r.history.push_back({to, is_owned(to) ? owner : std::string(), r.changed});
     if (is_owned(to) && !was_owned) {
       auto [it, fresh] = runners_.try_emplace(owner);
@@ -558,6 +782,9 @@ private:
     leave(r, Status::cancelled, news);
     rank(r, [&] { r.ticket = 0; });
     end(r, news);
+    release(r);
+    if (!r.parent_id.empty()) leave_kin(children_, r.parent_id, r);
+    if (!r.workflow_id.empty()) leave_kin(members_, r.workflow_id, r);
     records_.erase(r.id);
   }
 
@@ -580,6 +807,11 @@ private:
   std::map<std::string, Runner> runners_;
   std::map<std::uint64_t, std::pair<std::string, Listener>> listeners_;
   std::array<std::size_t, kStatusCount> counts_{};
+  std::array<ByNumber, kStatusCount> few_;
+  std::unordered_map<std::string, ByNumber> children_, members_;  // by parent, and by workflow without its beginning
+  std::map<std::string, Value> values_;
+  std::multimap<Steady::time_point, std::string> value_ends_;
+  std::unordered_map<std::string, Data> data_;
   std::uint64_t last_number_ = 0, last_ticket_ = 0, last_token_ = 0;
   std::optional<Caller> clock_;
 

@@ -20,7 +20,8 @@ namespace caller::task {
 /// Stored stamps: UTC wall time. Units: nanoseconds since 1970.
 using Time = std::chrono::sys_time<std::chrono::nanoseconds>;
 
-/// A call that is to be stored.
+/// A call that is to be stored. One whose id is there already is left as it is and answered as if it had just been
+/// added: what is asked for twice is done once, until the first is purged.
 struct NewInvocation {
   std::string id;
   std::string task_id;
@@ -35,6 +36,9 @@ struct NewInvocation {
   bool reroute = true;           ///< then it waits; else it is refused
   /// With another call_id, the one that is there already is an error of the caller's: nothing is stored.
   bool refuse_other_call = false;
+  /// The invocation its workflow began with; empty: its parent's workflow or, without a parent that is there, itself.
+  std::string workflow_id{};
+  std::vector<std::string> data{};  ///< hashes of what it refers to; see Store::put_data()
 };
 
 /// What became of a NewInvocation. Of one that was there already, `call_id` and `args` say which call it is.
@@ -56,6 +60,24 @@ struct InvocationRecord {
   Time created{}, changed{};
   std::string result;     ///< of SUCCESS: bytes of the application's format
   std::string exception;  ///< of FAILED: an ExceptionRecord as JSON
+  std::string registration_key, running_key;
+  bool reroute = true;
+  std::string workflow_id;
+  std::vector<std::string> data;
+};
+
+/// The same call once more, as what is final stays so: with its keys, its workflow and its data, and without delay.
+/// Thread-safety: any thread. Errors: none. Source: –
+CALLER_API NewInvocation again(const InvocationRecord& record, std::string id);
+
+/// Which invocations are meant: those that are all of what is said.
+struct Selection {
+  std::string task_id{};  ///< empty: of all tasks, and so with each of these
+  std::optional<Status> status{};
+  std::string parent_id{};              ///< its children
+  std::string workflow_id{};            ///< what belongs to it, its beginning included
+  std::optional<Time> from{}, until{};  ///< created at `from` or later, and before `until`
+  std::string before{};                 ///< older than this invocation: the last one of the page before
 };
 
 /// One step of its life.
@@ -73,6 +95,20 @@ struct Change {
   std::string runner;  ///< who asks; empty: nobody's runner, as for cancelling what waits
   std::string result, exception;
   std::chrono::nanoseconds delay{0};  ///< of RETRY: until it may be taken
+  std::vector<std::string> data{};    ///< hashes that it refers to from now on, beside those it does already
+  /// Added if, and only if, the change is made. `refuse_other_call` is not looked at.
+  std::vector<NewInvocation> then{};
+};
+
+/// A change of a value. It happens if the value is what is expected; then only are `then` added, in the same step.
+struct ValueChange {
+  enum class If { anything, absent, equal };
+  std::string key;  ///< any bytes, at least one
+  If expect = If::anything;
+  std::string expected{};                ///< If::equal: to these bytes
+  std::optional<std::string> value{};    ///< none: there is no value from now on
+  std::chrono::nanoseconds lifetime{0};  ///< after which there is none; 0: it stays
+  std::vector<NewInvocation> then{};     ///< `refuse_other_call` is not looked at
 };
 
 /// A runner as its heartbeats tell of it.
@@ -85,6 +121,10 @@ struct RunnerRecord {
 struct Listener {
   std::function<void()> work;                            ///< there may be something to take
   std::function<void(const std::string& id)> cancelled;  ///< somebody wants it to end
+  /// A value was changed whose key begins with `values`, by whichever process; told once or more often. With an empty
+  /// key: any of them may have been, as when a connection was lost. What is over its lifetime is not told.
+  std::function<void(const std::string& key)> value{};
+  std::string values{};
 };
 
 /// Thread-safety: any thread. Cancel-safety: a cancelled Pending does not take back what was asked for.
@@ -96,7 +136,7 @@ public:
   virtual ~Store();
   virtual std::string description() const = 0;
 
-  /// All of them or, when one is refused, none.
+  /// All of them or, when one is refused, none. See NewInvocation for an id that is there already.
   virtual Pending<std::vector<Added>> add(std::vector<NewInvocation> calls) = 0;
 
   /// Takes up to `most` invocations for `runner`, which become PENDING: first those that most others wait for, then by
@@ -112,9 +152,12 @@ public:
   virtual Pending<std::vector<HistoryEntry>> history(std::string id) = 0;
   /// Done when the invocation is final.
   virtual Pending<void> ended(std::string id) = 0;
-  /// Newest first; `task_id` empty: of all tasks.
-  virtual Pending<std::vector<InvocationRecord>> list(std::string task_id, std::optional<Status> status,
-                                                      std::size_t offset, std::size_t most) = 0;
+  /// Newest first. A page costs what is passed over: go on with `before`, not with `offset`, where there are many.
+  virtual Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) = 0;
+  Pending<std::vector<InvocationRecord>> list(std::string task_id, std::optional<Status> status, std::size_t offset,
+                                              std::size_t most) {
+    return list({.task_id = std::move(task_id), .status = status}, offset, most);
+  }
   /// By status.
   virtual Pending<std::vector<std::pair<Status, std::size_t>>> counts() = 0;
 
@@ -134,8 +177,24 @@ public:
   /// Puts back what vanished runners had, and what was PENDING for longer than `max_pending`. Returns their ids.
   virtual Pending<std::vector<std::string>> recover(std::chrono::nanoseconds max_pending) = 0;
 
-  /// Forgets everything (`older_than` none), or what has been final for that long. Returns how many.
-  virtual Pending<std::size_t> purge(std::optional<std::chrono::nanoseconds> older_than) = 0;
+  /// Forgets everything (`older_than` none), values and data too, or what has been final for that long, and the data
+  /// that nothing has referred to for `data_grace`. Returns how many invocations.
+  virtual Pending<std::size_t> purge(std::optional<std::chrono::nanoseconds> older_than,
+                                     std::chrono::nanoseconds data_grace = std::chrono::hours(1)) = 0;
+
+  /// The value of a key, if there is one.
+  virtual Pending<std::optional<std::string>> value(std::string key) = 0;
+  /// Whether it happened. Errors: StateBackendError for an empty key.
+  virtual Pending<bool> set_value(ValueChange change) = 0;
+  /// Keys that begin with `prefix`, and their values, in the order of their bytes, behind the key `after` (empty: from
+  /// the first). Fewer than `most`: there are no more.
+  virtual Pending<std::vector<std::pair<std::string, std::string>>> values(std::string prefix, std::string after,
+                                                                           std::size_t most) = 0;
+
+  /// Keeps bytes under the hash of their content, which the caller made. An invocation that names the hash refers to
+  /// them until it is purged; purge() drops what none has referred to for an hour.
+  virtual Pending<void> put_data(std::string hash, std::string bytes) = 0;
+  virtual Pending<std::optional<std::string>> data(std::string hash) = 0;
 
   /// Until the returned token is gone.
   virtual std::shared_ptr<void> listen(std::string runner, Listener listener) = 0;

@@ -38,6 +38,29 @@ std::string expanded(const std::string& stored) {
   return out;
 }
 
+std::string packed(const std::vector<std::string>& hashes) {
+  std::string out;
+  for (const std::string& hash : hashes) {
+    const std::string stored = compact(hash);
+    out += std::to_string(stored.size()) + ":" + stored;
+  }
+  return out;
+}
+
+std::vector<std::string> hashes(const std::string& packed) {
+  std::vector<std::string> out;
+  for (std::size_t at = 0; at < packed.size();) {
+    std::size_t size = 0;
+    const auto [end, error] = std::from_chars(packed.data() + at, packed.data() + packed.size(), size);
+    at = static_cast<std::size_t>(end - packed.data()) + 1;
+    if (error != std::errc() || at > packed.size() || size > packed.size() - at)
+      throw StateBackendError("Redis gave a list of data that is none");
+    out.push_back(expanded(packed.substr(at, size)));
+    at += size;
+  }
+  return out;
+}
+
 void check(Answer& a, Status to) {
   const std::string& what = a.what();
   if (what == "absent") throw InvocationNotFoundError(a.text());

@@ -17,6 +17,10 @@ namespace caller::task::redis {
 std::string compact(const std::string& call_id);
 std::string expanded(const std::string& stored);
 
+/// Hashes as one argument of a script, and back.
+std::string packed(const std::vector<std::string>& hashes);
+std::vector<std::string> hashes(const std::string& packed);
+
 /// A time in what the server counts; whatever is more than nothing stays so.
 std::string micros(std::chrono::nanoseconds t);
 
@@ -63,6 +67,11 @@ public:
     r.changed = time();
     r.result = text();
     r.exception = text();
+    r.registration_key = text();
+    r.running_key = text();
+    r.reroute = text() == "1";
+    r.workflow_id = text();
+    r.data = hashes(text());
     return r;
   }
   std::vector<InvocationRecord> records() {

@@ -12,11 +12,16 @@ const char* const kPrelude = R"lua(
 --   due       ids by time                          waiting    registration key -> id;  busy  running key -> id
 --   cc        held back, by running key            own:<runner>, pending (by time), killed, ended (by time)
 --   leases    runners by end of lease;  runners  runner -> what it told;  took  runner -> its last take
---   counts    status -> how many
+--   counts    status -> how many;  few:<status> ids by number, of the states in which there are few
+--   kin       of each child p<parent> and number, of each member of another's workflow w<workflow> and number
+--   val       key -> value, behind 0 or 1 and when it is over;  vals  the keys in order;  vexp  keys by that time
+--   data      hash -> bytes;  refs  hash -> by how many it is named;  unused  hashes by when it was none
+--   did:<step>  a change of a value that was made, for as long as it may be asked for again
 -- A record: t task, c call (d: less the task's id before it), a args, p parent, q queue, y priority, s status, o owner,
 -- r retries, n number, z ticket, b created, m changed (if later), g registration key, k running key, f must not wait, x cancel
 -- asked for, u due, h history (status, time since b, owner's place in O), w waits for, v waited for by, l who is to be
--- told of its end, R result, E exception, A/B in args/out, T who made the last change.
+-- told of its end, R result, E exception, A/B in args/out, T who made the last change, W workflow if it is another's (true:
+-- its parent's id), D hashes of data.
 local P, call = KEYS[1], redis.call
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -30,7 +35,8 @@ local function load(id)
   if bytes then
     local ok, v = pcall(cmsgpack.unpack, bytes)
     if ok and type(v) == 'table' and type(v.s) == 'number' and NAMES[v.s] and type(v.q) == 'string' and
-       type(v.t) == 'string' and type(v.h) == 'table' and type(v.n) == 'number' and type(v.b) == 'number' then
+       type(v.t) == 'string' and type(v.h) == 'table' and type(v.n) == 'number' and type(v.b) == 'number' and
+       (not v.D or type(v.D) == 'table') then
       r = v
       r.id = id
     end
@@ -55,6 +61,12 @@ local function waits(s) return RUNNABLE[s] or s == SCHEDULED or s == CC end
 local function urgent(r) return r.z and r.v and not r.w end
 local function unrank(r) if urgent(r) then call('ZREM', P .. 'u:' .. r.q, pad(r.n) .. r.id) end end
 local function rank(r) if urgent(r) then call('ZADD', P .. 'u:' .. r.q, -#r.v, pad(r.n) .. r.id) end end
+local function few(s) return not OWNED[s] and s ~= REGISTERED and s ~= SUCCESS end
+local function kin_prefix(kind, id) return kind .. #id .. ':' .. id .. ':' end
+local function workflow_of(r)
+  if r.W == true then return r.p or r.id end
+  return r.W or r.id
+end
 local function cc_prefix(key) return #key .. ':' .. key .. ':' end
 
 local set
@@ -115,6 +127,7 @@ end
 local function leave(r, to)
   local s = r.s
   add_count(s, -1)
+  if few(s) then call('ZREM', P .. 'few:' .. s, r.id) end
   if OWNED[s] and not OWNED[to] then
     call('SREM', P .. 'own:' .. (r.o or ''), r.id)
     if r.k and call('HGET', P .. 'busy', r.k) == r.id then
@@ -139,6 +152,7 @@ local function enter(r, to, owner)
   if now ~= r.b then r.m = now end
   if OWNED[to] then r.o = owner end
   add_count(to, 1)
+  if few(to) then call('ZADD', P .. 'few:' .. to, r.n, r.id) end
   local place = 0
   if r.o then
     r.O = r.O or {}
@@ -207,7 +221,13 @@ local function show(r, out)
   out[n + 1], out[n + 2], out[n + 3], out[n + 4] = r.id, r.t, call_of(r), args_of(r)
   out[n + 5], out[n + 6], out[n + 7], out[n + 8] = r.p or '', r.q, num(r.s), r.o or ''
   out[n + 9], out[n + 10], out[n + 11], out[n + 12] = num(r.y), num(r.r), num(r.b), num(r.m or r.b)
-  out[n + 13], out[n + 14] = result or '', exception or ''
+  out[n + 13], out[n + 14], out[n + 15], out[n + 16] = result or '', exception or '', r.g or '', r.k or ''
+  out[n + 17], out[n + 18], out[n + 19] = r.f and '0' or '1', workflow_of(r), ''
+  if r.D then
+    local packed = {}
+    for _, hash in ipairs(r.D) do packed[#packed + 1] = #tostring(hash) .. ':' .. tostring(hash) end
+    out[n + 19] = table.concat(packed)
+  end
   return out
 end
 local function absent(id)

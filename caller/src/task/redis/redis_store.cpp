@@ -35,6 +35,9 @@ public:
   RedisStore(const std::string& url, const std::string& app_id, nanoseconds patience)
       : prefix_("caller:{" + escaped(app_id) + "}:"),
         name_(detail::new_uuid().substr(0, 13)),
+        again_for_(std::chrono::ceil<std::chrono::milliseconds>(
+                       std::clamp<nanoseconds>(patience, nanoseconds::zero(), std::chrono::hours(24))) +
+                   std::chrono::seconds(10)),
         client_(std::make_unique<Client>(parse_address(url), patience)) {
     client_->start({[this](const std::string& channel) { subscribed(channel); },
                     [this](const std::string& channel, const std::string& m) { message(channel, m); }});
@@ -67,21 +70,8 @@ public:
 
   Pending<std::vector<Added>> add(std::vector<NewInvocation> calls) override {
     Strings a;
-    a.reserve(calls.size() * 12);
-    for (auto& c : calls) {
-      a.push_back(std::move(c.id));
-      a.push_back(std::move(c.task_id));
-      a.push_back(compact(c.call_id));
-      a.push_back(std::move(c.args));
-      a.push_back(std::move(c.parent_id));
-      a.push_back(std::move(c.queue));
-      a.push_back(std::to_string(c.priority));
-      a.push_back(micros(c.delay));
-      a.push_back(std::move(c.registration_key));
-      a.push_back(std::move(c.running_key));
-      a.push_back(c.reroute ? "1" : "0");
-      a.push_back(c.refuse_other_call ? "1" : "0");
-    }
+    a.reserve(calls.size() * 14);
+    for (auto& c : calls) append(a, std::move(c));
     return step<std::vector<Added>>(scripts().add, std::move(a), [n = calls.size()](Answer& answer) {
       std::vector<Added> out(n);
       const bool refused = answer.what() == "refused";
@@ -115,13 +105,15 @@ public:
     };
     Pending<void> p;
     const Status to = c.to;
-    client_->run(scripts().change, prefix_,
-                 {std::move(c.id), std::to_string(static_cast<int>(c.to)), std::move(c.runner), std::move(bytes),
-                  micros(c.delay), token()},
-                 [p, to, note](Reply* reply, const std::exception_ptr& error) {
-                   note(error || reply->list.empty() || reply->list[0].text != "ok");
-                   settle(p, reply, error, to, [](Answer&) {});
-                 });
+    Strings a{std::move(c.id),     std::to_string(static_cast<int>(c.to)),
+              std::move(c.runner), std::move(bytes),
+              micros(c.delay),     token()};
+    if (!c.data.empty() || !c.then.empty()) a.push_back(packed(c.data));
+    for (auto& call : c.then) append(a, std::move(call));
+    client_->run(scripts().change, prefix_, std::move(a), [p, to, note](Reply* reply, const std::exception_ptr& error) {
+      note(error || reply->list.empty() || reply->list[0].text != "ok");
+      settle(p, reply, error, to, [](Answer&) {});
+    });
     return p;
   }
 
@@ -155,11 +147,25 @@ public:
     return p;
   }
 
-  Pending<std::vector<InvocationRecord>> list(std::string task_id, std::optional<Status> status, std::size_t offset,
-                                              std::size_t most) override {
+  Pending<std::vector<InvocationRecord>> list(Selection s, std::size_t offset, std::size_t most) override {
+    // The server's times are whole microseconds.
+    const auto since = [](const std::optional<Time>& t) {
+      return t ? std::to_string(std::chrono::ceil<microseconds>(t->time_since_epoch()).count()) : std::string();
+    };
+    const char* const kind = !s.parent_id.empty() ? "p" : !s.workflow_id.empty() ? "w" : "";
     Pending<std::vector<InvocationRecord>> p;
-    Strings a{std::move(task_id), status ? std::to_string(static_cast<int>(*status)) : "", std::to_string(offset),
-              std::to_string(std::min<std::size_t>(most, 1'000'000)), "+inf"};
+    Strings a{std::move(s.task_id),
+              s.status ? std::to_string(static_cast<int>(*s.status)) : "",
+              std::to_string(offset),
+              std::to_string(std::min<std::size_t>(most, 1'000'000)),
+              kind,
+              *kind == 'p' ? std::move(s.parent_id) : s.workflow_id,
+              std::move(s.before),
+              since(s.from),
+              since(s.until),
+              "",
+              "",
+              *kind == 'p' ? std::move(s.workflow_id) : std::string()};
     list_some(p, std::move(a), std::make_shared<std::vector<InvocationRecord>>());
     return p;
   }
@@ -220,14 +226,61 @@ public:
     });
   }
 
-  Pending<std::size_t> purge(std::optional<nanoseconds> older_than) override {
+  Pending<std::size_t> purge(std::optional<nanoseconds> older_than, nanoseconds data_grace) override {
     Pending<std::size_t> p;
-    purge_some(p, older_than ? micros(*older_than) : std::string(), 0);
+    purge_some(p, {older_than ? micros(*older_than) : std::string(), micros(data_grace)}, 0);
     return p;
+  }
+
+  Pending<std::optional<std::string>> value(std::string key) override {
+    return step<std::optional<std::string>>(scripts().value, {std::move(key)}, &RedisStore::maybe);
+  }
+  Pending<bool> set_value(ValueChange c) override {
+    if (c.key.empty()) {
+      Pending<bool> p;
+      p.set_exception(StateBackendError("a value needs a key"));
+      return p;
+    }
+    Strings a{std::move(c.key),
+              std::to_string(static_cast<int>(c.expect)),
+              std::move(c.expected),
+              c.value ? "1" : "0",
+              c.value ? std::move(*c.value) : std::string(),
+              micros(c.lifetime),
+              token(),
+              std::to_string(again_for_.count())};
+    for (auto& call : c.then) append(a, std::move(call));
+    return step<bool>(scripts().set_value, std::move(a), [](Answer& answer) { return answer.number() == 1; });
+  }
+  Pending<std::vector<std::pair<std::string, std::string>>> values(std::string prefix, std::string after,
+                                                                   std::size_t most) override {
+    std::string end = prefix;  // the first key behind those that begin so
+    while (!end.empty() && end.back() == '\xff') end.pop_back();
+    if (!end.empty()) end.back() = static_cast<char>(static_cast<unsigned char>(end.back()) + 1);
+    return step<std::vector<std::pair<std::string, std::string>>>(
+        scripts().values,
+        {after < prefix ? "[" + prefix : "(" + after, end.empty() ? "+" : "(" + end,
+         std::to_string(std::min<std::size_t>(most, 1'000'000))},
+        [](Answer& a) {
+          std::vector<std::pair<std::string, std::string>> out;
+          while (a.more()) {
+            std::string key = a.text();
+            out.emplace_back(std::move(key), a.text());
+          }
+          return out;
+        });
+  }
+
+  Pending<void> put_data(std::string hash, std::string bytes) override {
+    return step<void>(scripts().put_data, {compact(hash), std::move(bytes)}, [](Answer&) {});
+  }
+  Pending<std::optional<std::string>> data(std::string hash) override {
+    return step<std::optional<std::string>>(scripts().data, {compact(hash)}, &RedisStore::maybe);
   }
 
   std::shared_ptr<void> listen(std::string runner, Listener listener) override {
     std::uint64_t token = 0;
+    const bool values = listener.value != nullptr;
     {
       const std::lock_guard lock(mutex_);
       token = ++last_token_;
@@ -236,6 +289,7 @@ public:
     }
     client_->subscribe(prefix_ + "news");
     client_->subscribe(prefix_ + "r:" + runner);
+    if (values) client_->subscribe(prefix_ + "v");
     return std::shared_ptr<void>(nullptr, [self = shared_, token](void*) {
       const std::lock_guard alive(self->mutex);
       if (self->store) self->store->forget(token);
@@ -283,6 +337,26 @@ private:
     }
     p.set_exception(std::move(error));
   }
+  static std::optional<std::string> maybe(Answer& a) { return a.more() ? std::optional(a.text()) : std::nullopt; }
+
+  /// As a script that adds wants it.
+  static void append(Strings& a, NewInvocation&& c) {
+    a.push_back(std::move(c.id));
+    a.push_back(std::move(c.task_id));
+    a.push_back(compact(c.call_id));
+    a.push_back(std::move(c.args));
+    a.push_back(std::move(c.parent_id));
+    a.push_back(std::move(c.queue));
+    a.push_back(std::to_string(c.priority));
+    a.push_back(micros(c.delay));
+    a.push_back(std::move(c.registration_key));
+    a.push_back(std::move(c.running_key));
+    a.push_back(c.reroute ? "1" : "0");
+    a.push_back(c.refuse_other_call ? "1" : "0");
+    a.push_back(std::move(c.workflow_id));
+    a.push_back(packed(c.data));
+  }
+
   /// Names a step, so that it is done once though it may be asked for twice.
   std::string token() { return name_ + std::to_string(last_step_.fetch_add(1)); }
 
@@ -319,12 +393,13 @@ private:
                        Answer answer(*reply);
                        check(answer);
                        next[2] = answer.text();
-                       next[4] = answer.text();
+                       next[9] = answer.text();
+                       next[10] = answer.text();
                        auto some = answer.records();
                        next[3] = std::to_string(std::stoull(next[3]) - some.size());
                        found->insert(found->end(), std::make_move_iterator(some.begin()),
                                      std::make_move_iterator(some.end()));
-                       if (!next[4].empty() && !p.done()) return list_some(p, std::move(next), found);
+                       if (!next[10].empty() && !p.done()) return list_some(p, std::move(next), found);
                      } catch (...) {
                        error = std::current_exception();
                      }
@@ -336,15 +411,15 @@ private:
                  });
   }
 
-  void purge_some(Pending<std::size_t> p, std::string age, std::size_t before) {
-    client_->run(scripts().purge, prefix_, {age}, [this, p, age, before](Reply* reply, std::exception_ptr error) {
+  void purge_some(Pending<std::size_t> p, Strings ages, std::size_t before) {
+    client_->run(scripts().purge, prefix_, ages, [this, p, ages, before](Reply* reply, std::exception_ptr error) {
       std::size_t n = before;
       if (!error) {
         try {
           Answer answer(*reply);
           check(answer);
           n += answer.number<std::size_t>();
-          if (answer.number() == 1 && !p.done()) return purge_some(p, age, n);
+          if (answer.number() == 1 && !p.done()) return purge_some(p, ages, n);
         } catch (...) {
           error = std::current_exception();
         }
@@ -396,6 +471,8 @@ private:
       for (const auto& id : ids) ask_for_end(id);
     } else if (channel == prefix_ + "news") {
       release();
+    } else if (channel == prefix_ + "v") {
+      tell_of_value({});
     } else if (channel.starts_with(prefix_ + "r:")) {
       const std::string runner = channel.substr(prefix_.size() + 2);
       bool again = false;
@@ -459,6 +536,7 @@ private:
 
   void message(const std::string& channel, const std::string& m) {
     if (m.empty()) return;
+    if (channel == prefix_ + "v") return tell_of_value(m);
     if (channel == prefix_ + "news") {
       if (m[0] == 'w') tell_of_work();
       if (m[0] == 'd') release();
@@ -469,6 +547,7 @@ private:
         for (const auto& [id, list] : ends_) ids.push_back(id);
       }
       for (const auto& id : ids) end(id, nullptr);
+      tell_of_value({});
     } else if (channel == prefix_ + "c:" + name_) {
       end(m.substr(1), nullptr);
     } else if (channel.starts_with(prefix_ + "r:")) {
@@ -484,6 +563,16 @@ private:
         if (l.second.work) calls.push_back(l.second.work);
     }
     for (const auto& call : calls) call();
+  }
+  /// Empty: of any.
+  void tell_of_value(const std::string& key) {
+    std::vector<std::function<void(const std::string&)>> calls;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const auto& [token, l] : listeners_)
+        if (l.second.value && (key.empty() || key.starts_with(l.second.values))) calls.push_back(l.second.value);
+    }
+    for (const auto& call : calls) call(key);
   }
   void cancelled(const std::string& runner, const std::string& id) {
     std::vector<std::function<void(const std::string&)>> calls;
@@ -506,6 +595,9 @@ private:
       held_.erase(runner);
     }
     if (listeners_.empty()) client_->unsubscribe(prefix_ + "news");
+    if (std::none_of(listeners_.begin(), listeners_.end(),
+                     [](const auto& l) { return l.second.second.value != nullptr; }))
+      client_->unsubscribe(prefix_ + "v");
   }
 
   /// Whoever runs invocations keeps the time of what is due: all of them, so that nobody is needed.
@@ -531,6 +623,7 @@ private:
   }
 
   const std::string prefix_, name_;
+  const std::chrono::milliseconds again_for_;  // a step may be asked for a second time
   std::unique_ptr<Client> client_;
   std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
   std::mutex mutex_;

@@ -9,65 +9,98 @@ namespace caller::task::redis {
 
 namespace {
 
-// ARGV: twelve of each call, as of NewInvocation.
-constexpr const char* kAdd = R"lua(
-local W, out, n = 12, {'ok'}, (#ARGV) / 12
-local function known(i)
-  local key = ARGV[i * W + 9]
-  if key == '' then return end
+// For the steps that add: fourteen of each call, as of NewInvocation, from ARGV[a + 1] on.
+constexpr const char* kAdding = R"lua(
+local W = 14
+-- Asked for the second time, as the answer was lost or by somebody else: it is there already.
+local function repeated(a) return call('HEXISTS', P .. 'inv', ARGV[a + 1]) == 1 end
+local function known(a)
+  local key = ARGV[a + 9]
+  if key == '' or repeated(a) then return end
   local id = call('HGET', P .. 'waiting', key)
   local r = id and load(id)
   if r and waits(r.s) then return r end
 end
-local function give(r, how)
-  local at = #out
-  out[at + 1], out[at + 2], out[at + 3], out[at + 4] = r.id, how, call_of(r), args_of(r)
+local function refer(r, packed)
+  local at = 1
+  while at <= #packed do
+    local colon = packed:find(':', at, true)
+    local size = tonumber(packed:sub(at, colon - 1))
+    local hash = packed:sub(colon + 1, colon + size)
+    at = colon + size + 1
+    if not has(r.D, hash) then
+      r.D = r.D or {}
+      r.D[#r.D + 1] = hash
+      if call('HINCRBY', P .. 'refs', hash, 1) == 1 then call('ZREM', P .. 'unused', hash) end
+    end
+  end
 end
--- Asked for the second time, as the answer was lost: it is there already.
-local function repeated(i) return call('HEXISTS', P .. 'inv', ARGV[i * W + 1]) == 1 end
-for i = 0, n - 1 do
-  local r = ARGV[i * W + 12] == '1' and not repeated(i) and known(i)
-  if r and call_of(r) ~= ARGV[i * W + 3] then
-    out = {'refused', tostring(i)}
-    give(r, 'refused')
+local function insert(a)
+  local id, task, called, args, key = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 10]
+  local r = {id = id, t = task, q = ARGV[a + 6], h = {}, b = now, n = call('INCR', P .. 'seq')}
+  if called:sub(1, #task) == task then r.d = called:sub(#task + 1) else r.c = called end
+  if #args > 256 then
+    call('HSET', P .. 'args', id, args)
+    r.A = true
+  elseif args ~= '' then
+    r.a = args
+  end
+  local workflow = ARGV[a + 13]
+  if ARGV[a + 5] ~= '' then
+    r.p = ARGV[a + 5]
+    call('ZADD', P .. 'kin', 0, kin_prefix('p', r.p) .. pad(r.n))
+    local parent = workflow == '' and load(r.p)
+    if parent then workflow = workflow_of(parent) end
+  end
+  if workflow ~= '' and workflow ~= id then
+    call('ZADD', P .. 'kin', 0, kin_prefix('w', workflow) .. pad(r.n))
+    r.W = workflow == r.p or workflow
+  end
+  if ARGV[a + 7] ~= '0' then r.y = tonumber(ARGV[a + 7]) end
+  if ARGV[a + 9] ~= '' then r.g = ARGV[a + 9] end
+  if key ~= '' then r.k = key end
+  if ARGV[a + 11] ~= '1' then r.f = true end
+  if ARGV[a + 14] ~= '' then refer(r, ARGV[a + 14]) end
+  R[id] = r
+  call('ZADD', P .. 'order', r.n, id)
+  local wait = tonumber(ARGV[a + 8])
+  if wait > 0 then
+    r.u = now + wait
+    enter(r, SCHEDULED)
+  else
+    enter(r, REGISTERED)
+  end
+  dirty[id] = true
+end
+-- Those that come with a change.
+local function add_with(from)
+  for a = from, #ARGV - 1, W do
+    if not known(a) and not repeated(a) and not R[ARGV[a + 1]] then insert(a) end
+  end
+end
+)lua";
+
+constexpr const char* kAdd = R"lua(
+local out = {'ok'}
+local function give(id, how, called, args)
+  local at = #out
+  out[at + 1], out[at + 2], out[at + 3], out[at + 4] = id, how, called, args
+end
+for a = 0, #ARGV - 1, W do
+  local r = ARGV[a + 12] == '1' and known(a)
+  if r and call_of(r) ~= ARGV[a + 3] then
+    out = {'refused', tostring(a / W)}
+    give(r.id, 'refused', call_of(r), args_of(r))
     return out
   end
 end
-for i = 0, n - 1 do
-  local a = i * W
-  local id = ARGV[a + 1]
-  local r = not repeated(i) and known(i)
+for a = 0, #ARGV - 1, W do
+  local r = known(a)
   if r then
-    give(r, 'reused')
+    give(r.id, 'reused', call_of(r), args_of(r))
   else
-    if not repeated(i) then
-      local task, called, args, key = ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 10]
-      r = {id = id, t = task, q = ARGV[a + 6], h = {}, b = now, n = call('INCR', P .. 'seq')}
-      if called:sub(1, #task) == task then r.d = called:sub(#task + 1) else r.c = called end
-      if #args > 256 then
-        call('HSET', P .. 'args', id, args)
-        r.A = true
-      elseif args ~= '' then
-        r.a = args
-      end
-      if ARGV[a + 5] ~= '' then r.p = ARGV[a + 5] end
-      if ARGV[a + 7] ~= '0' then r.y = tonumber(ARGV[a + 7]) end
-      if ARGV[a + 9] ~= '' then r.g = ARGV[a + 9] end
-      if key ~= '' then r.k = key end
-      if ARGV[a + 11] ~= '1' then r.f = true end
-      R[id] = r
-      call('ZADD', P .. 'order', r.n, id)
-      local wait = tonumber(ARGV[a + 8])
-      if wait > 0 then
-        r.u = now + wait
-        enter(r, SCHEDULED)
-      else
-        enter(r, REGISTERED)
-      end
-      dirty[id] = true
-    end
-    local at = #out
-    out[at + 1], out[at + 2], out[at + 3], out[at + 4] = id, 'new', '', ''
+    if not repeated(a) and not R[ARGV[a + 1]] then insert(a) end
+    give(ARGV[a + 1], 'new', '', '')
   end
 end
 return commit(out)
@@ -129,7 +162,7 @@ if #taken > 1 then call('HSET', P .. 'took', runner, cmsgpack.pack(taken)) end
 return commit(out)
 )lua";
 
-// ARGV: id, to, runner, result or exception, delay, who asks
+// ARGV: id, to, runner, result or exception, delay, who asks, and, if there are any, data and calls
 constexpr const char* kChange = R"lua(
 local id, to, runner, bytes, wait, token = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local r = load(id)
@@ -157,6 +190,10 @@ r.u = u
 enter(r, to, runner)
 r.T = token
 dirty[id] = true
+if #ARGV > 6 then
+  refer(r, ARGV[7])
+  add_with(7)
+end
 return commit({'ok'})
 )lua";
 
@@ -190,16 +227,78 @@ end
 return commit({'ok', '0'})
 )lua";
 
-// ARGV: task, status, offset, most, below which number. A part of the list at a time, so that nobody else waits long.
+// ARGV: task, status, offset, most, kind of kin and whose, before whom, from, until; then, behind the first part, the
+// least number and the one to stay below. A part of the list at a time, so that nobody else waits long.
 constexpr const char* kList = R"lua(
 local task, status, offset, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local part = call('ZREVRANGEBYSCORE', P .. 'order', ARGV[5], '-inf', 'WITHSCORES', 'LIMIT', 0, 500)
-local out, found, last = {'ok', '', ''}, 0, nil
-for i = 1, #part, 2 do
+local kind, whose, from, till = ARGV[5], ARGV[6], tonumber(ARGV[8]), tonumber(ARGV[9])
+local first, below = tonumber(ARGV[10]), tonumber(ARGV[11])
+local MOST, PART = 9007199254740991, 500
+if not first then
+  -- The number of the first one made then or later; they are in the order of their times.
+  local function number_at(t)
+    local low, high = 0, call('ZCARD', P .. 'order')
+    while low < high do
+      local middle = math.floor((low + high) / 2)
+      local probe, r = middle, nil
+      repeat
+        r = load(call('ZRANGE', P .. 'order', probe, probe)[1])
+        probe = probe + 1
+      until r or probe >= high
+      if r and r.b < t then low = probe else high = middle end
+    end
+    return tonumber(call('ZRANGE', P .. 'order', low, low, 'WITHSCORES')[2]) or MOST
+  end
+  first, below = 0, MOST
+  if ARGV[7] ~= '' then
+    local r = load(ARGV[7])
+    if not r then return absent(ARGV[7]) end
+    below = r.n
+  end
+  if from then first = number_at(from) end
+  if till then below = math.min(below, number_at(till)) end
+  -- The beginning of a workflow is not with the others as long as nobody asks.
+  local root = kind == 'w' and load(whose)
+  if root and workflow_of(root) == whose then call('ZADD', P .. 'kin', 0, kin_prefix('w', whose) .. pad(root.n)) end
+end
+local ids, numbers, last = {}, {}, nil
+local function by_number(key)
+  local list = call('ZREVRANGEBYSCORE', P .. key, '(' .. num(below), num(first), 'WITHSCORES', 'LIMIT', 0, PART)
+  for i = 1, #list, 2 do ids[#ids + 1], numbers[#numbers + 1] = list[i], tonumber(list[i + 1]) end
+end
+if below <= first then
+  -- nothing is
+elseif kind ~= '' then
+  local prefix = kin_prefix(kind, whose)
+  local list = call('ZREVRANGEBYLEX', P .. 'kin', '(' .. prefix .. pad(below), '[' .. prefix .. pad(first), 'LIMIT', 0, PART)
+  for i, member in ipairs(list) do
+    local n = struct.unpack('>I8', member:sub(-8))
+    ids[i], numbers[i] = call('ZRANGEBYSCORE', P .. 'order', num(n), num(n))[1] or '', n
+  end
+elseif status and OWNED[status] then
+  local all = {}
+  for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do
+    for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. runner)) do
+      local r = load(id)
+      if r and r.s == status and r.n < below and r.n >= first then all[#all + 1] = r end
+    end
+  end
+  table.sort(all, function(x, y) return x.n > y.n end)
+  PART = #all + 1
+  for i, r in ipairs(all) do ids[i], numbers[i] = r.id, r.n end
+elseif status and few(status) then
+  by_number('few:' .. status)
+else
+  by_number('order')
+end
+local out, found = {'ok', '', '', ''}, 0
+for i, id in ipairs(ids) do
   if found == most then break end
-  last = part[i + 1]
-  local r = load(part[i])
-  if r and (task == '' or r.t == task) and (not status or r.s == status) then
+  last = numbers[i]
+  local r = load(id)
+  if r and (task == '' or r.t == task) and (not status or r.s == status) and (kind ~= 'p' or r.p == whose) and
+     (kind ~= 'w' or workflow_of(r) == whose) and (ARGV[12] == '' or r.p == ARGV[12]) and
+     (not from or r.b >= from) and (not till or r.b < till) then
     if offset > 0 then
       offset = offset - 1
     else
@@ -208,8 +307,8 @@ for i = 1, #part, 2 do
     end
   end
 end
-out[2] = num(offset)
-if last and #part == 1000 and found < most then out[3] = '(' .. last end
+out[2], out[3] = num(offset), num(first)
+if last and #ids == PART and found < most then out[4] = num(last) end
 return out
 )lua";
 
@@ -351,23 +450,36 @@ end
 return commit(out)
 )lua";
 
-// ARGV: how long ago it ended, or nothing: all. A part at a time: {'ok', how many, is there more}.
+// ARGV: how long ago it ended, or nothing: all; how long nobody has named data. A part at a time: {'ok', how many, is
+// there more}.
 constexpr const char* kPurge = R"lua(
 if ARGV[1] == '' then
   local n = call('HLEN', P .. 'inv')
   for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do call('UNLINK', P .. 'q:' .. q, P .. 'u:' .. q) end
   for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do call('UNLINK', P .. 'own:' .. runner) end
   for _, key in ipairs({'inv', 'args', 'out', 'order', 'queues', 'due', 'waiting', 'busy', 'cc', 'pending', 'killed',
-                        'ended', 'counts', 'took'}) do
+                        'ended', 'counts', 'took', 'kin', 'val', 'vals', 'vexp', 'data', 'refs', 'unused'}) do
     call('UNLINK', P .. key)
   end
+  for s in pairs(NAMES) do call('UNLINK', P .. 'few:' .. s) end
   call('PUBLISH', P .. 'all', 'p')
   return {'ok', num(n), '0'}
 end
 local list = call('ZRANGEBYSCORE', P .. 'ended', '-inf', num(now - tonumber(ARGV[1])), 'LIMIT', 0, 500)
 for _, id in ipairs(list) do
   local r = load(id)
-  if r then add_count(r.s, -1) end
+  if r then
+    add_count(r.s, -1)
+    if r.p then call('ZREM', P .. 'kin', kin_prefix('p', r.p) .. pad(r.n)) end
+    call('ZREM', P .. 'kin', kin_prefix('w', workflow_of(r)) .. pad(r.n))
+    for _, hash in ipairs(r.D or {}) do
+      if call('HINCRBY', P .. 'refs', hash, -1) <= 0 then
+        call('HDEL', P .. 'refs', hash)
+        if call('HEXISTS', P .. 'data', hash) == 1 then call('ZADD', P .. 'unused', now, hash) end
+      end
+    end
+  end
+  for s in pairs(FINAL) do if few(s) then call('ZREM', P .. 'few:' .. s, id) end end
   call('HDEL', P .. 'inv', id)
   call('HDEL', P .. 'args', id)
   call('HDEL', P .. 'out', id)
@@ -375,7 +487,13 @@ for _, id in ipairs(list) do
   call('ZREM', P .. 'ended', id)
 end
 dirty = {}
-return commit({'ok', num(#list), #list == 500 and '1' or '0'})
+forget_values(500)
+local unused = call('ZRANGEBYSCORE', P .. 'unused', '-inf', num(now - tonumber(ARGV[2])), 'LIMIT', 0, 500)
+for _, hash in ipairs(unused) do
+  call('HDEL', P .. 'data', hash)
+  call('ZREM', P .. 'unused', hash)
+end
+return commit({'ok', num(#list), (#list == 500 or #unused == 500) and '1' or '0'})
 )lua";
 
 // What is due is put in its queue. Answers how long it is until the next one; -1: there is none.
@@ -410,6 +528,84 @@ constexpr const char* kCounts = R"lua(
 local out, list = {'ok'}, call('HGETALL', P .. 'counts')
 for _, x in ipairs(list) do out[#out + 1] = x end
 return out
+)lua";
+
+constexpr const char* kValues = R"lua(
+local function value_of(key)
+  local v = call('HGET', P .. 'val', key)
+  if not v then return end
+  if v:sub(1, 1) ~= '1' then return v:sub(2) end
+  if #v >= 9 and struct.unpack('>I8', v:sub(2, 9)) > now then return v:sub(10) end
+end
+local function erase_value(key)
+  call('HDEL', P .. 'val', key)
+  call('ZREM', P .. 'vals', key)
+  call('ZREM', P .. 'vexp', key)
+end
+local function forget_values(most)
+  for _, key in ipairs(call('ZRANGEBYSCORE', P .. 'vexp', '-inf', num(now), 'LIMIT', 0, most)) do erase_value(key) end
+end
+)lua";
+
+constexpr const char* kValue = R"lua(
+local v = value_of(ARGV[1])
+if v then return {'ok', v} end
+return {'ok'}
+)lua";
+
+// ARGV: key, what is expected (0 anything, 1 none, 2 these bytes), bytes, is there a value, value, lifetime, who asks,
+// how long that may be asked again (ms), calls
+constexpr const char* kSetValue = R"lua(
+local key, expect, did, wait = ARGV[1], ARGV[2], P .. 'did:' .. ARGV[7], tonumber(ARGV[6])
+if call('EXISTS', did) == 1 then return {'ok', '1'} end
+forget_values(2)
+local v = expect ~= '0' and value_of(key)
+if (expect == '1' and v) or (expect == '2' and v ~= ARGV[3]) then return {'ok', '0'} end
+if ARGV[4] == '1' then
+  call('ZADD', P .. 'vals', 0, key)
+  if wait > 0 then
+    call('HSET', P .. 'val', key, '1' .. pad(now + wait) .. ARGV[5])
+    call('ZADD', P .. 'vexp', now + wait, key)
+  else
+    call('HSET', P .. 'val', key, '0' .. ARGV[5])
+    call('ZREM', P .. 'vexp', key)
+  end
+else
+  erase_value(key)
+end
+call('SET', did, '', 'PX', ARGV[8])
+add_with(8)
+told[#told + 1] = {P .. 'v', key}
+return commit({'ok', '1'})
+)lua";
+
+// ARGV: from which key on, until which, how many
+constexpr const char* kListValues = R"lua(
+local out, from, most = {'ok'}, ARGV[1], tonumber(ARGV[3])
+while #out <= 2 * most do
+  local some = math.min(most - (#out - 1) / 2, 500)
+  local keys = call('ZRANGEBYLEX', P .. 'vals', from, ARGV[2], 'LIMIT', 0, some)
+  for _, key in ipairs(keys) do
+    local v = value_of(key)
+    if v then out[#out + 1], out[#out + 2] = key, v end
+    from = '(' .. key
+  end
+  if #keys < some then break end
+end
+return out
+)lua";
+
+// ARGV: hash, bytes
+constexpr const char* kPutData = R"lua(
+call('HSET', P .. 'data', ARGV[1], ARGV[2])
+if call('HEXISTS', P .. 'refs', ARGV[1]) == 0 then call('ZADD', P .. 'unused', now, ARGV[1]) end
+return {'ok'}
+)lua";
+
+constexpr const char* kData = R"lua(
+local bytes = call('HGET', P .. 'data', ARGV[1])
+if bytes then return {'ok', bytes} end
+return {'ok'}
 )lua";
 
 /// The table of states, as Lua.
@@ -463,10 +659,34 @@ const Scripts& scripts() {
       s.sha = detail::sha1_of(s.text);
       return s;
     };
-    Scripts made_all{made(kAdd),       made(kTake),         made(kChange),  made(kGet),        made(kHistory),
-                     made(kAwait),     made(kList),         made(kWaitFor), made(kCheckCycle), made(kCancel),
-                     made(kHeartbeat), made(kForgetRunner), made(kRunners), made(kRecover),    made(kPurge),
-                     made(kRelease),   made(kRequests),     made(kCounts)};
+    const auto with = [&](std::initializer_list<const char*> parts) {
+      std::string body;
+      for (const char* part : parts) body += part;
+      return made(body.c_str());
+    };
+    Scripts made_all{.add = with({kAdding, kAdd}),
+                     .take = made(kTake),
+                     .change = with({kAdding, kChange}),
+                     .get = made(kGet),
+                     .history = made(kHistory),
+                     .await = made(kAwait),
+                     .list = made(kList),
+                     .wait_for = made(kWaitFor),
+                     .check_cycle = made(kCheckCycle),
+                     .cancel = made(kCancel),
+                     .heartbeat = made(kHeartbeat),
+                     .forget_runner = made(kForgetRunner),
+                     .runners = made(kRunners),
+                     .recover = made(kRecover),
+                     .purge = with({kValues, kPurge}),
+                     .release = made(kRelease),
+                     .requests = made(kRequests),
+                     .counts = made(kCounts),
+                     .value = with({kValues, kValue}),
+                     .set_value = with({kValues, kAdding, kSetValue}),
+                     .values = with({kValues, kListValues}),
+                     .put_data = made(kPutData),
+                     .data = made(kData)};
     made_all.requests.sha.clear();  // never later than what is sent after it
     return made_all;
   }();

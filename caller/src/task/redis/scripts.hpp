@@ -14,7 +14,7 @@ struct Script {
 /// Every script takes the application's prefix as its one key.
 struct Scripts {
   Script add, take, change, get, history, await, list, wait_for, check_cycle, cancel, heartbeat, forget_runner, runners,
-      recover, purge, release, requests, counts;
+      recover, purge, release, requests, counts, value, set_value, values, put_data, data;
 };
 
 /// Made once for the process. Thread-safety: any thread.

@@ -5,7 +5,7 @@ namespace caller::task::sqlite {
 namespace {
 
 constexpr std::int64_t kApplication = 0x43414c4c;  // "CALL"
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 2;
 
 /// `ticket`: the place in the queue of what may be taken; `held`: the place of what must wait for its kind; `due`: when
 /// it may be taken; `ending`: its row of `ended`. What never changes and may be large, and what is written once, have
@@ -46,7 +46,24 @@ INSERT INTO state VALUES(1, 0, 0);
 PRAGMA application_id = 1128352844;
 PRAGMA user_version = 1;
 )";
-static_assert(kApplication == 1128352844 && kVersion == 1);
+
+/// What version 2 has more. `workflow_id`: NULL where it is the invocation itself; `content.data`: hashes of the data
+/// it names, in one; `data.unused`: since when nothing names it; `value_change`: the last keys that were changed, for
+/// those who are to be told.
+constexpr const char* kSecond = R"(
+ALTER TABLE invocation ADD COLUMN workflow_id TEXT;
+CREATE INDEX invocation_child ON invocation(parent_id, number) WHERE parent_id <> '';
+CREATE INDEX invocation_workflow ON invocation(workflow_id, number) WHERE workflow_id IS NOT NULL;
+ALTER TABLE content ADD COLUMN data BLOB;
+CREATE TABLE value(key BLOB NOT NULL UNIQUE, value BLOB NOT NULL, until INTEGER);
+CREATE INDEX value_until ON value(until) WHERE until IS NOT NULL;
+CREATE TABLE value_change(seq INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL);
+CREATE TABLE data(number INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, named INTEGER NOT NULL, unused INTEGER);
+CREATE INDEX data_unused ON data(unused) WHERE unused IS NOT NULL;
+CREATE TABLE data_bytes(number INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+PRAGMA user_version = 2;
+)";
+static_assert(kApplication == 1128352844 && kVersion == 2);
 
 }  // namespace
 
@@ -106,7 +123,7 @@ void Database::prepare() {
   if (application != kApplication) {
     if (application != 0 || version != 0 || number("SELECT count(*) FROM sqlite_schema").value_or(0) != 0)
       throw StateBackendError(path_ + " is a database of another program, not one of tasks");
-  } else if (version != kVersion) {
+  } else if (version < 1 || version > kVersion) {
     throw StateBackendError("the task database " + path_ + " has version " + std::to_string(version) +
                             ", this library reads version " + std::to_string(kVersion));
   }
@@ -116,10 +133,11 @@ void Database::prepare() {
       throw StateBackendError("the task database " + path_ + " cannot have a write-ahead log where it is");
   }
   execute("PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -32000");
-  if (application == kApplication) return;
+  if (application == kApplication && version == kVersion) return;
   try {
     execute("BEGIN IMMEDIATE");
-    execute(kSchema);
+    if (application != kApplication) execute(kSchema);
+    execute(kSecond);
     execute("COMMIT");
   } catch (...) {
     roll_back();

@@ -96,6 +96,8 @@ public:
   }
 
   std::int64_t last_row() const { return sqlite3_last_insert_rowid(db_); }
+  /// Of the last statement.
+  int changes() const { return sqlite3_changes(db_); }
   int changes_so_far() const { return sqlite3_total_changes(db_); }
   bool in_transaction() const { return !sqlite3_get_autocommit(db_); }
   void roll_back() noexcept;

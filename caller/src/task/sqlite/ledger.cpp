@@ -12,7 +12,8 @@ namespace caller::task::sqlite {
 namespace {
 
 constexpr nanoseconds kFirstLease = std::chrono::seconds(10);  // of a runner that has not told of itself yet
-constexpr std::int64_t kPurgedAtOnce = 2000;
+constexpr std::int64_t kPurgedAtOnce = 2000, kDroppedAtOnce = 100;
+constexpr std::int64_t kChangesKept = 1000;  // of values: more at once are told as one of any
 
 bool waits_to_be_taken(Status s) {
   return is_runnable(s) || s == Status::scheduled || s == Status::concurrency_controlled;
@@ -88,6 +89,15 @@ std::optional<Ledger::Row> Ledger::by_number(std::int64_t number) {
   return row_of(c);
 }
 
+void News::append(const News& more) {
+  ended.insert(ended.end(), more.ended.begin(), more.ended.end());
+  cancelled.insert(cancelled.end(), more.cancelled.begin(), more.cancelled.end());
+  values.insert(values.end(), more.values.begin(), more.values.end());
+  work |= more.work;
+  due |= more.due;
+  forgotten |= more.forgotten;
+}
+
 void Ledger::begin() { stored_ticket_ = ticket_ = db_.number("SELECT ticket FROM state").value_or(0); }
 void Ledger::end() {
   if (ticket_ != stored_ticket_) db_.run("UPDATE state SET ticket = ?1", ticket_);
@@ -99,28 +109,31 @@ std::vector<Added> Ledger::add(const std::vector<NewInvocation>& calls, News& ne
   std::vector<Added> out(calls.size());
   for (std::size_t i = 0; i < calls.size(); ++i) {
     if (!calls[i].refuse_other_call) continue;
-    if (const auto kind = waiting(calls[i].registration_key); kind && kind->call_id != calls[i].call_id) {
+    if (const auto kind = waiting(calls[i]); kind && kind->call_id != calls[i].call_id) {
       out[i] = known(*kind, true);
       return out;
     }
   }
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    if (const auto kind = waiting(calls[i].registration_key)) {
-      out[i] = known(*kind, false);
-      continue;
-    }
-    out[i].id = calls[i].id;
-    insert(calls[i], news);
-  }
+  for (std::size_t i = 0; i < calls.size(); ++i) out[i] = add_one(calls[i], news);
   return out;
 }
 
-std::optional<Ledger::Kind> Ledger::waiting(const std::string& registration_key) {
-  if (registration_key.empty()) return std::nullopt;
+Added Ledger::add_one(const NewInvocation& call, News& news) {
+  if (const auto kind = waiting(call)) return known(*kind, false);
+  insert(call, news);
+  Added out;
+  out.id = call.id;
+  return out;
+}
+
+/// None if it is there itself.
+std::optional<Ledger::Kind> Ledger::waiting(const NewInvocation& call) {
+  if (call.registration_key.empty() || db_.number("SELECT 1 FROM invocation WHERE id = ?1", call.id))
+    return std::nullopt;
   Cursor c = db_.query(
       "SELECT number, id, call_id, status FROM invocation WHERE registration_key = ?1 AND owner IS NULL AND "
       "ending IS NULL ORDER BY number",
-      registration_key);
+      call.registration_key);
   while (c.next())
     if (const auto status = status_of(c.text(3)); status && waits_to_be_taken(*status))
       return Kind{c.integer(0), c.text(1), c.text(2)};
@@ -132,22 +145,37 @@ Added Ledger::known(const Kind& kind, bool refused) {
   return {kind.id, true, refused, kind.call_id, c.next() ? c.text(0) : std::string()};
 }
 
+/// Unless it is there.
 void Ledger::insert(const NewInvocation& call, News& news) {
+  std::string workflow = call.workflow_id;
+  if (workflow.empty() && !call.parent_id.empty()) {
+    Cursor c = db_.query("SELECT coalesce(workflow_id, id) FROM invocation WHERE id = ?1", call.parent_id);
+    if (c.next()) workflow = c.text(0);
+  }
+  if (workflow == call.id) workflow.clear();
   const std::int64_t at = stamp();
   const bool later = call.delay > nanoseconds::zero();
   const Status status = later ? Status::scheduled : Status::registered;
   {
     Cursor c = db_.query(
         "INSERT INTO invocation(id, task_id, call_id, parent_id, queue, priority, registration_key, running_key, "
-        "reroute, created, status, steps, changed, ticket, due) "
-        "VALUES(?1, ?2, ?3, ?4, ?5, ?6, nullif(?7, ''), nullif(?8, ''), ?9, ?10, ?11, 1, ?10, ?12, ?13)",
+        "reroute, created, status, steps, changed, ticket, due, workflow_id) "
+        "VALUES(?1, ?2, ?3, ?4, ?5, ?6, nullif(?7, ''), nullif(?8, ''), ?9, ?10, ?11, 1, ?10, ?12, ?13, "
+        "nullif(?14, '')) ON CONFLICT(id) DO NOTHING",
         call.id, call.task_id, call.call_id, call.parent_id, call.queue, call.priority, call.registration_key,
         call.running_key, call.reroute, at, name(status), later ? std::nullopt : std::optional(++ticket_),
-        later ? std::optional<std::int64_t>(at + call.delay.count()) : std::nullopt);
+        later ? std::optional<std::int64_t>(at + call.delay.count()) : std::nullopt, workflow);
     c.next();
+    if (db_.changes() == 0) return;
   }
   const std::int64_t number = db_.last_row();
-  db_.run("INSERT INTO content VALUES(?1, ?2)", number, Blob{call.args});
+  if (call.data.empty()) {
+    db_.run("INSERT INTO content(number, args) VALUES(?1, ?2)", number, Blob{call.args});
+  } else {
+    std::vector<std::string> named;
+    name_data(call.data, named);
+    db_.run("INSERT INTO content(number, args, data) VALUES(?1, ?2, ?3)", number, Blob{call.args}, Blob{packed(named)});
+  }
   note(number, 0, status, {}, at);
   (later ? news.due : news.work) = true;
 }
@@ -221,6 +249,16 @@ void Ledger::change(const Change& c, News& news) {
   if (!may_follow(r.status, c.to)) throw InvocationStatusTransitionError(r.id, r.status, c.to);
   if (is_owned(c.to) && c.runner.empty()) throw InvocationStatusOwnershipError(r.id, r.status, r.owner, "nobody");
   set(r, c.to, c.runner, news, &c);
+  if (!c.data.empty()) {
+    std::vector<std::string> named;
+    {
+      Cursor content = db_.query("SELECT data FROM content WHERE number = ?1", r.number);
+      if (content.next()) named = hashes(content.text(0));
+    }
+    name_data(c.data, named);
+    db_.run("UPDATE content SET data = ?1 WHERE number = ?2", Blob{packed(named)}, r.number);
+  }
+  for (const NewInvocation& call : c.then) (void)add_one(call, news);
 }
 
 /// The one held longest may run.
@@ -464,12 +502,16 @@ std::size_t Ledger::purge_all(News& news) {
   db_.run("DELETE FROM ended");
   db_.run("DELETE FROM history");
   db_.run("DELETE FROM wait");
+  db_.run("DELETE FROM value");
+  db_.run("DELETE FROM value_change");
+  db_.run("DELETE FROM data");
+  db_.run("DELETE FROM data_bytes");
   db_.run("UPDATE state SET purges = purges + 1");
   news.forgotten = true;
   return static_cast<std::size_t>(n);
 }
 
-std::size_t Ledger::purge_some(nanoseconds older_than) {
+std::size_t Ledger::purge_some(nanoseconds older_than, nanoseconds data_grace, bool& more) {
   std::vector<std::pair<std::int64_t, std::int64_t>> old;  // seq and number
   {
     Cursor c = db_.query("SELECT seq, number, at FROM ended ORDER BY seq LIMIT ?1", kPurgedAtOnce);
@@ -477,12 +519,88 @@ std::size_t Ledger::purge_some(nanoseconds older_than) {
     while (c.next() && c.integer(2) <= before) old.emplace_back(c.integer(0), c.integer(1));
   }
   for (const auto& [seq, number] : old) {
+    std::string data;
+    {
+      Cursor c = db_.query("SELECT data FROM content WHERE number = ?1 AND data IS NOT NULL", number);
+      if (c.next()) data = c.text(0);
+    }
+    if (!data.empty()) release_data(data);
     db_.run("DELETE FROM invocation WHERE number = ?1", number);
     db_.run("DELETE FROM content WHERE number = ?1", number);
     db_.run("DELETE FROM history WHERE number = ?1", number);
     db_.run("DELETE FROM ended WHERE seq = ?1", seq);
   }
+  forget_values(kPurgedAtOnce);
+  std::vector<std::int64_t> unused;
+  {
+    Cursor c = db_.query("SELECT number FROM data WHERE unused IS NOT NULL AND unused <= ?1 ORDER BY unused LIMIT ?2",
+                         stamp() - data_grace.count(), kDroppedAtOnce);
+    while (c.next()) unused.push_back(c.integer(0));
+  }
+  for (const std::int64_t number : unused) {
+    db_.run("DELETE FROM data WHERE number = ?1", number);
+    db_.run("DELETE FROM data_bytes WHERE number = ?1", number);
+  }
+  more = !old.empty() || !unused.empty();
   return old.size();
+}
+
+// ---- values and data ----
+
+bool Ledger::set_value(const ValueChange& c, News& news) {
+  if (c.key.empty()) throw StateBackendError("a value needs a key");
+  if (c.expect != ValueChange::If::anything) {
+    const auto v = read_value(db_, c.key);
+    if (c.expect == ValueChange::If::absent ? v.has_value() : v != c.expected) return false;
+  }
+  forget_values(2);
+  if (c.value)
+    db_.run(
+        "INSERT INTO value(key, value, until) VALUES(?1, ?2, ?3) "
+        "ON CONFLICT(key) DO UPDATE SET value = excluded.value, until = excluded.until",
+        Blob{c.key}, Blob{*c.value},
+        c.lifetime > nanoseconds::zero() ? std::optional<std::int64_t>(stamp() + c.lifetime.count()) : std::nullopt);
+  else
+    db_.run("DELETE FROM value WHERE key = ?1", Blob{c.key});
+  db_.run("INSERT INTO value_change(key) VALUES(?1)", Blob{c.key});
+  const std::int64_t seq = db_.last_row();
+  db_.run("DELETE FROM value_change WHERE seq <= ?1", seq - kChangesKept);
+  for (const NewInvocation& call : c.then) (void)add_one(call, news);
+  news.values.emplace_back(seq, c.key);
+  return true;
+}
+
+/// Those whose time is over.
+void Ledger::forget_values(std::int64_t most) {
+  db_.run(
+      "DELETE FROM value WHERE rowid IN "
+      "(SELECT rowid FROM value WHERE until IS NOT NULL AND until <= ?1 ORDER BY until LIMIT ?2)",
+      stamp(), most);
+}
+
+void Ledger::put_data(const std::string& hash, const std::string& bytes) {
+  db_.run(
+      "INSERT INTO data(hash, named, unused) VALUES(?1, 0, ?2) "
+      "ON CONFLICT(hash) DO UPDATE SET unused = iif(named = 0, excluded.unused, NULL)",
+      Blob{hash}, stamp());
+  db_.run("INSERT OR REPLACE INTO data_bytes SELECT number, ?2 FROM data WHERE hash = ?1", Blob{hash}, Blob{bytes});
+}
+
+/// Those that `named` does not have yet are added to it.
+void Ledger::name_data(const std::vector<std::string>& hashes, std::vector<std::string>& named) {
+  for (const std::string& hash : hashes) {
+    if (std::find(named.begin(), named.end(), hash) != named.end()) continue;
+    db_.run(
+        "INSERT INTO data(hash, named) VALUES(?1, 1) ON CONFLICT(hash) DO UPDATE SET named = named + 1, unused = NULL",
+        Blob{hash});
+    named.push_back(hash);
+  }
+}
+
+void Ledger::release_data(const std::string& packed) {
+  for (const std::string& hash : hashes(packed))
+    db_.run("UPDATE data SET named = max(named - 1, 0), unused = iif(named <= 1, ?2, NULL) WHERE hash = ?1", Blob{hash},
+            stamp());
 }
 
 }  // namespace caller::task::sqlite

@@ -25,10 +25,12 @@ const std::string& boot();
 struct News {
   std::vector<std::string> ended;                              // ids
   std::vector<std::pair<std::string, std::string>> cancelled;  // runner and id
+  std::vector<std::pair<std::int64_t, std::string>> values;    // keys, behind the numbers of their changes
   bool work = false;                                           // there is something to take
   bool due = false;                                            // something waits for its time
   bool forgotten = false;                                      // everything is
-  bool any() const { return work || due || forgotten || !ended.empty() || !cancelled.empty(); }
+  bool any() const { return work || due || forgotten || !ended.empty() || !cancelled.empty() || !values.empty(); }
+  void append(const News& more);
 };
 
 /// The steps that write. Each is called inside of a transaction; one that throws after it has changed something must be
@@ -51,10 +53,13 @@ public:
   void forget_runner(const std::string& runner);
   std::vector<std::string> recover(nanoseconds max_pending, News& news);
   std::size_t purge_all(News& news);
-  /// Some of them; call it until there are none.
-  std::size_t purge_some(nanoseconds older_than);
+  /// Some of them, and some of the data; call it until there are none.
+  std::size_t purge_some(nanoseconds older_than, nanoseconds data_grace, bool& more);
   /// What waited for a time that has come.
   void release_due(News& news);
+
+  bool set_value(const ValueChange& change, News& news);
+  void put_data(const std::string& hash, const std::string& bytes);
 
 private:
   struct Row;
@@ -66,9 +71,14 @@ private:
     std::int64_t number;
     std::string id, call_id;
   };
-  std::optional<Kind> waiting(const std::string& registration_key);
+  std::optional<Kind> waiting(const NewInvocation& call);
+  Added add_one(const NewInvocation& call, News& news);
   Added known(const Kind& kind, bool refused);
   void insert(const NewInvocation& call, News& news);
+
+  void name_data(const std::vector<std::string>& hashes, std::vector<std::string>& named);
+  void release_data(const std::string& packed);
+  void forget_values(std::int64_t most);
 
   void set(Row& row, Status to, const std::string& owner, News& news, const Change* with = nullptr);
   void note(std::int64_t number, std::int64_t step, Status status, const std::string& owner, std::int64_t at);
@@ -87,11 +97,18 @@ InvocationRecord read_record(Database& db, const std::string& id);
 /// None: there is no such invocation.
 std::optional<Status> read_status(Database& db, const std::string& id);
 std::vector<HistoryEntry> read_history(Database& db, const std::string& id);
-std::vector<InvocationRecord> read_list(Database& db, const std::string& task_id, std::optional<Status> status,
-                                        std::size_t offset, std::size_t most);
+std::vector<InvocationRecord> read_list(Database& db, const Selection& selection, std::size_t offset, std::size_t most);
+std::optional<std::string> read_value(Database& db, const std::string& key);
+std::vector<std::pair<std::string, std::string>> read_values(Database& db, const std::string& prefix,
+                                                             const std::string& after, std::size_t most);
+std::optional<std::string> read_data(Database& db, const std::string& hash);
 std::vector<std::pair<Status, std::size_t>> read_counts(Database& db);
 std::vector<RunnerRecord> read_runners(Database& db);
 void check_cycle(Database& db, std::string parent_id, const std::string& task_id, const std::string& call_id);
+
+/// Hashes in one column, and back. What is no such list is none.
+std::string packed(const std::vector<std::string>& hashes);
+std::vector<std::string> hashes(const std::string& packed);
 
 /// Errors: StateBackendError for one that is none.
 Status status_named(const std::string& text, const std::string& id);

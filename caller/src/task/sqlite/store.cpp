@@ -42,10 +42,9 @@ public:
     return writer_->read<std::vector<HistoryEntry>>([&](Database& db) { return read_history(db, id); });
   }
   Pending<void> ended(std::string id) override { return writer_->ended(id); }
-  Pending<std::vector<InvocationRecord>> list(std::string task_id, std::optional<Status> status, std::size_t offset,
-                                              std::size_t most) override {
+  Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) override {
     return writer_->read<std::vector<InvocationRecord>>(
-        [&](Database& db) { return read_list(db, task_id, status, offset, most); });
+        [&](Database& db) { return read_list(db, selection, offset, most); });
   }
   Pending<std::vector<std::pair<Status, std::size_t>>> counts() override {
     return writer_->read<std::vector<std::pair<Status, std::size_t>>>([](Database& db) { return read_counts(db); });
@@ -78,11 +77,32 @@ public:
         [max_pending](Ledger& l, News& news) { return l.recover(max_pending, news); }, false);
   }
 
-  Pending<std::size_t> purge(std::optional<nanoseconds> older_than) override {
+  Pending<std::size_t> purge(std::optional<nanoseconds> older_than, nanoseconds data_grace) override {
     if (!older_than) return writer_->submit<std::size_t>([](Ledger& l, News& news) { return l.purge_all(news); }, true);
     Pending<std::size_t> all;
-    purge_on(writer_, *older_than, 0, all);
+    purge_on(writer_, *older_than, data_grace, 0, all);
     return all;
+  }
+
+  Pending<std::optional<std::string>> value(std::string key) override {
+    return writer_->read<std::optional<std::string>>([&](Database& db) { return read_value(db, key); });
+  }
+  Pending<bool> set_value(ValueChange change) override {
+    return writer_->submit<bool>(
+        [change = std::move(change)](Ledger& l, News& news) { return l.set_value(change, news); }, true);
+  }
+  Pending<std::vector<std::pair<std::string, std::string>>> values(std::string prefix, std::string after,
+                                                                   std::size_t most) override {
+    return writer_->read<std::vector<std::pair<std::string, std::string>>>(
+        [&](Database& db) { return read_values(db, prefix, after, most); });
+  }
+
+  Pending<void> put_data(std::string hash, std::string bytes) override {
+    return writer_->submit<void>(
+        [hash = std::move(hash), bytes = std::move(bytes)](Ledger& l, News&) { l.put_data(hash, bytes); }, true);
+  }
+  Pending<std::optional<std::string>> data(std::string hash) override {
+    return writer_->read<std::optional<std::string>>([&](Database& db) { return read_data(db, hash); });
   }
 
   std::shared_ptr<void> listen(std::string runner, Listener listener) override {
@@ -91,16 +111,17 @@ public:
 
 private:
   /// Some at a time, so that others' steps come between.
-  static void purge_on(const std::shared_ptr<Writer>& writer, nanoseconds older_than, std::size_t so_far,
-                       Pending<std::size_t> all) {
+  static void purge_on(const std::shared_ptr<Writer>& writer, nanoseconds older_than, nanoseconds data_grace,
+                       std::size_t so_far, Pending<std::size_t> all) {
+    const auto more = std::make_shared<bool>(false);
     const Pending<std::size_t> some = writer->submit<std::size_t>(
-        [older_than](Ledger& l, News&) { return l.purge_some(older_than); }, false, false, false);
-    (void)some.add_done_callback([writer = std::weak_ptr(writer), older_than, so_far, all, some](const PendingBase&) {
+        [=](Ledger& l, News&) { return l.purge_some(older_than, data_grace, *more); }, false, false, false);
+    (void)some.add_done_callback([=, writer = std::weak_ptr(writer)](const PendingBase&) {
       if (const auto error = some.exception()) return (void)all.set_exception(error);
       const std::size_t n = some.result();
       const auto alive = writer.lock();
-      if (n == 0 || !alive) return (void)all.set_result(so_far + n);
-      purge_on(alive, older_than, so_far + n, all);
+      if (!*more || !alive) return (void)all.set_result(so_far + n);
+      purge_on(alive, older_than, data_grace, so_far + n, all);
     });
   }
 

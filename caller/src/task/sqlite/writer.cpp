@@ -26,6 +26,7 @@ Writer::Writer(std::string path, SqliteOptions options)
   ledger_ = std::make_unique<Ledger>(*db_);
   seen_ended_ = db_->number("SELECT max(seq) FROM ended").value_or(0);
   seen_purges_ = db_->number("SELECT purges FROM state").value_or(0);
+  seen_values_ = db_->number("SELECT max(seq) FROM value_change").value_or(0);
 }
 
 Writer::~Writer() = default;
@@ -122,11 +123,7 @@ void Writer::write(std::vector<StepPtr>& steps) {
     for (Step* const step : all) {
       News own;
       attempt({step}, true, own);
-      news.ended.insert(news.ended.end(), own.ended.begin(), own.ended.end());
-      news.cancelled.insert(news.cancelled.end(), own.cancelled.begin(), own.cancelled.end());
-      news.work |= own.work;
-      news.due |= own.due;
-      news.forgotten |= own.forgotten;
+      news.append(own);
     }
   }
   for (const StepPtr& step : steps) step->finish(step->error);
@@ -196,6 +193,11 @@ void Writer::complete(const std::vector<std::string>& ids) {
 void Writer::tell(const News& news) {
   if (!news.any()) return;
   complete(news.ended);
+  for (const auto& [seq, key] : news.values)
+    if (seq == seen_values_ + 1)
+      seen_values_ = seq;
+    else
+      told_values_.insert(seq);
   std::vector<std::function<void()>> calls;
   std::vector<std::string> forgotten;
   {
@@ -206,6 +208,7 @@ void Writer::tell(const News& news) {
         if (runner == listener.first && listener.second.cancelled && told_cancels_.insert(id).second)
           calls.push_back([tell = listener.second.cancelled, id = id] { tell(id); });
     }
+    tell_values(news, news.forgotten, calls);
     if (news.forgotten)
       for (const auto& [id, ends] : ends_) forgotten.push_back(id);
   }
@@ -213,6 +216,17 @@ void Writer::tell(const News& news) {
   for (const auto& call : calls) call();
   neighbours_->tell();
   if (news.due) set_timer();
+}
+
+/// With the mutex. `any`: there may be others.
+void Writer::tell_values(const News& news, bool any, std::vector<std::function<void()>>& calls) {
+  for (const auto& [token, listener] : listeners_) {
+    const auto& tell = listener.second.value;
+    if (!tell) continue;
+    if (any) calls.push_back([tell] { tell({}); });
+    for (const auto& [seq, key] : news.values)
+      if (key.starts_with(listener.second.values)) calls.push_back([tell, key = key] { tell(key); });
+  }
 }
 
 void Writer::look() {
@@ -226,6 +240,17 @@ void Writer::look() {
       }
     }
     complete(news.ended);
+    bool missed = false;  // changes of values
+    {
+      Cursor c = db_->query("SELECT seq, key FROM value_change WHERE seq > ?1 ORDER BY seq", seen_values_);
+      while (c.next()) {
+        const std::int64_t seq = c.integer(0);
+        missed |= seq != seen_values_ + 1;
+        seen_values_ = seq;
+        if (!told_values_.contains(seq)) news.values.emplace_back(seq, c.text(1));
+      }
+      told_values_.clear();
+    }
     std::unordered_set<std::string> cancels;
     std::vector<std::function<void()>> calls;
     std::vector<std::string> gone;
@@ -248,6 +273,7 @@ void Writer::look() {
         }
       }
       told_cancels_ = std::move(cancels);
+      tell_values(news, missed || purged, calls);
       if (purged)
         for (const auto& [id, ends] : ends_) gone.push_back(id);
     }

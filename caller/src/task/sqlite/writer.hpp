@@ -112,6 +112,7 @@ private:
   bool attempt(const std::vector<Step*>& steps, bool alone, News& news);
   void tell(const News& news);
   void look();
+  void tell_values(const News& news, bool any, std::vector<std::function<void()>>& calls);
   void set_timer();
   void complete(const std::vector<std::string>& ids);
   void wake() noexcept;
@@ -134,8 +135,9 @@ private:
   std::uint64_t last_token_ = 0;
 
   // Of the thread:
-  std::int64_t seen_ended_ = 0, seen_purges_ = 0;
+  std::int64_t seen_ended_ = 0, seen_purges_ = 0, seen_values_ = 0;
   std::unordered_set<std::string> told_cancels_;
+  std::unordered_set<std::int64_t> told_values_;  // behind seen_values_, by ourselves
   bool full_sync_ = false;
 };
 
