@@ -180,6 +180,7 @@ public:
       // The numbers that may be meant.
       std::uint64_t first = 0, end = last_number_ + 1;
       if (!s.before.empty()) end = at(s.before).number;
+      if (s.status && counts_[static_cast<std::size_t>(*s.status)] == 0) return out;
       if (s.from) first = number_at(*s.from);
       if (s.until) end = std::min(end, number_at(*s.until));
       const auto look = [&](const Record& r) {

@@ -234,6 +234,7 @@ local task, status, offset, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local kind, whose, from, till = ARGV[5], ARGV[6], tonumber(ARGV[8]), tonumber(ARGV[9])
 local first, below = tonumber(ARGV[10]), tonumber(ARGV[11])
 local MOST, PART = 9007199254740991, 500
+if task == '' and not status and kind == '' then PART = math.min(PART, math.max(offset + most, 20)) end
 if not first then
   -- The number of the first one made then or later; they are in the order of their times.
   local function number_at(t)
@@ -266,7 +267,7 @@ local function by_number(key)
   local list = call('ZREVRANGEBYSCORE', P .. key, '(' .. num(below), num(first), 'WITHSCORES', 'LIMIT', 0, PART)
   for i = 1, #list, 2 do ids[#ids + 1], numbers[#numbers + 1] = list[i], tonumber(list[i + 1]) end
 end
-if below <= first then
+if below <= first or (status and (tonumber(call('HGET', P .. 'counts', status)) or 0) <= 0) then
   -- nothing is
 elseif kind ~= '' then
   local prefix = kin_prefix(kind, whose)
