@@ -72,19 +72,64 @@ std::shared_ptr<const Run> current_run() noexcept {
   return run ? *run : nullptr;
 }
 
+std::shared_ptr<Run> make_run(const AppPtr& app, const InvocationRecord& record, std::string runner_id,
+                              std::shared_ptr<SlotKeeper> slots) {
+  auto run = std::make_shared<Run>();
+  run->app = app;
+  run->id = record.id;
+  run->task_id = record.task_id;
+  run->call_id = record.call_id;
+  run->parent_id = record.parent_id;
+  run->workflow_id = record.workflow_id;
+  run->runner_id = std::move(runner_id);
+  run->retries = record.retries;
+  run->slots = std::move(slots);
+  return run;
+}
+
 void with_run(std::shared_ptr<const Run> run, const std::function<void()>& body) {
   const ContextVar<std::shared_ptr<const Run>>::Scope scope(run_var(), std::move(run));
   body();
 }
 
-AppCore::AppCore(AppOptions with) : options(std::move(with)) {
+AppCore::AppCore(AppOptions with) : options(std::move(with)), data(*this) {
   if (!options.store) options.store = make_memory_store();
   if (options.app_id.empty()) throw ConfigError("app_id: empty");
+}
+
+/// The same, for what is stored: with arguments made whole, and a large result kept apart.
+DefinitionPtr AppCore::with_whole_data(const TaskDefinition& definition) {
+  auto out = std::make_shared<TaskDefinition>(definition);
+  if (definition.plain)
+    out->plain = [this, run = definition.plain](Format format, std::string_view args, std::stop_token stop) {
+      if (is_packed(args)) return data.packed_result(run(format, data.unpack(std::string(args)), std::move(stop)));
+      return data.packed_result(run(format, args, std::move(stop)));
+    };
+  if (definition.coroutine)
+    out->coroutine = [this, run = definition.coroutine](Format format, std::string args) {
+      return run_with_whole_data(*this, run, format, std::move(args));
+    };
+  return out;
+}
+
+Coro<std::string> AppCore::run_with_whole_data(AppCore& app, std::function<Coro<std::string>(Format, std::string)> run,
+                                               Format format, std::string args) {
+  if (is_packed(args)) {
+    std::string whole = co_await app.data.async_unpack(std::move(args));
+    args = std::move(whole);
+  }
+  std::string result = co_await run(format, std::move(args));
+  if (app.data.is_large(result.size())) {
+    std::string packed = co_await app.data.async_packed_result(std::move(result));
+    result = std::move(packed);
+  }
+  co_return result;
 }
 
 void AppCore::add(DefinitionPtr definition) {
   definition->options.validate(definition->id, definition->parameters);
   if (definition->id.empty()) throw TaskRoutingError("", "a task needs an id");
+  definition = with_whole_data(*definition);
   const std::lock_guard lock(mutex_);
   if (!tasks_.emplace(definition->id, definition).second)
     throw TaskRoutingError(definition->id, "there is a task " + definition->id + " already");
@@ -119,37 +164,46 @@ void add_task(AppCore& app, DefinitionPtr definition) { app.add(std::move(defini
 
 namespace {
 
-std::vector<NewInvocation> prepared(const TaskDefinition& definition, const std::vector<CallBytes>& calls,
-                                    const Run* run) {
+/// `data`: contents by hash, which must be in the store before the calls are.
+std::vector<NewInvocation> prepared(const AppCore& app, const TaskDefinition& definition,
+                                    const std::vector<CallBytes>& calls, const Run* run, const std::string& id,
+                                    std::map<std::string, std::string>& data) {
   const TaskOptions& options = definition.options;
   std::vector<NewInvocation> list;
   list.reserve(calls.size());
   for (const CallBytes& call : calls) {
     NewInvocation n;
-    n.id = new_uuid();
+    n.id = id.empty() ? new_uuid() : id;
     n.task_id = definition.id;
     n.call_id = definition.id + "#" + args_id(call.named);
-    n.args = call.args;
+    std::vector<std::pair<std::string, std::string>> parts;
+    n.args = app.data.packed_args(definition, call, parts);
+    for (auto& [hash, content] : parts) {
+      n.data.push_back(hash);
+      data.emplace(hash, std::move(content));
+    }
     n.queue = options.queue;
     n.priority = options.priority;
     n.delay = options.delay;
-    n.registration_key = key_of(options.registration_concurrency, definition, call);
+    if (!options.call_result_cache) n.registration_key = key_of(options.registration_concurrency, definition, call);
     n.running_key = key_of(options.running_concurrency, definition, call);
     n.reroute = options.reroute_on_concurrency_control;
     n.refuse_other_call = options.on_diff_non_key_args_raise;
     if (run) n.parent_id = run->id;
+    if (options.force_new_workflow) n.workflow_id = n.id;
     list.push_back(std::move(n));
   }
   return list;
 }
 
-std::vector<Routed> settled(const AppCore& app, const TaskDefinition& definition, const std::vector<CallBytes>& calls,
+std::vector<Routed> settled(AppCore& app, const TaskDefinition& definition, const std::vector<CallBytes>& calls,
                             std::vector<Added> added) {
   std::vector<Routed> out;
   out.reserve(added.size());
   for (std::size_t i = 0; i < added.size(); ++i) {
     Routed routed{std::move(added[i].id), added[i].reused, {}};
-    if (added[i].reused) routed.diff_arg = difference(app.options.format, added[i].args, calls[i]);
+    if (added[i].reused)
+      routed.diff_arg = difference(app.options.format, app.data.unpack(std::move(added[i].args)), calls[i]);
     if (added[i].refused)
       throw InvocationConcurrencyWithDifferentArgumentsError(definition.id, routed.id, routed.diff_arg);
     out.push_back(std::move(routed));
@@ -159,16 +213,56 @@ std::vector<Routed> settled(const AppCore& app, const TaskDefinition& definition
 
 }  // namespace
 
-std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition, const std::vector<CallBytes>& calls) {
+namespace {
+
+/// One that has a result or is under way, for calls whose results are kept.
+std::optional<Added> kept_call(Store& store, const std::optional<std::string>& id) {
+  if (!id) return std::nullopt;
+  try {
+    const InvocationRecord r = store.get(*id).wait();
+    if (r.status != Status::success && is_final(r.status)) return std::nullopt;
+    return Added{r.id, true, false, r.call_id, r.args};
+  } catch (const InvocationNotFoundError&) {  // purged
+    return std::nullopt;
+  }
+}
+
+/// The call's last invocation is a value of the store. Whoever replaces it adds the new one in the same step.
+Added add_or_find_kept(const AppCore& app, Store& store, const NewInvocation& call) {
+  const std::string key = "kept:" + call.call_id;
+  for (;;) {
+    const std::optional<std::string> last = store.value(key).wait();
+    if (auto kept = kept_call(store, last)) return std::move(*kept);
+    ValueChange change{key, last ? ValueChange::If::equal : ValueChange::If::absent, last.value_or("")};
+    change.value = call.id;
+    change.lifetime = 2 * app.options.auto_final_invocation_purge;
+    change.then.push_back(call);
+    if (store.set_value(std::move(change)).wait()) return {call.id, false, false, {}, {}};
+  }
+}
+
+}  // namespace
+
+std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition, const std::vector<CallBytes>& calls,
+                              const std::string& id) {
   Store& store = store_of(*app);
   const auto run = current_run();
-  std::vector<NewInvocation> list = prepared(*definition, calls, run.get());
+  std::map<std::string, std::string> data;
+  std::vector<NewInvocation> list = prepared(*app, *definition, calls, run.get(), id, data);
   if (run)
     for (const auto& n : list) store.check_cycle(run->id, n.task_id, n.call_id).wait();
-  auto out = settled(*app, *definition, calls, store.add(std::move(list)).wait());
+  std::vector<Pending<void>> puts;
+  for (auto& [hash, content] : data) puts.push_back(store.put_data(hash, std::move(content)));
+  for (const auto& put : puts) put.wait();
+  std::vector<Added> added;
+  if (definition->options.call_result_cache)
+    for (const auto& n : list) added.push_back(add_or_find_kept(*app, store, n));
+  else
+    added = store.add(std::move(list)).wait();
+  auto out = settled(*app, *definition, calls, std::move(added));
   if (app->options.dev_mode)
     for (const auto& routed : out)
-      if (!routed.reused) run_here(app, routed.id);
+      if (!routed.reused && (id.empty() || !is_final(store.get(routed.id).wait().status))) run_here(app, routed.id);
   return out;
 }
 
@@ -252,7 +346,9 @@ Coro<std::string> result_of(AppPtr app, std::string id) {
     if (error) std::rethrow_exception(error);
   }
   const InvocationRecord record = co_await store.get(id);
-  co_return result_of_record(record);
+  std::string bytes = result_of_record(record);
+  if (!is_packed(bytes)) co_return bytes;
+  co_return co_await app->data.async_unpack(std::move(bytes));
 }
 
 std::string result_now(const AppPtr& app, const std::string& id) {
@@ -275,7 +371,7 @@ std::string result_now(const AppPtr& app, const std::string& id) {
     if (auto last = wait.resumed()) last->wait_done();
     if (error) std::rethrow_exception(error);
   }
-  return result_of_record(store.get(id).wait());
+  return app->data.unpack(result_of_record(store.get(id).wait()));
 }
 
 std::vector<std::size_t> order_of_ends(const AppPtr& app, const std::vector<std::string>& ids) {

@@ -8,6 +8,9 @@
 #include <string_view>
 
 #include <caller/task/app.hpp>
+#include <caller/task/workflow.hpp>
+
+#include "client_data.hpp"
 
 namespace caller::task::detail {
 
@@ -15,6 +18,7 @@ class AppCore : public std::enable_shared_from_this<AppCore> {
 public:
   explicit AppCore(AppOptions with);
   AppOptions options;
+  ClientData data;
 
   void add(DefinitionPtr definition);
   /// Errors: UnknownTaskError.
@@ -22,6 +26,10 @@ public:
   void log(const std::string& text) const noexcept;
 
 private:
+  DefinitionPtr with_whole_data(const TaskDefinition& definition);
+  static Coro<std::string> run_with_whole_data(AppCore& app, std::function<Coro<std::string>(Format, std::string)> run,
+                                               Format format, std::string args);
+
   mutable std::mutex mutex_;
   std::map<std::string, DefinitionPtr, std::less<>> tasks_;
 };
@@ -29,6 +37,9 @@ private:
 std::string new_uuid();
 /// In hexadecimal: a name for content, not a protection.
 std::string sha1_of(std::string_view text);
+std::string sha256_of(std::string_view text);
+/// Always the same for the same text.
+std::string uuid_of(std::string_view text);
 
 /// What a runner makes of the end of an execution: a result, another try, or a failure.
 Change outcome(const TaskDefinition& definition, const InvocationRecord& record, const std::string& runner,

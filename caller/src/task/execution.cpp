@@ -10,7 +10,12 @@ namespace caller::task::detail {
 
 Change outcome(const TaskDefinition& definition, const InvocationRecord& record, const std::string& runner,
                const std::exception_ptr& error, std::string result) {
-  if (!error) return {record.id, Status::success, runner, std::move(result), {}, {}};
+  if (!error) {
+    std::vector<std::string> data = data_of(result);
+    Change success{record.id, Status::success, runner, std::move(result), {}, {}};
+    success.data = std::move(data);
+    return success;
+  }
   static const ErrorType retry = errors<RetryError>().front();
   bool again = record.retries < definition.options.max_retries;
   if (again) {
@@ -30,11 +35,7 @@ void run_here(const AppPtr& app, const std::string& id) {
   for (;;) {
     store.change({id, Status::pending, kHere, {}, {}, {}}).wait();
     store.change({id, Status::running, kHere, {}, {}, {}}).wait();
-    const auto run = std::make_shared<Run>();
-    run->id = id;
-    run->task_id = record.task_id;
-    run->runner_id = kHere;
-    run->retries = record.retries;
+    const auto run = make_run(app, record, kHere, nullptr);
     std::exception_ptr error;
     std::string result;
     with_run(run, [&] {

@@ -19,16 +19,20 @@ std::string hex(const unsigned char* bytes, std::size_t n) {
   return out;
 }
 
+std::string uuid_from(unsigned char* b, unsigned char version) {
+  b[6] = static_cast<unsigned char>((b[6] & 0x0f) | version);
+  b[8] = static_cast<unsigned char>((b[8] & 0x3f) | 0x80);
+  std::string out = hex(b, 16);
+  for (const std::size_t at : {8u, 13u, 18u, 23u}) out.insert(at, 1, '-');
+  return out;
+}
+
 }  // namespace
 
 std::string new_uuid() {
   unsigned char b[16];
   if (RAND_bytes(b, sizeof b) != 1) throw TaskingError("the system gives no random numbers");
-  b[6] = static_cast<unsigned char>((b[6] & 0x0f) | 0x40);
-  b[8] = static_cast<unsigned char>((b[8] & 0x3f) | 0x80);
-  std::string out = hex(b, sizeof b);
-  for (const std::size_t at : {8u, 13u, 18u, 23u}) out.insert(at, 1, '-');
-  return out;
+  return uuid_from(b, 0x40);
 }
 
 std::string sha1_of(std::string_view text) {
@@ -37,14 +41,24 @@ std::string sha1_of(std::string_view text) {
   return hex(digest, sizeof digest);
 }
 
+std::string sha256_of(std::string_view text) {
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
+  return hex(digest, sizeof digest);
+}
+
+std::string uuid_of(std::string_view text) {
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
+  return uuid_from(digest, 0x80);
+}
+
 std::string args_id(std::vector<std::pair<std::string, std::string>> named) {
   if (named.empty()) return "no_args";
   std::sort(named.begin(), named.end());
   std::string text;
   for (const auto& [name, json] : named) text += to_bytes(Format::json, name) + "=" + json + ";";
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
-  return hex(digest, sizeof digest);
+  return sha256_of(text);
 }
 
 }  // namespace caller::task::detail

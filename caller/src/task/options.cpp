@@ -28,6 +28,12 @@ void TaskOptions::validate(const std::string& task_id, const std::vector<std::st
   for (const auto& key : key_arguments)
     if (std::find(parameters.begin(), parameters.end(), key) == parameters.end())
       refuse("key_arguments: the task has no parameter \"" + key + "\"");
+  for (const auto& name : disable_cache_args)
+    if (name != "*" && std::find(parameters.begin(), parameters.end(), name) == parameters.end())
+      refuse("disable_cache_args: the task has no parameter \"" + name + "\"");
+  if (call_result_cache &&
+      (registration_concurrency == Concurrency::TASK || registration_concurrency == Concurrency::KEYS))
+    refuse("call_result_cache: gives what has the same arguments, registration_concurrency also what has others");
   const auto by_keys = [](Concurrency c) { return c == Concurrency::KEYS; };
   if ((by_keys(running_concurrency) || by_keys(registration_concurrency)) && key_arguments.empty())
     refuse("key_arguments: empty, but concurrency is by keys");

@@ -174,6 +174,7 @@ private:
         next_purge = std::chrono::steady_clock::now() + kept / 24;
         const Pending<std::size_t> purged = store().purge(kept);
         (void)co_await purged.async_wait_done();
+        co_await forget_ended_workflows(app_);
       }
     }
   }
@@ -226,13 +227,7 @@ private:
       Change unknown{record.id, Status::failed, self->id_, {}, ExceptionRecord::of(error).to_json(), {}};
       co_return unknown;
     }
-    const auto run = std::make_shared<Run>();
-    run->id = record.id;
-    run->task_id = record.task_id;
-    run->call_id = record.call_id;
-    run->runner_id = self->id_;
-    run->retries = record.retries;
-    run->slots = self;
+    const auto run = make_run(self->app_, record, self->id_, self);
     Pending<std::string>& pending = self->active_.at(record.id).pending;
     with_run(run, [&] { pending = self->start(definition, record.args); });
     const Pending<std::string> running = pending;

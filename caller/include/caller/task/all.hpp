@@ -2,6 +2,7 @@
 #pragma once
 
 #include <caller/task/app.hpp>
+#include <caller/task/client_data.hpp>
 #include <caller/task/codec.hpp>
 #include <caller/task/error.hpp>
 #include <caller/task/options.hpp>
@@ -10,3 +11,4 @@
 #include <caller/task/sqlite.hpp>
 #include <caller/task/status.hpp>
 #include <caller/task/store.hpp>
+#include <caller/task/workflow.hpp>

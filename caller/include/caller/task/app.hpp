@@ -25,6 +25,7 @@
 #include <caller/caller.hpp>
 #include <caller/coro.hpp>
 #include <caller/export.hpp>
+#include <caller/task/client_data.hpp>
 #include <caller/task/codec.hpp>
 #include <caller/task/error.hpp>
 #include <caller/task/options.hpp>
@@ -49,14 +50,18 @@ struct Routed {
   std::string diff_arg;  // how the arguments of the one that was there differ; empty: not at all
 };
 struct CallBytes {
-  std::string args;                                        // the map of all of them
-  std::vector<std::pair<std::string, std::string>> named;  // each, as JSON
+  std::string args;                                         // the map of all of them
+  std::vector<std::pair<std::string, std::string>> named;   // each, as JSON
+  std::vector<std::pair<std::size_t, std::size_t>> places;  // of each in `args`: where it begins and ends
 };
 CALLER_API Format format_of(const AppCore& app) noexcept;
 CALLER_API void add_task(AppCore& app, DefinitionPtr definition);
-/// All or none; in development mode they run here and now.
+/// All or none; in development mode they run here and now. `id`: of the one call there is; a call of that id that is
+/// there already is that one. Empty: new ones.
 CALLER_API std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition,
-                                         const std::vector<CallBytes>& calls);
+                                         const std::vector<CallBytes>& calls, const std::string& id = {});
+/// The id of the running task's next call of this kind: the same again when the task is run again.
+CALLER_API std::string next_call_id(const TaskDefinition& definition, const CallBytes& call);
 CALLER_API Coro<std::string> result_of(AppPtr app, std::string id);
 CALLER_API std::string result_now(const AppPtr& app, const std::string& id);
 CALLER_API std::vector<std::size_t> order_of_ends(const AppPtr& app, const std::vector<std::string>& ids);
@@ -271,6 +276,17 @@ public:
     return std::move(made(detail::route_now(app_, definition_, calls)).front());
   }
 
+  /// In a task: the same, but when that task is run again, after an error or because its runner vanished, its n-th
+  /// equal call gives the invocation that was made the first time. See Workflow::execute_task().
+  template <class... B>
+    requires(sizeof...(B) <= sizeof...(A))
+  Invocation<R> call_once(B&&... given) const {
+    std::vector<detail::CallBytes> calls;
+    calls.push_back(bytes<0>(std::forward<B>(given)...));
+    const std::string id = detail::next_call_id(*definition_, calls.front());
+    return std::move(made(detail::route_now(app_, definition_, calls, id)).front());
+  }
+
   /// A call for each tuple, registered in batches of `parallel_batch_size`. Source: pynenc Task.parallelize.
   template <class Calls>
   InvocationGroup<R> parallelize(const Calls& arguments) const {
@@ -298,8 +314,10 @@ private:
     std::size_t i = 0;
     const auto put = [&](const auto& value) {
       w.key(params_[i].name);
+      const std::size_t begin = out.args.size();
       encode(w, value);
       out.named.emplace_back(params_[i].name, to_bytes(Format::json, value));
+      place(format, begin, out);
       ++i;
     };
     put_all<0>(put, std::forward<B>(given)...);
@@ -308,10 +326,16 @@ private:
         throw TaskRoutingError(task_id(),
                                "task " + task_id() + ": the argument \"" + params_[i].name + "\" is missing");
       w.key(params_[i].name);
+      const std::size_t begin = out.args.size();
       w.raw(params_[i].fallback(format));
       out.named.emplace_back(params_[i].name, params_[i].fallback(Format::json));
+      place(format, begin, out);
     }
     return out;
+  }
+  /// Of the argument written last; the last one of all also ended the map, if that needs an end.
+  static void place(Format format, std::size_t begin, detail::CallBytes& out) {
+    out.places.emplace_back(begin, format == Format::json ? begin + out.named.back().second.size() : out.args.size());
   }
   /// Each argument becomes one of the parameter's type first.
   template <std::size_t I, class Put, class First, class... Rest>
@@ -339,6 +363,7 @@ struct AppOptions {
   std::chrono::milliseconds lease{10'000};
   std::chrono::milliseconds max_pending{5'000};        ///< from taken to begun
   std::chrono::hours auto_final_invocation_purge{24};  ///< 0: never
+  ClientDataOptions client_data{};                     ///< large arguments and results
   std::function<void(const std::string&)>
       log{};  ///< of what goes wrong where nobody waits, in any thread; none: nowhere
 };
@@ -353,6 +378,7 @@ public:
   const std::string& app_id() const noexcept;
   Store& store() const noexcept;
   const AppOptions& conf() const noexcept;
+  ClientDataStore client_data_store() const noexcept { return ClientDataStore(core_); }
   /// Forgets every invocation.
   std::size_t purge() const;
   /// Errors: UnknownTaskError with the nearest names.

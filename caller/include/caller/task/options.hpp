@@ -72,6 +72,12 @@ struct TaskOptions {
   /// Higher ones are taken first.
   int priority = 0;
   std::string queue = "default";
+  /// A call that was made before and has its result, or is under way, gives that invocation, as long as it is stored.
+  bool call_result_cache = false;
+  /// Arguments that stay with the invocation however large they are (see ClientDataOptions); `*`: all.
+  std::vector<std::string> disable_cache_args{};
+  /// Each invocation begins a workflow of its own, also when another task calls it.
+  bool force_new_workflow = false;
 
   /// Errors: InvalidTaskOptionsError lists all that is wrong. `parameters`: the names of the task's.
   CALLER_API void validate(const std::string& task_id, const std::vector<std::string>& parameters) const;

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -39,13 +42,30 @@ public:
   virtual Pending<void> take_slot_again() = 0;
 };
 
-/// Travels with the work of one invocation.
+/// How often the code of a run has done what must be the same when it is run again.
+class CALLER_API Operations {
+public:
+  /// 1, 2, … of a kind. Thread-safety: any thread. Errors: none. Source: pynenc DeterministicExecutor's counters.
+  std::uint64_t next(const std::string& kind);
+
+private:
+  std::mutex mutex_;
+  std::map<std::string, std::uint64_t> counts_;
+};
+
+class AppCore;
+/// Travels with the work of one invocation. Made by make_run().
 struct Run {
-  std::string id, task_id, call_id, runner_id;
+  std::weak_ptr<AppCore> app;
+  std::string id, task_id, call_id, parent_id, workflow_id, runner_id;
   int retries = 0;
   std::shared_ptr<SlotKeeper> slots;  // null: nothing is counted
   mutable std::atomic<int> waits{0};  // of its code, for other invocations
+  mutable Operations operations;
 };
+
+CALLER_API std::shared_ptr<Run> make_run(const std::shared_ptr<AppCore>& app, const InvocationRecord& record,
+                                         std::string runner_id, std::shared_ptr<SlotKeeper> slots);
 
 /// Of the running code; null outside of tasks. Thread-safety: any thread. Errors: none. Source: pynenc's context.
 CALLER_API std::shared_ptr<const Run> current_run() noexcept;

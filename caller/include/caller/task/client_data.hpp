@@ -1,0 +1,43 @@
+// Large arguments and results, kept once by the hash of their content.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <caller/export.hpp>
+
+namespace caller::task {
+
+/// Which arguments and results are kept apart from their invocations. Equal ones are stored once, however many
+/// invocations name them, and are dropped when the last of these has been purged.
+/// Units: bytes. Source: pynenc ConfigClientDataStore.
+struct ClientDataOptions {
+  std::size_t min_size = 16 * 1024;      ///< an argument or result from this size on; 0: none is
+  std::size_t warn_size = 10'000'000;    ///< a larger one is logged; 0: none is
+  std::size_t local_cache = 64'000'000;  ///< of what was read, kept in this process; 0: nothing
+};
+
+namespace detail {
+class AppCore;
+}
+
+/// What an application's invocations have stored, made whole. Source: pynenc BaseClientDataStore; differs: a reference
+/// begins with a byte that no serialised value begins with, so no text of a user's is taken for one.
+class CALLER_API ClientDataStore {
+public:
+  explicit ClientDataStore(std::shared_ptr<detail::AppCore> app) : app_(std::move(app)) {}
+  /// Are these arguments (or is this result) stored with parts that are kept apart?
+  /// Thread-safety: any thread. Errors: none. Source: pynenc is_reference.
+  static bool is_reference(std::string_view stored) noexcept;
+  /// The bytes that were given: of InvocationRecord::args or ::result. Waits for the store.
+  /// Thread-safety: any thread. Errors: StateBackendError when a part is missing; SerializationError for what makes no
+  /// sense. Source: pynenc resolve.
+  std::string resolve(std::string stored) const;
+
+private:
+  std::shared_ptr<detail::AppCore> app_;
+};
+
+}  // namespace caller::task

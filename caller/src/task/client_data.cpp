@@ -1,0 +1,196 @@
+#include "client_data.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "app.hpp"
+
+namespace caller::task {
+
+namespace detail {
+
+namespace {
+
+struct Place {
+  std::size_t at;
+  std::string hash;
+};
+struct Head {
+  std::vector<Place> places;
+  std::string_view rest;
+};
+
+[[noreturn]] void refuse() {
+  throw SerializationError(
+      "the stored arguments or result cannot be read: parts are kept apart, and their list is damaged");
+}
+
+Head head_of(std::string_view bytes) {
+  const std::size_t line = bytes.find('\n');
+  if (!is_packed(bytes) || line == std::string_view::npos) refuse();
+  const auto list = nlohmann::json::parse(bytes.substr(1, line - 1), nullptr, false);
+  if (!list.is_array()) refuse();
+  Head head{{}, bytes.substr(line + 1)};
+  std::size_t before = 0;
+  for (const auto& one : list) {
+    if (!one.is_array() || one.size() != 2 || !one[0].is_number_unsigned() || !one[1].is_string()) refuse();
+    const auto at = one[0].get<std::size_t>();
+    if (at < before || at > head.rest.size()) refuse();
+    head.places.push_back({before = at, one[1].get<std::string>()});
+  }
+  return head;
+}
+
+std::string whole(const Head& head, const std::vector<std::string>& parts) {
+  std::size_t size = head.rest.size(), at = 0;
+  for (const auto& part : parts) size += part.size();
+  std::string out;
+  out.reserve(size);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    out += head.rest.substr(at, head.places[i].at - at);
+    out += parts[i];
+    at = head.places[i].at;
+  }
+  out += head.rest.substr(at);
+  return out;
+}
+
+std::string found(std::optional<std::string> content, const std::string& hash) {
+  if (!content) throw StateBackendError("the data " + hash + " is not in the store any more");
+  return std::move(*content);
+}
+
+}  // namespace
+
+Packed pack(std::string bytes, const std::vector<Span>& parts) {
+  if (parts.empty()) return {std::move(bytes), {}};
+  Packed out;
+  auto list = nlohmann::json::array();
+  std::string rest;
+  std::size_t at = 0;
+  for (const Span& part : parts) {
+    rest.append(bytes, at, part.begin - at);
+    at = part.end;
+    std::string content = bytes.substr(part.begin, part.end - part.begin);
+    std::string hash = sha256_of(content);
+    list.push_back({rest.size(), hash});
+    out.data.emplace_back(std::move(hash), std::move(content));
+  }
+  rest.append(bytes, at);
+  out.bytes = kPacked + list.dump() + "\n" + rest;
+  return out;
+}
+
+std::vector<std::string> data_of(std::string_view bytes) {
+  std::vector<std::string> out;
+  if (is_packed(bytes))
+    for (auto& place : head_of(bytes).places) out.push_back(std::move(place.hash));
+  return out;
+}
+
+bool ClientData::is_large(std::size_t size) const noexcept {
+  const std::size_t least = app_.options.client_data.min_size;
+  return least != 0 && size >= least;
+}
+
+std::string ClientData::packed_args(const TaskDefinition& definition, const CallBytes& call,
+                                    std::vector<std::pair<std::string, std::string>>& data) const {
+  if (!is_large(call.args.size())) return call.args;
+  const auto& stay = definition.options.disable_cache_args;
+  const auto stays = [&](const std::string& name) {
+    return std::any_of(stay.begin(), stay.end(), [&](const std::string& s) { return s == "*" || s == name; });
+  };
+  std::vector<Span> parts;
+  for (std::size_t i = 0; i < call.places.size(); ++i) {
+    const auto [begin, end] = call.places[i];
+    if (is_large(end - begin) && !stays(call.named[i].first)) parts.push_back({begin, end});
+    warn(definition.id + ": the argument " + call.named[i].first, end - begin);
+  }
+  Packed packed = pack(call.args, parts);
+  data.insert(data.end(), std::make_move_iterator(packed.data.begin()), std::make_move_iterator(packed.data.end()));
+  return std::move(packed.bytes);
+}
+
+std::string ClientData::packed_result(std::string bytes) const {
+  if (!is_large(bytes.size())) return bytes;
+  warn("a result", bytes.size());
+  const std::vector<Span> all(1, Span{0, bytes.size()});
+  Packed packed = pack(std::move(bytes), all);
+  auto& [hash, content] = packed.data.front();
+  store_of(app_).put_data(std::move(hash), std::move(content)).wait();
+  return std::move(packed.bytes);
+}
+
+Coro<std::string> ClientData::async_packed_result(std::string bytes) const {
+  if (!is_large(bytes.size())) co_return bytes;
+  warn("a result", bytes.size());
+  const std::vector<Span> all(1, Span{0, bytes.size()});
+  Packed packed = pack(std::move(bytes), all);
+  const Pending<void> put = store_of(app_).put_data(packed.data.front().first, std::move(packed.data.front().second));
+  co_await put;
+  co_return packed.bytes;
+}
+
+void ClientData::warn(const std::string& what, std::size_t size) const {
+  const std::size_t most = app_.options.client_data.warn_size;
+  if (most != 0 && size > most) app_.log(what + " has " + std::to_string(size) + " bytes");
+}
+
+std::string ClientData::unpack(std::string bytes) {
+  if (!is_packed(bytes)) return bytes;
+  const Head head = head_of(bytes);
+  std::vector<std::string> parts(head.places.size());
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::string& hash = head.places[i].hash;
+    if (find(hash, parts[i])) continue;
+    parts[i] = found(store_of(app_).data(hash).wait(), hash);
+    keep(hash, parts[i]);
+  }
+  return whole(head, parts);
+}
+
+Coro<std::string> ClientData::async_unpack(std::string bytes) {
+  if (!is_packed(bytes)) co_return bytes;
+  const Head head = head_of(bytes);
+  std::vector<std::string> parts(head.places.size());
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::string& hash = head.places[i].hash;
+    if (find(hash, parts[i])) continue;
+    const Pending<std::optional<std::string>> asked = store_of(app_).data(hash);
+    std::optional<std::string> content = co_await asked;
+    parts[i] = found(std::move(content), hash);
+    keep(hash, parts[i]);
+  }
+  co_return whole(head, parts);
+}
+
+bool ClientData::find(const std::string& hash, std::string& content) {
+  const std::lock_guard lock(mutex_);
+  const auto it = by_hash_.find(hash);
+  if (it == by_hash_.end()) return false;
+  kept_.splice(kept_.begin(), kept_, it->second);
+  content = it->second->content;
+  return true;
+}
+
+void ClientData::keep(const std::string& hash, const std::string& content) {
+  if (content.size() > app_.options.client_data.local_cache) return;
+  const std::lock_guard lock(mutex_);
+  if (by_hash_.contains(hash)) return;
+  kept_.push_front({hash, content});
+  by_hash_.emplace(kept_.front().hash, kept_.begin());
+  for (size_ += content.size(); size_ > app_.options.client_data.local_cache;) {
+    size_ -= kept_.back().content.size();
+    by_hash_.erase(kept_.back().hash);
+    kept_.pop_back();
+  }
+}
+
+}  // namespace detail
+
+bool ClientDataStore::is_reference(std::string_view stored) noexcept { return detail::is_packed(stored); }
+
+std::string ClientDataStore::resolve(std::string stored) const { return app_->data.unpack(std::move(stored)); }
+
+}  // namespace caller::task
