@@ -496,7 +496,7 @@ TEST_CASE("a runner serves the queues it was told to") {
 
 TEST_CASE("what a vanished runner had is done by another one, and its late result changes nothing") {
   on_every_setting([](const Setting& s) {
-    Bench b(s, 1, [](AppOptions& o) { o.lease = 30ms; });
+    Bench b(s, 1, [](AppOptions& o) { o.lease = 600ms; });
     const auto job = b.app.task("t.job", [](int n) { return n; }, {"n"});
     Store& store = b.app.store();
     const auto begun = job(1), taken = job(2);

@@ -1,5 +1,7 @@
 #include "app.hpp"
 
+#include "process/worker.hpp"
+
 #include <algorithm>
 #include <condition_variable>
 #include <nlohmann/json.hpp>
@@ -75,7 +77,7 @@ std::shared_ptr<const Run> current_run() noexcept {
 std::shared_ptr<Run> make_run(const AppPtr& app, const InvocationRecord& record, std::string runner_id,
                               std::shared_ptr<SlotKeeper> slots) {
   auto run = std::make_shared<Run>();
-  run->app = app;
+  run->app = app->weak_from_this();  // a runner of the application's own does not keep it
   run->id = record.id;
   run->task_id = record.task_id;
   run->call_id = record.call_id;
@@ -93,8 +95,17 @@ void with_run(std::shared_ptr<const Run> run, const std::function<void()>& body)
 }
 
 AppCore::AppCore(AppOptions with) : options(std::move(with)), data(*this) {
-  if (!options.store) options.store = make_memory_store();
   if (options.app_id.empty()) throw ConfigError("app_id: empty");
+  if (auto runners = store_in_worker(options.app_id)) options.store = std::move(runners);
+  if (!options.store) options.store = make_memory_store();
+}
+AppCore::~AppCore() = default;
+
+Runner& AppCore::runner() {
+  // The runner is ours and ends before us, so its way back to us keeps nobody alive.
+  std::call_once(runner_made_,
+                 [this] { runner_ = App(AppPtr(AppPtr(), this)).make_runner(options.runner, options.runner_options); });
+  return *runner_;
 }
 
 /// The same, for what is stored: with arguments made whole, and a large result kept apart.
@@ -158,6 +169,7 @@ void AppCore::log(const std::string& text) const noexcept {
 
 Format format_of(const AppCore& app) noexcept { return app.options.format; }
 Store& store_of(AppCore& app) noexcept { return *app.options.store; }
+bool runs_here(const AppCore& app) noexcept { return app.runs_here(); }
 void add_task(AppCore& app, DefinitionPtr definition) { app.add(std::move(definition)); }
 
 // ---- routing ----
@@ -260,7 +272,7 @@ std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition
   else
     added = store.add(std::move(list)).wait();
   auto out = settled(*app, *definition, calls, std::move(added));
-  if (app->options.dev_mode)
+  if (app->runs_here())
     for (const auto& routed : out)
       if (!routed.reused && (id.empty() || !is_final(store.get(routed.id).wait().status))) run_here(app, routed.id);
   return out;
@@ -406,6 +418,7 @@ App::App(AppOptions options) : core_(std::make_shared<detail::AppCore>(std::move
 const std::string& App::app_id() const noexcept { return core_->options.app_id; }
 Store& App::store() const noexcept { return *core_->options.store; }
 const AppOptions& App::conf() const noexcept { return core_->options; }
+Runner& App::runner() const { return core_->runner(); }
 std::size_t App::purge() const { return store().purge(std::nullopt).wait(); }
 detail::DefinitionPtr App::find_task(const std::string& task_id) const { return core_->find(task_id); }
 

@@ -1,6 +1,7 @@
 // What stands behind an App. Internal to this folder.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -17,6 +18,7 @@ namespace caller::task::detail {
 class AppCore : public std::enable_shared_from_this<AppCore> {
 public:
   explicit AppCore(AppOptions with);
+  ~AppCore();
   AppOptions options;
   ClientData data;
 
@@ -24,6 +26,11 @@ public:
   /// Errors: UnknownTaskError.
   DefinitionPtr find(const std::string& id) const;
   void log(const std::string& text) const noexcept;
+  /// Whether calls run where they are made: development mode, or a SyncRunner that was started.
+  bool runs_here() const noexcept { return options.dev_mode || sync_runners.load(std::memory_order_relaxed) > 0; }
+  std::atomic<int> sync_runners{0};
+  /// The application's own, made when it is asked for.
+  Runner& runner();
 
 private:
   DefinitionPtr with_whole_data(const TaskDefinition& definition);
@@ -32,6 +39,8 @@ private:
 
   mutable std::mutex mutex_;
   std::map<std::string, DefinitionPtr, std::less<>> tasks_;
+  std::once_flag runner_made_;
+  std::unique_ptr<Runner> runner_;
 };
 
 std::string new_uuid();
@@ -44,6 +53,9 @@ std::string uuid_of(std::string_view text);
 /// What a runner makes of the end of an execution: a result, another try, or a failure.
 Change outcome(const TaskDefinition& definition, const InvocationRecord& record, const std::string& runner,
                const std::exception_ptr& error, std::string result);
+
+/// Of an invocation that ran longer than its task may.
+TaskTimeoutError timeout_error(const TaskDefinition& definition, const std::string& id);
 
 /// Executes an invocation that was just registered in the calling thread, with its retries.
 void run_here(const AppPtr& app, const std::string& id);

@@ -43,7 +43,8 @@ public:
                                              "no such task",
                                              "the task failed",
                                              "the invocation was cancelled",
-                                             "the time is over"};
+                                             "the time is over",
+                                             "the worker's process ended"};
     const auto n = static_cast<std::size_t>(code);
     return n >= 1 && n <= std::size(kWords) ? kWords[n - 1] : "unknown error " + std::to_string(code);
   }
@@ -108,6 +109,13 @@ InvocationCancelledError::~InvocationCancelledError() = default;
 TaskTimeoutError::TaskTimeoutError(const std::string& invocation_id, const std::string& text)
     : InvocationError(invocation_id, text, Errc::timed_out) {}
 TaskTimeoutError::~TaskTimeoutError() = default;
+WorkerCrashedError::WorkerCrashedError(const std::string& invocation_id, const std::string& task_id,
+                                       const std::string& end)
+    : InvocationError(
+          invocation_id,
+          "the process that executed invocation " + invocation_id + " of task " + task_id + " ended: " + end,
+          Errc::worker_crashed, {{"task_id", task_id}, {"end", end}}) {}
+WorkerCrashedError::~WorkerCrashedError() = default;
 PendingInvocationLockError::PendingInvocationLockError(const std::string& invocation_id)
     : InvocationError(invocation_id, "invocation " + invocation_id + " is being taken by another runner",
                       Errc::pending_lock) {}
@@ -228,6 +236,9 @@ struct ExceptionTypes {
     own<InvocationError>("InvocationError", [=](R r) { return InvocationError(get(r, "invocation_id"), r.message); });
     own<InvocationCancelledError>("InvocationCancelledError",
                                   [=](R r) { return InvocationCancelledError(get(r, "invocation_id")); });
+    own<WorkerCrashedError>("WorkerCrashedError", [=](R r) {
+      return WorkerCrashedError(get(r, "invocation_id"), get(r, "task_id"), get(r, "end"));
+    });
     own<TaskTimeoutError>("TaskTimeoutError",
                           [=](R r) { return TaskTimeoutError(get(r, "invocation_id"), r.message); });
     own<PendingInvocationLockError>("PendingInvocationLockError",

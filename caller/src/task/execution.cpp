@@ -27,6 +27,11 @@ Change outcome(const TaskDefinition& definition, const InvocationRecord& record,
   return {record.id, Status::failed, runner, {}, ExceptionRecord::of(error).to_json(), {}};
 }
 
+TaskTimeoutError timeout_error(const TaskDefinition& definition, const std::string& id) {
+  return {id, "invocation " + id + " of task " + definition.id + " ran longer than " +
+                  std::to_string(definition.options.timeout.count()) + " ms"};
+}
+
 void run_here(const AppPtr& app, const std::string& id) {
   static const std::string kHere = "here";
   Store& store = store_of(*app);

@@ -66,6 +66,7 @@ CALLER_API Coro<std::string> result_of(AppPtr app, std::string id);
 CALLER_API std::string result_now(const AppPtr& app, const std::string& id);
 CALLER_API std::vector<std::size_t> order_of_ends(const AppPtr& app, const std::vector<std::string>& ids);
 CALLER_API Store& store_of(AppCore& app) noexcept;
+CALLER_API bool runs_here(const AppCore& app) noexcept;
 CALLER_API std::string args_id(std::vector<std::pair<std::string, std::string>> named);
 
 template <class F>
@@ -365,7 +366,9 @@ struct AppOptions {
   std::chrono::hours auto_final_invocation_purge{24};  ///< 0: never
   ClientDataOptions client_data{};                     ///< large arguments and results
   std::function<void(const std::string&)>
-      log{};  ///< of what goes wrong where nobody waits, in any thread; none: nowhere
+      log{};                               ///< of what goes wrong where nobody waits, in any thread; none: nowhere
+  RunnerKind runner = RunnerKind::thread;  ///< what App::runner() gives
+  RunnerOptions runner_options{};
 };
 
 /// Tasks, and where their invocations live. Copies are handles on the same application.
@@ -396,7 +399,23 @@ public:
         std::type_identity<typename P::Values>(), std::move(id), std::move(f), params, std::move(options));
   }
 
-  std::unique_ptr<Runner> thread_runner(RunnerOptions options = {}) const;
+  /// The application's own runner, of the kind that AppOptions names; made when it is first asked for:
+  /// `app.runner().run()`. It ends with the application. Errors: as make_runner(). Source: pynenc Pynenc.runner.
+  Runner& runner() const;
+  /// Errors: RunnerNotExecutableError in a process that executes invocations for a runner of the same application.
+  std::unique_ptr<Runner> make_runner(RunnerKind kind, RunnerOptions options = {}) const;
+  std::unique_ptr<Runner> thread_runner(RunnerOptions options = {}) const {
+    return make_runner(RunnerKind::thread, std::move(options));
+  }
+  std::unique_ptr<Runner> process_runner(RunnerOptions options = {}) const {
+    return make_runner(RunnerKind::process, std::move(options));
+  }
+  std::unique_ptr<Runner> persistent_process_runner(RunnerOptions options = {}) const {
+    return make_runner(RunnerKind::persistent_process, std::move(options));
+  }
+  std::unique_ptr<Runner> multi_thread_runner(RunnerOptions options = {}) const {
+    return make_runner(RunnerKind::multi_thread, std::move(options));
+  }
 
   const detail::AppPtr& core() const noexcept { return core_; }
 
@@ -472,7 +491,7 @@ private:
 
 template <class R, class... A>
 std::vector<Invocation<R>> Task<R(A...)>::made(std::vector<detail::Routed> routed) const {
-  const bool here = App(app_).conf().dev_mode;
+  const bool here = detail::runs_here(*app_);
   std::vector<Invocation<R>> out;
   out.reserve(routed.size());
   for (auto& r : routed) {
@@ -498,9 +517,10 @@ public:
     make_store_ = [url = std::move(url)](const AppOptions& o) { return make_redis_store(url, o.app_id); };
     return *this;
   }
-  /// Errors: StateBackendError.
-  AppBuilder& sqlite(const std::string& path, SqliteOptions options = {}) {
-    return store(make_sqlite_store(path, options));
+  /// Errors: StateBackendError, in build().
+  AppBuilder& sqlite(std::string path, SqliteOptions options = {}) {
+    make_store_ = [path = std::move(path), options](const AppOptions&) { return make_sqlite_store(path, options); };
+    return *this;
   }
   AppBuilder& store(std::shared_ptr<Store> s) {
     options_.store = std::move(s);
@@ -519,8 +539,40 @@ public:
     options_.lease = time;
     return *this;
   }
+  /// What App::runner() gives. `min`: threads that are kept while they have nothing to do; `max`: slots.
+  AppBuilder& thread_runner(std::size_t min, std::size_t max) {
+    RunnerOptions o;
+    o.slots = max;
+    o.min_threads = min;
+    return runner(RunnerKind::thread, std::move(o));
+  }
+  AppBuilder& process_runner(std::size_t slots = 0) {
+    RunnerOptions o;
+    o.slots = slots;
+    return runner(RunnerKind::process, std::move(o));
+  }
+  AppBuilder& persistent_process_runner(std::size_t processes = 0) {
+    RunnerOptions o;
+    o.slots = processes;
+    return runner(RunnerKind::persistent_process, std::move(o));
+  }
+  AppBuilder& multi_thread_runner(std::size_t min_processes, std::size_t max_processes, std::size_t threads) {
+    RunnerOptions o;
+    o.min_processes = min_processes;
+    o.max_processes = max_processes;
+    o.threads = threads;
+    return runner(RunnerKind::multi_thread, std::move(o));
+  }
+  AppBuilder& dummy_runner() { return runner(RunnerKind::dummy); }
+  AppBuilder& sync_runner() { return runner(RunnerKind::sync); }
+  AppBuilder& runner(RunnerKind kind, RunnerOptions options = {}) {
+    options_.runner = kind;
+    options_.runner_options = std::move(options);
+    return *this;
+  }
   App build() {
-    if (make_store_) options_.store = make_store_(options_);  // the name of the application is known now
+    // The name of the application is known now. In a worker's process the runner's store is used instead.
+    if (make_store_ && !in_worker(options_.app_id)) options_.store = make_store_(options_);
     return App(std::move(options_));
   }
 

@@ -42,6 +42,7 @@ enum class Errc {
   task_failed,               ///< a task ended by an exception of a type not known here
   cancelled,                 ///< the invocation was taken back
   timed_out,                 ///< the task ran longer than its time-out, or a wait for it did
+  worker_crashed,            ///< the process that executed the task ended in the midst of it
 };
 
 /// The category of Errc. Thread-safety: any thread. Errors: none.
@@ -144,6 +145,16 @@ class CALLER_API TaskTimeoutError : public InvocationError {
 public:
   TaskTimeoutError(const std::string& invocation_id, const std::string& text);
   CALLER_TASK_ERROR(TaskTimeoutError)
+};
+/// Its process ended while it executed: by a crash, an exit, or a kill of the system's. Source: Celery
+/// WorkerLostError.
+class CALLER_API WorkerCrashedError : public InvocationError {
+public:
+  /// `end`: how the process ended, `SIGSEGV` or `exit code 3`.
+  WorkerCrashedError(const std::string& invocation_id, const std::string& task_id, const std::string& end);
+  CALLER_TASK_ERROR(WorkerCrashedError)
+  std::string task_id() const { return detail("task_id"); }
+  std::string end() const { return detail("end"); }
 };
 /// Somebody else is taking it. Source: pynenc PendingInvocationLockError.
 class CALLER_API PendingInvocationLockError : public InvocationError {

@@ -106,7 +106,7 @@ void Hub::bring_up() {
     setup.set("self", p);
     setup.set("incarnation", process.incarnation);
     setup.set("address", group && !group->address.empty() ? group->address : options.address);
-    process.child = Child::start(command, to_cbor(setup) + tube_bytes);
+    process.child = start_node(command, to_cbor(setup) + tube_bytes);
     process.started = true;
   }
   wait_for_all("to its start", options.start_timeout, [](const Process& p) { return !p.endpoint.empty() || p.failed; });
