@@ -15,7 +15,8 @@ ALLOWED = {
     "runtime": {"runtime"},
     "tube": {"tube", "runtime"},
     "task": {"task", "runtime"},
-    "kernel": {"kernel", "protocol", "interpreter", "debugger", "runtime", "tube", "task"},
+    "monitor": {"monitor", "task", "runtime"},
+    "kernel": {"kernel", "protocol", "interpreter", "debugger", "runtime", "tube", "task", "monitor"},
     "protocol": {"protocol", "runtime"},
     "debugger": {"debugger", "runtime"},
     "interpreter": {"interpreter", "runtime", "kernel"},
@@ -30,8 +31,8 @@ BRIDGES = (
 
 # Third-party headers and the only places that may include them.
 HOMES = {
-    # The one source of this project that uses sockets itself; it keeps Asio's symbols to itself.
-    "Boost": (r"boost/", BRIDGES + ("caller/src/task/redis/link.cpp",)),
+    # The sources of this project that use sockets themselves; they keep Asio's symbols to themselves.
+    "Boost": (r"boost/", BRIDGES + ("caller/src/task/redis/link.cpp", "caller/src/monitor/http.cpp")),
     "libuv": (r"uv\.h$|uv/", ("caller/src/runtime/uv_driver.cpp",)),
     "libyaml": (r"yaml\.h$|yaml-cpp/", ("caller/src/tube/tree.cpp",)),
     "SQLite": (r"sqlite3|SQLiteCpp/", ("caller/src/task/sqlite/", "kernel/src/protocol/history", "kernel/src/session/history")),
@@ -52,7 +53,7 @@ def part_of(path):
             if path.startswith(f"kernel/src/{part}/"):
                 return part
         return "kernel"
-    for part in ("tube", "task"):
+    for part in ("tube", "task", "monitor"):
         if path.startswith((f"caller/include/caller/{part}/", f"caller/include/caller/{part}.hpp", f"caller/src/{part}/")):
             return part
     return "runtime"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernelspec.hpp"
+#include "monitor.hpp"
 #include "start.hpp"
 #include "tube.hpp"
 
@@ -163,6 +164,9 @@ int run(int argc, char** argv) {
 #ifdef CALLER_HAVE_TUBE
   TubeCommands tube_commands(app);
 #endif
+#ifdef CALLER_HAVE_MONITOR
+  cli::MonitorCommand monitor(app);
+#endif
   try {
 #ifdef CALLER_HAVE_TUBE
     std::vector<std::string> words = long_options(argc, argv);
@@ -176,6 +180,9 @@ int run(int argc, char** argv) {
   }
 #ifdef CALLER_HAVE_TUBE
   if (*tube_commands.tube) return tube_commands();
+#endif
+#ifdef CALLER_HAVE_MONITOR
+  if (monitor.given()) return monitor.run();
 #endif
   if (*install_command) {
     for (const auto& text : variables) {
