@@ -13,7 +13,8 @@ packages_run=(jupyter-client python3-nbclient python3-nbconvert jupyter-nbconver
 packages_notebook=(jupyter-notebook jupyter-nbextension-jupyter-js-widgets)
 packages_console=(jupyter-console)
 packages_test=(doctest-dev valgrind redis-server python3-jupyter-kernel-test jupyter-console python3-pexpect lldb-19)
-packages_full=(git jupyter-notebook jupyter-nbextension-jupyter-js-widgets chromium chromium-driver libclang-rt-19-dev clang-format-19)
+packages_full=(git jupyter-notebook jupyter-nbextension-jupyter-js-widgets chromium chromium-driver libclang-rt-19-dev clang-format-19
+  lintian dpkg-dev fakeroot doxygen)
 
 say() { if [ -t 1 ]; then printf '\033[1m==> %s\033[0m\n' "$*"; else printf '==> %s\n' "$*"; fi; }
 die() {

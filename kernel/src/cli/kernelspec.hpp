@@ -45,7 +45,8 @@ struct InstallOptions {
   std::map<std::string, std::string> environment;  ///< set in the kernel process by Jupyter
   std::string cxxflags;                            ///< added to the compiler flags of every cell; may be empty
   std::filesystem::path program;                   ///< absolute path of `caller`
-  std::filesystem::path resources;                 ///< directory with the logos
+  bool elsewhere = false;           ///< the kernelspec is for a machine or a root where `program` will be
+  std::filesystem::path resources;  ///< directory with the logos
 };
 
 /// A kernelspec of this program that was found on Jupyter's path.

@@ -145,6 +145,10 @@ int run(int argc, char** argv) {
   install_command->add_option("--cxxflags", install.cxxflags, "Compiler flags added for every cell")
       ->type_name("FLAGS");
 
+  std::string program;
+  install_command->add_option("--program", program, "Where this program will be, for packages (default: where it is)")
+      ->type_name("FILE");
+
   LocationFlags uninstall_location;
   std::string uninstall_name = "caller";
   auto* uninstall_command = kernel->add_subcommand("uninstall", "Remove a kernelspec of this program");
@@ -183,7 +187,8 @@ int run(int argc, char** argv) {
       install.environment.insert_or_assign(name, value);
     }
     install.location = install_location.location();
-    install.program = own_program();
+    install.elsewhere = !program.empty();
+    install.program = program.empty() ? own_program() : fs::path(program);
     install.resources = own_resources();
     std::cout << "Installed the kernelspec in " << cli::install(install, cli::Environment::of_process()).string()
               << '\n';
