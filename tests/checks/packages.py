@@ -25,7 +25,7 @@ def run(*command, **options):
 def make(build):
     out = pathlib.Path(build) / "packages"
     shutil.rmtree(out, ignore_errors=True)
-    run("cpack", "-G", "DEB", "--config", f"{build}/CPackConfig.cmake", "-B", str(out), cwd=build, stdout=subprocess.DEVNULL)
+    run("cpack", "-G", "DEB", "--config", f"{build}/CPackConfig.cmake", "-B", str(out), cwd=build, timeout=1500, stdout=subprocess.DEVNULL)
     return sorted(out.glob("*.deb"))
 
 
