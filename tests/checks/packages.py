@@ -79,7 +79,7 @@ def install_and_use(debs, source, version, components):
     os.mkdir(f"{root}/tmp/home")
     os.chown(f"{root}/tmp/home", 65534, 65534)
     inside("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=/tmp/home", "/usr/bin/python3",
-           "/tmp/consumer/packages_use.py", version, *components, timeout=600)  # fmt: skip
+           "/tmp/consumer/packages_use.py", version, *components, timeout=1500)  # fmt: skip
     inside("dpkg", "--purge", *reversed(names))
     left = remains(f"{work}/upper", "/")
     print("left behind:", left)

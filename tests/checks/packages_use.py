@@ -15,7 +15,7 @@ def check(condition, *what):
 
 
 def run(*command, **options):
-    answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=options.pop("timeout", 200), **options)
+    answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=options.pop("timeout", 900), **options)
     check(answer.returncode == 0, command, answer.stdout, answer.stderr)
     return answer.stdout
 
