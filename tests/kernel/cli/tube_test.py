@@ -138,6 +138,8 @@ class Tubes(unittest.TestCase):
         answer = self.call("run", str(tube), "--plugin", str(self.folder / "none.so"))
         self.assertEqual(answer.returncode, 1)
         self.assertIn("cannot load the plugin", answer.stderr)
+        self.assertIn("there is no such file; a plugin is named by the path of its shared object", answer.stderr)
+        self.assertEqual(len(answer.stderr.splitlines()), 1)
 
 
 if __name__ == "__main__":

@@ -225,30 +225,3 @@ class Tubes(unittest.TestCase):
         text = page.read_text(encoding="utf-8")
         self.assertIn("<polygon", text)
         self.assertIn(">standard deviation<", text)
-
-
-@unittest.skipUnless("CALLER_PREFIX" in os.environ, "needs an installed package to build a program with")
-class Embedding(unittest.TestCase):
-    """notebooks/05_embedding.ipynb"""
-
-    maxDiff = None
-
-    def test_a_client_looks_into_a_program_and_changes_it(self):
-        os.environ["CMAKE_PREFIX_PATH"] = os.environ["CALLER_PREFIX"]
-        notebook = execute(NOTEBOOKS / "05_embedding.ipynb")
-        cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
-        for name, cell in cells.items():
-            for output in cell.outputs:
-                self.assertNotEqual(output.output_type, "error", name)
-                self.assertNotEqual(output.get("name"), "stderr", output)
-        expected = {
-            "build": "build/shop\n",
-            "start": "open\nshop.json\n",
-            "look": "price 100, more than 20 customers, sold 0\n",
-            "change": "sold at 5, the price is 5\n",
-            "wrong": "no member named 'set_prize'\nstill at 5\n",
-            "close": "open\nclosed: a client said so\nno connection file any more\n",
-            "counter": "4000",
-            "end": "true",
-        }
-        self.assertEqual({name: shown(cells[name]) for name in expected}, expected)
