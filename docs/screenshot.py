@@ -34,7 +34,7 @@ primes""",
 for (double x = 0; x < 12; x += 0.05)
   t.push_back(x), wave.push_back(std::exp(-x / 5) * std::sin(3 * x));
 caller::plot(t, wave, "meanwhile").size(560, 170)""",
-    "%callers",
+    """co_await caller::Caller().to_thread([] { return std::accumulate(wave.begin(), wave.end(), 0.0); })""",
 ]
 # Only the cells: no menus, no room around them.
 BARE = """
@@ -62,7 +62,7 @@ def main(target=SOURCE / "docs" / "notebook.png"):
             browser.open(f"{address}/notebooks/picture.ipynb")
             browser.wait(ClassicNotebook.READY)
             browser.script("Jupyter.notebook.execute_all_cells();")
-            browser.wait("document.querySelector('#notebook').innerText.includes('← current')", 120)
+            browser.wait("document.querySelector('#notebook').innerText.includes('Out[4]')", 120)
             browser.wait("[...document.querySelectorAll('.input_prompt')].filter(e => e.innerText.includes('[*]')).length == 2")
             browser.wait("/counting primes\\s+[1-9]/.test(document.querySelector('#notebook').innerText)")
             browser.script(BARE)

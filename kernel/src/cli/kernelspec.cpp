@@ -315,4 +315,15 @@ std::vector<Installed> list(const Environment& environment) {
   return out;
 }
 
+std::string list_json(const Environment& environment) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+  for (const Installed& entry : list(environment))
+    out.push_back({{"name", entry.name},
+                   {"display_name", entry.display_name},
+                   {"directory", entry.directory.string()},
+                   {"program", entry.program.string()},
+                   {"runnable", entry.runnable}});
+  return out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
 }  // namespace caller::kernel::cli

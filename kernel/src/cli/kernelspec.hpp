@@ -106,4 +106,8 @@ std::filesystem::path uninstall(const Location& location, std::string_view name,
 /// Thread-safety: any thread. Errors: as user_data_dir; unreadable entries are left out.
 std::vector<Installed> list(const Environment& environment);
 
+/// The same for scripts: a JSON list of objects with name, display_name, directory, program and runnable, then a line's
+/// end. Thread-safety: any thread. Errors: as list.
+std::string list_json(const Environment& environment);
+
 }  // namespace caller::kernel::cli

@@ -40,7 +40,11 @@ struct LocationFlags {
 fs::path own_program() { return fs::canonical("/proc/self/exe"); }
 fs::path own_resources() { return own_program().parent_path().parent_path() / CALLER_DATA_DIR "/kernelspec"; }
 
-int run_list() {
+int run_list(bool json) {
+  if (json) {
+    std::cout << cli::list_json(cli::Environment::of_process());
+    return 0;
+  }
   const auto found = cli::list(cli::Environment::of_process());
   if (found.empty()) {
     std::cout << "No kernelspec of this program is installed; `caller kernel install` makes one.\n";
@@ -156,6 +160,8 @@ int run(int argc, char** argv) {
   uninstall_command->add_option("--name", uninstall_name, "The kernelspec's name")->capture_default_str();
 
   auto* list_command = kernel->add_subcommand("list", "Show this program's kernelspecs");
+  bool list_as_json = false;
+  list_command->add_flag("--json", list_as_json, "As JSON");
 
   cli::StartOptions start;
   auto* start_command = kernel->add_subcommand("start", "Run a kernel; Jupyter calls this");
@@ -200,7 +206,7 @@ int run(int argc, char** argv) {
     std::cout << "Removed the kernelspec in " << directory.string() << '\n';
     return 0;
   }
-  if (*list_command) return run_list();
+  if (*list_command) return run_list(list_as_json);
   return cli::start(start);
 }
 
