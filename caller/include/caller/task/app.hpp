@@ -127,14 +127,20 @@ R result_from(Format f, std::string_view bytes) {
 
 /// The name of a parameter, and what stands there when a call leaves it out: `"x"` or `{"y", 1}`.
 struct Param {
+  /// A parameter that each call must give.
   Param(const char* parameter) : name(parameter) {}
+  /// A parameter that each call must give.
   Param(std::string parameter) : name(std::move(parameter)) {}
+  /// A parameter with a default.
   template <class T>
   Param(const char* parameter, T value)
       : name(parameter), fallback([value = std::move(value)](Format f) { return to_bytes(f, value); }) {}
+  /// as calls and records name it
   std::string name;
+  /// the default, written in a format; null: none
   std::function<std::string(Format)> fallback;
 };
+/// The names of a function's parameters, in their order.
 using Params = std::initializer_list<Param>;
 
 /// How a call came to its invocation. Source: pynenc's DistributedInvocation, ReusedInvocation.
@@ -148,13 +154,19 @@ enum class InvocationKind : std::uint8_t {
 /// Thread-safety: any thread. Errors: InvocationNotFoundError once it was purged. Source: pynenc BaseInvocation.
 class CALLER_API InvocationBase {
 public:
+  /// For the library.
   InvocationBase(detail::AppPtr app, detail::Routed routed, InvocationKind kind);
+  /// unique in the store
   const std::string& id() const noexcept { return routed_.id; }
+  /// how the call came to it
   InvocationKind kind() const noexcept { return kind_; }
   /// Of a reused one: how its arguments differ from the call's; empty: they do not.
   const std::string& diff_arg() const noexcept { return routed_.diff_arg; }
+  /// As it is in the store now. Errors: InvocationNotFoundError.
   Status status() const;
+  /// How often it was tried again. Errors: InvocationNotFoundError.
   int num_retries() const;
+  /// The steps of its life so far, oldest first. Errors: InvocationNotFoundError.
   std::vector<HistoryEntry> history() const;
   /// The invocation whose task made the call; empty: none did.
   std::string parent_id() const;
@@ -162,8 +174,11 @@ public:
   bool cancel() const;
 
 protected:
+  /// for the library
   detail::AppPtr app_;
+  /// for the library
   detail::Routed routed_;
+  /// for the library
   InvocationKind kind_;
 };
 
@@ -171,6 +186,7 @@ protected:
 template <class R>
 class [[nodiscard]] Invocation : public InvocationBase {
 public:
+  /// For the library.
   using InvocationBase::InvocationBase;
 
   /// Waits for the end. In a task the slot of the waiting one is free meanwhile; in a thread with a Caller its loop
@@ -205,7 +221,9 @@ private:
 template <class R>
 class [[nodiscard]] InvocationGroup {
 public:
+  /// For the library.
   InvocationGroup(detail::AppPtr app, std::vector<Invocation<R>> list) : app_(std::move(app)), list_(std::move(list)) {}
+  /// in the order of the calls
   const std::vector<Invocation<R>>& invocations() const noexcept { return list_; }
   /// All results in the order in which the invocations ended, when all have. Errors: as Invocation::result().
   std::vector<R> results() const
@@ -225,6 +243,7 @@ public:
     for (const auto& i : list_) out.push_back(i.result());
     return out;
   }
+  /// Waits until all have ended. Errors: as Invocation::result(), of the first that has failed.
   void wait() const {
     for (const auto& i : list_) (void)i.result();
   }
@@ -262,12 +281,16 @@ class Task;
 template <class R, class... A>
 class Task<R(A...)> {
 public:
+  /// For the library; see App::task.
   Task(detail::AppPtr app, detail::DefinitionPtr definition, std::vector<Param> params)
       : app_(std::move(app)), definition_(std::move(definition)), params_(std::move(params)) {}
 
+  /// as it was given to App::task
   const std::string& task_id() const noexcept { return definition_->id; }
+  /// its options
   const TaskOptions& conf() const noexcept { return definition_->options; }
 
+  /// A call: it is written down, and executed somewhere, later. Arguments left out take their defaults.
   template <class... B>
     requires(sizeof...(B) <= sizeof...(A))
   Invocation<R> operator()(B&&... given) const {
@@ -355,6 +378,7 @@ private:
 
 /// What an application is made with.
 struct AppOptions {
+  /// one for all processes that work together
   std::string app_id = "caller";
   std::shared_ptr<Store> store{};  ///< none: in memory
   Format format = Format::json;    ///< of arguments and results; one for all processes
@@ -372,11 +396,16 @@ struct AppOptions {
 /// Thread-safety: any thread. Errors: see each function. Source: pynenc Pynenc.
 class CALLER_API App {
 public:
+  /// Errors: those of the store.
   explicit App(AppOptions options = {});
+  /// For the library: a handle on the same application.
   explicit App(detail::AppPtr core) : core_(std::move(core)) {}
 
+  /// as it was given
   const std::string& app_id() const noexcept;
+  /// where invocations live
   Store& store() const noexcept;
+  /// what it was made with
   const AppOptions& conf() const noexcept;
   ClientDataStore client_data_store() const noexcept { return ClientDataStore(core_); }
   /// Forgets every invocation.
@@ -396,8 +425,11 @@ public:
         std::type_identity<typename P::Values>(), std::move(id), std::move(f), params, std::move(options));
   }
 
+  /// A runner that executes this application's tasks on threads of this process. It takes nothing before its
+  /// start().
   std::unique_ptr<Runner> thread_runner(RunnerOptions options = {}) const;
 
+  /// for the library
   const detail::AppPtr& core() const noexcept { return core_; }
 
 private:
@@ -488,10 +520,12 @@ std::vector<Invocation<R>> Task<R(A...)>::made(std::vector<detail::Routed> route
 /// PynencBuilder.
 class CALLER_API AppBuilder {
 public:
+  /// See AppOptions::app_id.
   AppBuilder& app_id(std::string id) {
     options_.app_id = std::move(id);
     return *this;
   }
+  /// Everything in memory, of this process only; the default.
   AppBuilder& memory() { return store(make_memory_store()); }
   /// See make_redis_store(). Errors: in build().
   AppBuilder& redis(std::string url) {
@@ -502,23 +536,28 @@ public:
   AppBuilder& sqlite(const std::string& path, SqliteOptions options = {}) {
     return store(make_sqlite_store(path, options));
   }
+  /// A store that is made already.
   AppBuilder& store(std::shared_ptr<Store> s) {
     options_.store = std::move(s);
     make_store_ = nullptr;
     return *this;
   }
+  /// How arguments and results are written; the same in all processes.
   AppBuilder& serializer(Format f) {
     options_.format = f;
     return *this;
   }
+  /// Calls run where they are made, at once.
   AppBuilder& dev_mode(bool on = true) {
     options_.dev_mode = on;
     return *this;
   }
+  /// How long a runner is believed to live after its last heartbeat.
   AppBuilder& lease(std::chrono::milliseconds time) {
     options_.lease = time;
     return *this;
   }
+  /// The application. Errors: those of the store.
   App build() {
     if (make_store_) options_.store = make_store_(options_);  // the name of the application is known now
     return App(std::move(options_));

@@ -55,12 +55,15 @@ using ErrorDetails = std::vector<std::pair<std::string, std::string>>;
 /// Thread-safety: immutable. Errors: none. Source: pynenc PynencError.
 class CALLER_API TaskingError : public std::system_error {
 public:
+  /// An error without data.
   explicit TaskingError(const std::string& text) : TaskingError(Errc::tasking, text) {}
   TaskingError(Errc code, std::string text, ErrorDetails details = {});
   ~TaskingError() override;
+  /// the text it was made with
   const char* what() const noexcept override { return text_.c_str(); }
   /// The name of the class, as it crosses processes.
   virtual std::string_view name() const noexcept { return "TaskingError"; }
+  /// by name, as texts
   const ErrorDetails& details() const noexcept { return details_; }
   /// One of the details; empty when there is none.
   std::string detail(std::string_view key) const;
@@ -93,6 +96,7 @@ class CALLER_API TaskError : public TaskingError {
 public:
   TaskError(const std::string& task_id, const std::string& text, Errc code = Errc::tasking, ErrorDetails more = {});
   CALLER_TASK_ERROR(TaskError)
+  /// of which task
   std::string task_id() const { return detail("task_id"); }
 };
 /// Lists every option that is wrong. Source: pynenc InvalidTaskOptionsError.
@@ -121,7 +125,9 @@ public:
   InvocationConcurrencyWithDifferentArgumentsError(const std::string& task_id, const std::string& existing_id,
                                                    const std::string& difference);
   CALLER_TASK_ERROR(InvocationConcurrencyWithDifferentArgumentsError)
+  /// the one that was there
   std::string existing_invocation_id() const { return detail("existing_invocation_id"); }
+  /// how its arguments differ, for people
   std::string difference() const { return detail("difference"); }
 };
 
@@ -131,6 +137,7 @@ public:
   InvocationError(const std::string& invocation_id, const std::string& text, Errc code = Errc::invocation,
                   ErrorDetails more = {});
   CALLER_TASK_ERROR(InvocationError)
+  /// of which invocation
   std::string invocation_id() const { return detail("invocation_id"); }
 };
 /// It was taken back before its end. Source: –
@@ -189,6 +196,7 @@ class CALLER_API InvocationNotFoundError : public StateBackendError {
 public:
   explicit InvocationNotFoundError(const std::string& invocation_id);
   CALLER_TASK_ERROR(InvocationNotFoundError)
+  /// of which invocation
   std::string invocation_id() const { return detail("invocation_id"); }
 };
 
@@ -228,6 +236,7 @@ class CALLER_API CycleDetectedError : public TaskingError {
 public:
   explicit CycleDetectedError(const std::string& path);
   CALLER_TASK_ERROR(CycleDetectedError)
+  /// the calls, from the one that would wait to itself
   std::string path() const { return detail("path"); }
 };
 #undef CALLER_TASK_ERROR
@@ -235,17 +244,23 @@ public:
 /// An exception as it is stored: a type's name, its words, the data of a TaskingError, and what caused it.
 /// Thread-safety: as any value. Errors: none. Source: pynenc SerializedException.
 struct CALLER_API ExceptionRecord {
+  /// the name of the type
   std::string type;
+  /// what() of it
   std::string message;
+  /// of a TaskingError
   ErrorDetails details;
+  /// what was nested in it; null: nothing
   std::shared_ptr<const ExceptionRecord> cause;
 
   /// What stands behind `error`; nested exceptions become causes, sixteen of them at most.
   static ExceptionRecord of(const std::exception_ptr& error);
   /// The exception itself: of its own type if that is registered here, else a TaskFailed.
   std::exception_ptr exception() const;
+  /// Throws exception().
   [[noreturn]] void rethrow() const { std::rethrow_exception(exception()); }
 
+  /// as stores keep it
   std::string to_json() const;
   /// Errors: SerializationError.
   static ExceptionRecord from_json(std::string_view json);
@@ -256,10 +271,13 @@ struct CALLER_API ExceptionRecord {
 /// one.
 class CALLER_API TaskFailed : public TaskingError {
 public:
+  /// `record`: what was stored.
   explicit TaskFailed(std::shared_ptr<const ExceptionRecord> record);
   ~TaskFailed() override;
   std::string_view name() const noexcept override { return "TaskFailed"; }
+  /// the name of the type it stands for
   const std::string& type() const noexcept { return record_->type; }
+  /// all that is known
   const ExceptionRecord& record() const noexcept { return *record_; }
 
 private:
