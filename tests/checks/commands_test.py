@@ -125,7 +125,7 @@ class Package(unittest.TestCase):
         answer = self.compile("-std=c++17")
         self.assertNotEqual(answer.returncode, 0)
         errors = [line for line in answer.stderr.splitlines() if "error:" in line]
-        self.assertIn("Caller's headers are C++20: compile with -std=c++20", errors[0])
+        self.assertIn("Caller is C++20: compile with -std=c++20", errors[0])
         self.assertLessEqual(len(errors), 2)
         self.assertEqual(self.compile("-std=c++20").returncode, 0)
 

@@ -135,9 +135,9 @@ struct Param {
   template <class T>
   Param(const char* parameter, T value)
       : name(parameter), fallback([value = std::move(value)](Format f) { return to_bytes(f, value); }) {}
-  /// as calls and records name it
+  /// As calls and records name it.
   std::string name;
-  /// the default, written in a format; null: none
+  /// The default, written in a format; null: none.
   std::function<std::string(Format)> fallback;
 };
 /// The names of a function's parameters, in their order.
@@ -156,9 +156,9 @@ class CALLER_API InvocationBase {
 public:
   /// For the library.
   InvocationBase(detail::AppPtr app, detail::Routed routed, InvocationKind kind);
-  /// unique in the store
+  /// Unique in the store.
   const std::string& id() const noexcept { return routed_.id; }
-  /// how the call came to it
+  /// How the call came to it.
   InvocationKind kind() const noexcept { return kind_; }
   /// Of a reused one: how its arguments differ from the call's; empty: they do not.
   const std::string& diff_arg() const noexcept { return routed_.diff_arg; }
@@ -174,11 +174,11 @@ public:
   bool cancel() const;
 
 protected:
-  /// for the library
+  /// For the library.
   detail::AppPtr app_;
-  /// for the library
+  /// For the library.
   detail::Routed routed_;
-  /// for the library
+  /// For the library.
   InvocationKind kind_;
 };
 
@@ -223,7 +223,7 @@ class [[nodiscard]] InvocationGroup {
 public:
   /// For the library.
   InvocationGroup(detail::AppPtr app, std::vector<Invocation<R>> list) : app_(std::move(app)), list_(std::move(list)) {}
-  /// in the order of the calls
+  /// In the order of the calls.
   const std::vector<Invocation<R>>& invocations() const noexcept { return list_; }
   /// All results in the order in which the invocations ended, when all have. Errors: as Invocation::result().
   std::vector<R> results() const
@@ -285,9 +285,9 @@ public:
   Task(detail::AppPtr app, detail::DefinitionPtr definition, std::vector<Param> params)
       : app_(std::move(app)), definition_(std::move(definition)), params_(std::move(params)) {}
 
-  /// as it was given to App::task
+  /// As it was given to App::task.
   const std::string& task_id() const noexcept { return definition_->id; }
-  /// its options
+  /// Its options.
   const TaskOptions& conf() const noexcept { return definition_->options; }
 
   /// A call: it is written down, and executed somewhere, later. Arguments left out take their defaults.
@@ -378,7 +378,7 @@ private:
 
 /// What an application is made with.
 struct AppOptions {
-  /// one for all processes that work together
+  /// One for all processes that work together.
   std::string app_id = "caller";
   std::shared_ptr<Store> store{};  ///< none: in memory
   Format format = Format::json;    ///< of arguments and results; one for all processes
@@ -401,12 +401,13 @@ public:
   /// For the library: a handle on the same application.
   explicit App(detail::AppPtr core) : core_(std::move(core)) {}
 
-  /// as it was given
+  /// As it was given.
   const std::string& app_id() const noexcept;
-  /// where invocations live
+  /// Where invocations live.
   Store& store() const noexcept;
-  /// what it was made with
+  /// What it was made with.
   const AppOptions& conf() const noexcept;
+  /// Makes whole what the store holds in parts.
   ClientDataStore client_data_store() const noexcept { return ClientDataStore(core_); }
   /// Forgets every invocation.
   std::size_t purge() const;
@@ -429,7 +430,7 @@ public:
   /// start().
   std::unique_ptr<Runner> thread_runner(RunnerOptions options = {}) const;
 
-  /// for the library
+  /// For the library.
   const detail::AppPtr& core() const noexcept { return core_; }
 
 private:

@@ -51,16 +51,16 @@ public:
   explicit Writer(Format format, std::string* into) : out_(*into), format_(format) {}
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
-  /// what it writes
+  /// What it writes.
   Format format() const noexcept { return format_; }
 
-  /// no value
+  /// No value.
   void null();
-  /// true or false
+  /// True or false.
   void boolean(bool value);
-  /// a whole number
+  /// A whole number.
   void integer(std::int64_t value);
-  /// a whole number that is not negative
+  /// A whole number that is not negative.
   void natural(std::uint64_t value);
   /// JSON has no infinities and no NaN: they become the texts `Infinity`, `-Infinity` and `NaN`.
   void number(double value);
@@ -106,9 +106,9 @@ public:
   /// For Document and decoders: `place` is how messages name the value.
   explicit Reader(const detail::Node* node, std::string place = {}) : node_(node), place_(std::move(place)) {}
 
-  /// what it is
+  /// What it is.
   Kind kind() const noexcept;
-  /// kind() is null
+  /// Kind() is null.
   bool is_null() const noexcept { return kind() == Kind::null; }
   /// True or false. Errors: SerializationError for another kind.
   bool boolean() const;

@@ -59,11 +59,11 @@ public:
   explicit TaskingError(const std::string& text) : TaskingError(Errc::tasking, text) {}
   TaskingError(Errc code, std::string text, ErrorDetails details = {});
   ~TaskingError() override;
-  /// the text it was made with
+  /// The text it was made with.
   const char* what() const noexcept override { return text_.c_str(); }
   /// The name of the class, as it crosses processes.
   virtual std::string_view name() const noexcept { return "TaskingError"; }
-  /// by name, as texts
+  /// By name, as texts.
   const ErrorDetails& details() const noexcept { return details_; }
   /// One of the details; empty when there is none.
   std::string detail(std::string_view key) const;
@@ -96,7 +96,7 @@ class CALLER_API TaskError : public TaskingError {
 public:
   TaskError(const std::string& task_id, const std::string& text, Errc code = Errc::tasking, ErrorDetails more = {});
   CALLER_TASK_ERROR(TaskError)
-  /// of which task
+  /// Of which task.
   std::string task_id() const { return detail("task_id"); }
 };
 /// Lists every option that is wrong. Source: pynenc InvalidTaskOptionsError.
@@ -125,9 +125,9 @@ public:
   InvocationConcurrencyWithDifferentArgumentsError(const std::string& task_id, const std::string& existing_id,
                                                    const std::string& difference);
   CALLER_TASK_ERROR(InvocationConcurrencyWithDifferentArgumentsError)
-  /// the one that was there
+  /// The one that was there.
   std::string existing_invocation_id() const { return detail("existing_invocation_id"); }
-  /// how its arguments differ, for people
+  /// How its arguments differ, for people.
   std::string difference() const { return detail("difference"); }
 };
 
@@ -137,7 +137,7 @@ public:
   InvocationError(const std::string& invocation_id, const std::string& text, Errc code = Errc::invocation,
                   ErrorDetails more = {});
   CALLER_TASK_ERROR(InvocationError)
-  /// of which invocation
+  /// Of which invocation.
   std::string invocation_id() const { return detail("invocation_id"); }
 };
 /// It was taken back before its end. Source: –
@@ -196,7 +196,7 @@ class CALLER_API InvocationNotFoundError : public StateBackendError {
 public:
   explicit InvocationNotFoundError(const std::string& invocation_id);
   CALLER_TASK_ERROR(InvocationNotFoundError)
-  /// of which invocation
+  /// Of which invocation.
   std::string invocation_id() const { return detail("invocation_id"); }
 };
 
@@ -236,7 +236,7 @@ class CALLER_API CycleDetectedError : public TaskingError {
 public:
   explicit CycleDetectedError(const std::string& path);
   CALLER_TASK_ERROR(CycleDetectedError)
-  /// the calls, from the one that would wait to itself
+  /// The calls, from the one that would wait to itself.
   std::string path() const { return detail("path"); }
 };
 #undef CALLER_TASK_ERROR
@@ -244,13 +244,13 @@ public:
 /// An exception as it is stored: a type's name, its words, the data of a TaskingError, and what caused it.
 /// Thread-safety: as any value. Errors: none. Source: pynenc SerializedException.
 struct CALLER_API ExceptionRecord {
-  /// the name of the type
+  /// The name of the type.
   std::string type;
-  /// what() of it
+  /// What() of it.
   std::string message;
-  /// of a TaskingError
+  /// Of a TaskingError.
   ErrorDetails details;
-  /// what was nested in it; null: nothing
+  /// What was nested in it; null: nothing.
   std::shared_ptr<const ExceptionRecord> cause;
 
   /// What stands behind `error`; nested exceptions become causes, sixteen of them at most.
@@ -260,7 +260,7 @@ struct CALLER_API ExceptionRecord {
   /// Throws exception().
   [[noreturn]] void rethrow() const { std::rethrow_exception(exception()); }
 
-  /// as stores keep it
+  /// As stores keep it.
   std::string to_json() const;
   /// Errors: SerializationError.
   static ExceptionRecord from_json(std::string_view json);
@@ -275,9 +275,9 @@ public:
   explicit TaskFailed(std::shared_ptr<const ExceptionRecord> record);
   ~TaskFailed() override;
   std::string_view name() const noexcept override { return "TaskFailed"; }
-  /// the name of the type it stands for
+  /// The name of the type it stands for.
   const std::string& type() const noexcept { return record_->type; }
-  /// all that is known
+  /// All that is known.
   const ExceptionRecord& record() const noexcept { return *record_; }
 
 private:

@@ -22,9 +22,9 @@ enum class Concurrency : std::uint8_t {
 
 /// A type of exception, and those derived from it. Made by `errors<E…>()`.
 struct ErrorType {
-  /// the name of the type
+  /// The name of the type.
   std::string name;
-  /// whether an exception is one of these
+  /// Whether an exception is one of these.
   bool (*matches)(const std::exception_ptr&);
 };
 
@@ -45,11 +45,11 @@ std::vector<ErrorType> errors() {
 /// How long a retry waits: `first` before the first, each time `factor` times as long, at most `most`.
 /// Units: milliseconds; 0: at once. Source: Celery's retry_backoff.
 struct Backoff {
-  /// before the first retry
+  /// Before the first retry.
   std::chrono::milliseconds first{0};
-  /// each time as long as the time before, times this
+  /// Each time as long as the time before, times this.
   double factor = 2;
-  /// never longer
+  /// Never longer.
   std::chrono::milliseconds most{std::chrono::minutes(10)};
   /// Before the retry number `n`, counted from 1.
   CALLER_API std::chrono::milliseconds before(int n) const noexcept;
@@ -60,7 +60,7 @@ struct Backoff {
 struct TaskOptions {
   int parallel_batch_size = 100;       ///< calls that parallelize() registers at once
   std::vector<ErrorType> retry_for{};  ///< besides RetryError
-  /// after the first try; 0: none
+  /// After the first try; 0: none.
   int max_retries = 0;
   /// How long each of them waits.
   Backoff retry_backoff{};
@@ -68,11 +68,11 @@ struct TaskOptions {
   Concurrency running_concurrency = Concurrency::DISABLED;
   /// Of a kind, one at a time waits to be taken; a further call gives that one.
   Concurrency registration_concurrency = Concurrency::DISABLED;
-  /// of Concurrency::KEYS: names of parameters
+  /// Of Concurrency::KEYS: names of parameters.
   std::vector<std::string> key_arguments{};
   /// A further call with the same keys and other arguments is an error instead.
   bool on_diff_non_key_args_raise = false;
-  /// what may not run now waits; else it is refused
+  /// What may not run now waits; else it is refused.
   bool reroute_on_concurrency_control = true;
   /// From its start; then its stop token is set, and it has failed. 0: none.
   std::chrono::milliseconds timeout{0};
@@ -80,7 +80,7 @@ struct TaskOptions {
   std::chrono::milliseconds delay{0};
   /// Higher ones are taken first.
   int priority = 0;
-  /// which runners take it
+  /// Which runners take it.
   std::string queue = "default";
   /// A call that was made before and has its result, or is under way, gives that invocation, as long as it is stored.
   bool call_result_cache = false;

@@ -24,7 +24,7 @@ struct RunnerOptions {
 class CALLER_API Runner {
 public:
   virtual ~Runner();
-  /// as its records in the store name it
+  /// As its records in the store name it.
   virtual const std::string& id() const noexcept = 0;
   /// Begins to take invocations. Errors: RunnerError when it was started already.
   virtual void start() = 0;

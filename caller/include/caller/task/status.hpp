@@ -30,12 +30,12 @@ enum class Status : std::uint8_t {
   concurrency_controlled_final,  ///< refused: others of its kind are there
   cancelled,                     ///< taken back
 };
-/// how many there are
+/// How many there are.
 inline constexpr std::size_t kStatusCount = 16;
 
 /// What holds of a status.
 struct StatusRule {
-  /// which one
+  /// Which one.
   Status status;
   std::string_view name;  ///< as it is stored and shown, `RUNNING`
   bool runnable;          ///< a runner may take it

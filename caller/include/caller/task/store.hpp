@@ -23,19 +23,19 @@ using Time = std::chrono::sys_time<std::chrono::nanoseconds>;
 /// A call that is to be stored. One whose id is there already is left as it is and answered as if it had just been
 /// added: what is asked for twice is done once, until the first is purged.
 struct NewInvocation {
-  /// unique: the caller makes it
+  /// Unique: the caller makes it.
   std::string id;
-  /// what is to be executed
+  /// What is to be executed.
   std::string task_id;
   std::string call_id;  ///< of task and arguments
   std::string args;     ///< as bytes of the application's format
-  /// whose task makes the call; empty: none
+  /// Whose task makes the call; empty: none.
   std::string parent_id;
-  /// which runners take it
+  /// Which runners take it.
   std::string queue;
-  /// higher ones are taken first
+  /// Higher ones are taken first.
   int priority = 0;
-  /// until it may be taken; 0: at once
+  /// Until it may be taken; 0: at once.
   std::chrono::nanoseconds delay{0};
   std::string registration_key;  ///< one that waits with the same key is given instead; empty: none
   std::string running_key;       ///< one at work with the same key keeps it from running; empty: none
@@ -49,38 +49,38 @@ struct NewInvocation {
 
 /// What became of a NewInvocation. Of one that was there already, `call_id` and `args` say which call it is.
 struct Added {
-  /// of the invocation that stands for the call
+  /// Of the invocation that stands for the call.
   std::string id;
   bool reused = false;   ///< it was there already
   bool refused = false;  ///< … and is another call: nothing of the list was stored
-  /// of the one that was there
+  /// Of the one that was there.
   std::string call_id;
-  /// of the one that was there
+  /// Of the one that was there.
   std::string args;
 };
 
 /// An invocation as it stands.
 struct InvocationRecord {
-  /// as of NewInvocation
+  /// As of NewInvocation.
   std::string id, task_id, call_id, args, parent_id, queue;
-  /// where it stands
+  /// Where it stands.
   Status status = Status::registered;
   std::string owner;  ///< a runner's id while `is_owned(status)`
-  /// as of NewInvocation
+  /// As of NewInvocation.
   int priority = 0;
-  /// how often it was tried again
+  /// How often it was tried again.
   int retries = 0;
-  /// by the store's clock
+  /// By the store's clock.
   Time created{}, changed{};
   std::string result;     ///< of SUCCESS: bytes of the application's format
   std::string exception;  ///< of FAILED: an ExceptionRecord as JSON
-  /// as of NewInvocation
+  /// As of NewInvocation.
   std::string registration_key, running_key;
-  /// as of NewInvocation
+  /// As of NewInvocation.
   bool reroute = true;
-  /// the invocation its workflow began with
+  /// The invocation its workflow began with.
   std::string workflow_id;
-  /// hashes of data that it refers to
+  /// Hashes of data that it refers to.
   std::vector<std::string> data;
 };
 
@@ -102,23 +102,23 @@ struct Selection {
 
 /// One step of its life.
 struct HistoryEntry {
-  /// what it became
+  /// What it became.
   Status status;
-  /// the runner's id, if it was one's
+  /// The runner's id, if it was one's.
   std::string owner;
-  /// by the store's clock
+  /// By the store's clock.
   Time at;
 };
 
 /// A change of state. It happens if the table of states allows it and `runner` owns the invocation where that is
 /// required; else it is an error and nothing has changed.
 struct Change {
-  /// of the invocation
+  /// Of the invocation.
   std::string id;
-  /// what it is to become
+  /// What it is to become.
   Status to;
   std::string runner;  ///< who asks; empty: nobody's runner, as for cancelling what waits
-  /// as of InvocationRecord
+  /// As of InvocationRecord.
   std::string result, exception;
   std::chrono::nanoseconds delay{0};  ///< of RETRY: until it may be taken
   std::vector<std::string> data{};    ///< hashes that it refers to from now on, beside those it does already
@@ -131,7 +131,7 @@ struct ValueChange {
   /// What is expected of the value.
   enum class If { anything, absent, equal };
   std::string key;  ///< any bytes, at least one
-  /// which of these
+  /// Which of these.
   If expect = If::anything;
   std::string expected{};                ///< If::equal: to these bytes
   std::optional<std::string> value{};    ///< none: there is no value from now on
@@ -141,9 +141,9 @@ struct ValueChange {
 
 /// A runner as its heartbeats tell of it.
 struct RunnerRecord {
-  /// unique; for people
+  /// Unique; for people.
   std::string id, description;
-  /// by the store's clock
+  /// By the store's clock.
   Time started{}, last_heartbeat{}, lease_until{};
 };
 
@@ -154,7 +154,7 @@ struct Listener {
   /// A value was changed whose key begins with `values`, by whichever process; told once or more often. With an empty
   /// key: any of them may have been, as when a connection was lost. What is over its lifetime is not told.
   std::function<void(const std::string& key)> value{};
-  /// the beginning of keys; none are told where `value` is not set
+  /// The beginning of keys; none are told where `value` is not set.
   std::string values{};
 };
 
