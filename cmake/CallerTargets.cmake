@@ -16,14 +16,37 @@ if(CALLER_SANITIZE)
   target_compile_definitions(caller_build_options INTERFACE CALLER_SANITIZED=1)
 endif()
 
-# caller_add_library(runtime SOURCES … HEADERS … [LINK public…] [LINK_PRIVATE …])
+# Until 1.0 each minor version may change what libraries export, as the package's version file says, too.
+set(CALLER_SOVERSION ${PROJECT_VERSION_MAJOR})
+if(CALLER_SOVERSION EQUAL 0)
+  set(CALLER_SOVERSION 0.${PROJECT_VERSION_MINOR})
+endif()
+
+# caller_pkg_config(tube DESCRIPTION "…" [REQUIRES caller-runtime] [LIBS -lcaller_tube] [COMPONENT dev])
+# caller-<name>.pc, which names its folders from where it lies, so that a tree can be moved.
+function(caller_pkg_config name)
+  cmake_parse_arguments(A "" "DESCRIPTION;REQUIRES;LIBS;COMPONENT" "" ${ARGN})
+  if(NOT A_COMPONENT)
+    set(A_COMPONENT dev)
+  endif()
+  file(RELATIVE_PATH _up ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+  string(REGEX REPLACE "/$" "" _up "${_up}")
+  cmake_path(ABSOLUTE_PATH CMAKE_INSTALL_LIBDIR BASE_DIRECTORY "\${prefix}" OUTPUT_VARIABLE _lib)
+  cmake_path(ABSOLUTE_PATH CMAKE_INSTALL_INCLUDEDIR BASE_DIRECTORY "\${prefix}" OUTPUT_VARIABLE _include)
+  set(_file ${CMAKE_CURRENT_BINARY_DIR}/caller-${name}.pc)
+  file(WRITE ${_file} "prefix=\${pcfiledir}/${_up}\nlibdir=${_lib}\nincludedir=${_include}\n\nName: caller-${name}\nDescription: ${A_DESCRIPTION}\n"
+    "Version: ${PROJECT_VERSION}\nRequires: ${A_REQUIRES}\nLibs: -L\${libdir} ${A_LIBS}\nCflags: -I\${includedir}\n")
+  install(FILES ${_file} DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT ${A_COMPONENT})
+endfunction()
+
+# caller_add_library(runtime DESCRIPTION "…" SOURCES … HEADERS … [LINK public…] [LINK_PRIVATE …])
 # A library caller::<name>, hidden by default, with self-contained public headers, installed and exported.
 function(caller_add_library name)
-  cmake_parse_arguments(A "" "" "SOURCES;HEADERS;LINK;LINK_PRIVATE" ${ARGN})
+  cmake_parse_arguments(A "" "DESCRIPTION" "SOURCES;HEADERS;LINK;LINK_PRIVATE" ${ARGN})
   add_library(caller_${name})
   add_library(caller::${name} ALIAS caller_${name})
   set_target_properties(caller_${name} PROPERTIES EXPORT_NAME ${name} OUTPUT_NAME caller_${name}
-    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}
+    VERSION ${PROJECT_VERSION} SOVERSION ${CALLER_SOVERSION}
     CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON VERIFY_INTERFACE_HEADER_SETS ON
     CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
   target_compile_features(caller_${name} PUBLIC cxx_std_20)
@@ -31,21 +54,29 @@ function(caller_add_library name)
     PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_CURRENT_SOURCE_DIR}/include FILES ${A_HEADERS})
   target_include_directories(caller_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/src)
   target_link_libraries(caller_${name} PUBLIC ${A_LINK} PRIVATE $<BUILD_INTERFACE:caller_build_options> ${A_LINK_PRIVATE})
-  install(TARGETS caller_${name} EXPORT callerTargets FILE_SET HEADERS)
+  install(TARGETS caller_${name} EXPORT callerTargets LIBRARY COMPONENT lib NAMELINK_COMPONENT dev ARCHIVE COMPONENT dev
+    FILE_SET HEADERS COMPONENT dev)
+  set(_requires "")
+  if(NOT name STREQUAL "runtime")
+    set(_requires caller-runtime)
+  endif()
+  caller_pkg_config(${name} DESCRIPTION "${A_DESCRIPTION}" REQUIRES "${_requires}" LIBS "-lcaller_${name} -pthread")
 endfunction()
 
-# caller_add_bridge(asio LINK Boost::headers [HEADERS …])
+# caller_add_bridge(asio DESCRIPTION "…" LINK Boost::headers [HEADERS …] [REQUIRES libuv])
 # An interface target caller::<name>: caller::runtime and a third-party library, for programs that use both. It is a
 # component of the package, with an export of its own, as only its users must have that library.
 function(caller_add_bridge name)
-  cmake_parse_arguments(A "" "" "HEADERS;LINK" ${ARGN})
+  cmake_parse_arguments(A "" "DESCRIPTION;REQUIRES" "HEADERS;LINK" ${ARGN})
   add_library(caller_${name} INTERFACE)
   add_library(caller::${name} ALIAS caller_${name})
   set_target_properties(caller_${name} PROPERTIES EXPORT_NAME ${name} VERIFY_INTERFACE_HEADER_SETS ON)
   target_link_libraries(caller_${name} INTERFACE caller_runtime ${A_LINK})
   target_sources(caller_${name} INTERFACE FILE_SET HEADERS BASE_DIRS ${CMAKE_CURRENT_SOURCE_DIR}/include FILES ${A_HEADERS})
-  install(TARGETS caller_${name} EXPORT caller_${name} FILE_SET HEADERS)
-  install(EXPORT caller_${name} NAMESPACE caller:: FILE caller_${name}Targets.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/caller)
+  install(TARGETS caller_${name} EXPORT caller_${name} FILE_SET HEADERS COMPONENT dev)
+  install(EXPORT caller_${name} NAMESPACE caller:: FILE caller_${name}Targets.cmake
+    DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/caller COMPONENT dev)
+  caller_pkg_config(${name} DESCRIPTION "${A_DESCRIPTION}" REQUIRES "caller-runtime ${A_REQUIRES}")
 endfunction()
 
 # Boost.Asio, header only; for the sources (and test programs) that use it, never for users of caller::runtime.

@@ -13,7 +13,8 @@ packages_run=(jupyter-client python3-nbclient python3-nbconvert jupyter-nbconver
 packages_notebook=(jupyter-notebook jupyter-nbextension-jupyter-js-widgets)
 packages_console=(jupyter-console)
 packages_test=(doctest-dev valgrind redis-server python3-jupyter-kernel-test jupyter-console python3-pexpect lldb-19)
-packages_full=(git jupyter-notebook jupyter-nbextension-jupyter-js-widgets chromium chromium-driver libclang-rt-19-dev clang-format-19)
+packages_full=(git jupyter-notebook jupyter-nbextension-jupyter-js-widgets chromium chromium-driver libclang-rt-19-dev clang-format-19
+  lintian dpkg-dev fakeroot doxygen)
 
 say() { if [ -t 1 ]; then printf '\033[1m==> %s\033[0m\n' "$*"; else printf '==> %s\n' "$*"; fi; }
 die() {
@@ -109,6 +110,24 @@ parallel_level() {
   echo "$cores"
 }
 
+# What the build needs, for those who skip the packages: each thing that is missing or too old, in a sentence.
+check_tools() {
+  local version tool
+  for tool in cmake ninja g++; do
+    command -v "$tool" >/dev/null || die "$tool is not installed; on Debian: apt-get install ${packages_build[*]:0:3}"
+  done
+  version=$(cmake --version | sed -n 's/^cmake version //p')
+  [ "$(printf '%s\n' 3.25 "$version" | sort -V | head -1)" = 3.25 ] ||
+    die "Caller needs CMake 3.25 or later and $(command -v cmake) is $version; install a newer one, or put it first in PATH."
+  version=$(g++ -dumpversion)
+  [ "${version%%.*}" -ge 12 ] || die "Caller needs g++ 12 or later and $(command -v g++) is $version; install g++-12 and set CXX=g++-12."
+}
+
+# need_module MODULE PACKAGE WHAT
+need_module() {
+  "$PYTHON" -c "import $1" 2>/dev/null || die "$3 needs the Debian package $2 and $PYTHON cannot import $1; run: apt-get install $2"
+}
+
 # logged LOG TITLE COMMAND…: runs it with its output in the log and a line of progress on the terminal.
 logged() {
   local log=$1 title=$2 begin=$SECONDS last="" line status=0 pid
@@ -152,6 +171,7 @@ build_prefix=()
 build() {
   local preset=$1 log
   shift
+  check_tools
   [ -d "$root/build/$preset" ] || need_space "$root" 2 "The build"
   log=$LOGS/$preset-configure.log
   local options=()

@@ -7,10 +7,14 @@ import pathlib
 import re
 import sys
 
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbconvert import HTMLExporter
+try:
+    import nbformat
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from nbconvert import HTMLExporter
+except ImportError as error:
+    sys.exit(f"run_notebook.py: {sys.executable} cannot import {error.name}; run: apt-get install jupyter-client python3-nbclient python3-nbconvert")
 
 SECONDS_PER_CELL = 120
 
@@ -72,4 +76,7 @@ def main(source, page):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except NoSuchKernel as error:
+        sys.exit(f'run_notebook.py: Jupyter knows no kernel "{error.name}"; run: build/release/bin/caller kernel install --user')

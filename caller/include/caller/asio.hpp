@@ -37,6 +37,7 @@ namespace caller {
 struct use_pending_t {
   constexpr use_pending_t() = default;
 };
+/// The token itself: `co_await socket.async_read_some(buffer, caller::use_pending)`.
 inline constexpr use_pending_t use_pending{};
 
 /// A host for a Caller that is a guest in the given io_context, which one thread runs: the one that makes the Caller.

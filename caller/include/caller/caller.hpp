@@ -126,7 +126,10 @@ public:
   }
   ~Caller();
 
+  /// The Caller of this thread. Thread-safety: any thread. Errors: NoRunningCaller. Source: async-kernel Caller().
   static Caller current() { return Caller(Modifier::current_thread); }
+  /// The Caller of the main thread. Thread-safety: any thread. Errors: NoRunningCaller. Source: async-kernel
+  /// Caller("MainThread").
   static Caller main_thread() { return Caller(Modifier::main_thread); }
   /// The Caller of a thread, if it has one. Source: async-kernel Caller.get_existing.
   static std::optional<Caller> find(std::thread::id thread);
@@ -137,23 +140,24 @@ public:
   /// Errors: CallerStopped; Error(mismatch) when the child has another backend. Source: async-kernel Caller.get.
   Caller get(const CallerOptions& options = {});
 
-  std::vector<Caller> children() const;  ///< those not stopping, workers included, oldest first
-  std::optional<Caller> parent() const;
-  std::string name() const;
+  std::vector<Caller> children() const;     ///< those not stopping, workers included, oldest first
+  std::optional<Caller> parent() const;     ///< none for one that no other has made
+  std::string name() const;                 ///< as given, or made from the number
   std::uint64_t id() const noexcept;        ///< unique in the process, rising
   std::thread::id thread() const noexcept;  ///< of its loop
-  std::string thread_name() const;
-  Backend backend() const noexcept;
-  CallerState state() const noexcept;
+  std::string thread_name() const;          ///< what the system calls its thread
+  Backend backend() const noexcept;         ///< what its loop was asked to run on; children inherit it
+  CallerState state() const noexcept;       ///< as of now: another thread may change it at once
+  /// neither ending nor ended
   bool running() const noexcept { return state() == CallerState::running; }
-  bool is_protected() const noexcept;
-  void protect() noexcept;  ///< from now on stop() needs force
-  bool is_current() const noexcept;
+  bool is_protected() const noexcept;  ///< stop() without force is ignored
+  void protect() noexcept;             ///< from now on stop() needs force
+  bool is_current() const noexcept;    ///< this thread's
 
   /// Pendings that are done when the state is reached. Source: async-kernel Caller.started, stopping, stopped.
   Pending<void> started() const;
-  Pending<void> stopping() const;
-  Pending<void> stopped() const;
+  Pending<void> stopping() const;  ///< done when its end has begun
+  Pending<void> stopped() const;   ///< done when its thread has nothing of it left
 
   /// Starts the end: children first, then queued calls are cancelled, running coroutines cancelled and awaited, a
   /// running plain function waited for. Returns the state it leaves; `stopped()` tells the end. Ignored when protected,
@@ -304,10 +308,12 @@ public:
     for (auto&& item : items) list.push_back(to_pending(std::forward<decltype(item)>(item)));
     return wait_list(std::move(list), options);
   }
+  /// The same for a list written in place.
   template <class T>
   Coro<WaitResult<Pending<T>>> wait(std::initializer_list<Pending<T>> items, WaitSetOptions options = {}) const {
     return wait_list(std::vector<Pending<T>>(items), options);
   }
+  /// The same for a list of Pendings of several types.
   Coro<WaitResult<PendingBase>> wait(std::initializer_list<PendingBase> items, WaitSetOptions options = {}) const {
     return wait_list(std::vector<PendingBase>(items), options);
   }
@@ -319,11 +325,13 @@ public:
   /// end. An item that is the waiting task itself is Error(deadlock). Source: async-kernel Caller.as_completed.
   template <class Items>
   auto as_completed(Items&& items, AsCompletedOptions options = {}) const;
+  /// The same for a list written in place.
   template <class T>
   CompletionStream<T> as_completed(std::initializer_list<Pending<T>> items, AsCompletedOptions options = {}) const;
 
   /// A group that waits for all that is started in it; see with_pending_group. Source: Caller.create_pending_group.
   PendingGroup create_pending_group(const PendingGroupOptions& options) const;
+  /// The same with the default options.
   PendingGroup create_pending_group() const;
 
   /// A task around `fn(started, stopping, args…)` that runs here from its start() until its stop(): see StartStopTask,
@@ -335,7 +343,9 @@ public:
 
   /// For the runtime.
   detail::Core& core() const noexcept { return *core_; }
+  /// For the runtime: marks the constructor that takes over a Core.
   struct Adopt {};
+  /// For the runtime: a handle of `core`; `owner`: its end stops it.
   Caller(Adopt, detail::Core& core, bool owner) noexcept : core_(&core), owner_(owner) {}
 
 private:
@@ -386,8 +396,9 @@ CALLER_API std::ostream& operator<<(std::ostream& out, const Caller& caller);
 template <class T>
 class [[nodiscard]] CompletionStream {
 public:
-  using Item = std::conditional_t<std::is_same_v<T, PendingBase>, PendingBase, Pending<T>>;
+  using Item = std::conditional_t<std::is_same_v<T, PendingBase>, PendingBase, Pending<T>>;  ///< what next() gives
 
+  /// For the runtime: what `feeder` puts into `queue`.
   CompletionStream(std::shared_ptr<detail::CompletionQueue> queue, PendingBase feeder)
       : queue_(std::move(queue)), feeder_(std::move(feeder)) {}
   CompletionStream(CompletionStream&&) noexcept = default;
@@ -525,7 +536,7 @@ struct SleepAwaiter : TimedWait {
 /// What sleep_for gives to `co_await`.
 struct [[nodiscard]] Sleep {
   using caller_awaitable = void;
-  Duration duration;
+  Duration duration;  ///< at least this long; 0 or less: the rest of the queue goes first
   detail::SleepAwaiter operator co_await() const noexcept { return detail::SleepAwaiter(duration.count()); }
 };
 

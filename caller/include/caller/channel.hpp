@@ -67,6 +67,7 @@ template <class T>
 class [[nodiscard]] ChannelReceive {
 public:
   using caller_awaitable = void;
+  /// For Channel::receive.
   explicit ChannelReceive(detail::ChannelState<T>& state) noexcept : state_(state) {}
   detail::ReceiveAwaiter<T> operator co_await() const noexcept { return detail::ReceiveAwaiter<T>(state_); }
 
@@ -79,6 +80,7 @@ template <class T>
 class [[nodiscard]] ChannelSending {
 public:
   using caller_awaitable = void;
+  /// For Channel::send.
   ChannelSending(detail::ChannelState<T>& state, T&& value) : state_(state), value_(std::move(value)) {}
   ChannelSending(const ChannelSending&) = delete;
   ChannelSending& operator=(const ChannelSending&) = delete;

@@ -81,6 +81,7 @@ public:
 
   /// For the runtime: takes over a reference; hands one out.
   explicit Context(detail::ContextNode* node) noexcept : node_(node) {}
+  /// a new reference, or null
   detail::ContextNode* share() const noexcept { return detail::retain(node_); }
 
 private:
@@ -104,6 +105,7 @@ public:
       if (n->key == key_) return static_cast<const T*>(n->value.get());
     return nullptr;
   }
+  /// The value in force, or `fallback` where none is set. Thread-safety: any thread. Errors: none but of copying.
   T get_or(T fallback) const {
     const T* v = find();
     return v ? *v : std::move(fallback);
@@ -118,6 +120,7 @@ public:
   /// Sets the value until the end of the scope. Must be destroyed by the code that made it.
   class Scope {
   public:
+    /// Puts `value` in force.
     Scope(ContextVar& var, T value) : saved_(detail::retain(detail::current_context())) { var.set(std::move(value)); }
     ~Scope() { detail::replace_current_context(saved_); }
     Scope(const Scope&) = delete;

@@ -150,10 +150,12 @@ public:
   };
   Awaiter operator co_await() && noexcept { return Awaiter{handle_}; }
 
+  /// it holds a coroutine that has not been awaited
   explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
 
   /// For the runtime: the frame; and the same with its ownership.
   std::coroutine_handle<promise_type> handle() const noexcept { return handle_; }
+  /// the caller destroys it
   std::coroutine_handle<promise_type> release() noexcept { return std::exchange(handle_, {}); }
 
 private:

@@ -37,6 +37,7 @@ inline std::error_code make_error_code(Errc e) noexcept { return {static_cast<in
 /// Base of every error of the runtime; `what()` names the operation and what was found.
 class CALLER_API Error : public std::system_error {
 public:
+  /// `context`: the operation, the id involved and what was found.
   Error(Errc code, const std::string& context);
   ~Error() override;
 };
@@ -44,6 +45,7 @@ public:
 /// No Caller runs in the thread. Source: async-kernel Caller() without a running loop (RuntimeError).
 class CALLER_API NoRunningCaller : public Error {
 public:
+  /// `context`: what was asked for.
   explicit NoRunningCaller(const std::string& context);
   ~NoRunningCaller() override;
 };
@@ -51,6 +53,7 @@ public:
 /// The Caller is stopping or stopped. Source: async-kernel RuntimeError "is stopped".
 class CALLER_API CallerStopped : public Error {
 public:
+  /// `context`: what was asked of which Caller.
   explicit CallerStopped(const std::string& context);
   ~CallerStopped() override;
 };
@@ -58,6 +61,7 @@ public:
 /// The result of a Pending was asked for before it was there. Source: async-kernel PendingNotDone (InvalidStateError).
 class CALLER_API PendingNotDone : public Error {
 public:
+  /// `context`: what was asked of which Pending.
   explicit PendingNotDone(const std::string& context);
   ~PendingNotDone() override;
 };
@@ -66,6 +70,7 @@ public:
 /// Source: async-kernel PendingCancelled.
 class CALLER_API PendingCancelled : public Error {
 public:
+  /// `message`: why, as given to cancel().
   explicit PendingCancelled(const std::string& message);
   ~PendingCancelled() override;
 };
@@ -73,6 +78,7 @@ public:
 /// A wait ran into its time-out. Source: async-kernel Pending.wait (TimeoutError).
 class CALLER_API TimedOut : public Error {
 public:
+  /// `context`: what was waited for, and how long.
   explicit TimedOut(const std::string& context);
   ~TimedOut() override;
 };
@@ -80,6 +86,7 @@ public:
 /// A coroutine function was given where only a plain function is accepted. Source: PyCoroutines NotRegularFunction.
 class CALLER_API NotRegularFunction : public Error {
 public:
+  /// `context`: where a plain function is needed.
   explicit NotRegularFunction(const std::string& context);
   ~NotRegularFunction() override;
 };

@@ -73,10 +73,12 @@ public:
     if (handle_) handle_.destroy();
   }
 
+  /// Runs the body to its first value. Once for a generator. Errors: what the body throws.
   Iterator begin() {
     resume(handle_);
     return Iterator(handle_);
   }
+  /// What `begin()` is compared with.
   std::default_sentinel_t end() const noexcept { return {}; }
 
   /// The next value, or nothing at the end. Errors: what the body throws.
@@ -153,9 +155,10 @@ public:
     if (handle_) handle_.destroy();
   }
 
+  /// What `co_await next()` waits on.
   struct Next {
     using caller_awaitable = void;
-    std::coroutine_handle<promise_type> handle;
+    std::coroutine_handle<promise_type> handle;  ///< for the runtime
     bool await_ready() const noexcept { return !handle || handle.done(); }
     std::coroutine_handle<> await_suspend(std::coroutine_handle<> c) const noexcept {
       handle.promise().consumer = c;

@@ -24,7 +24,7 @@ struct GroupState;
 /// | 2    | group cancelled       | quiet                   |
 /// | 3    | ignored               | throws PendingCancelled |
 struct PendingGroupOptions {
-  int mode = 0;
+  int mode = 0;                       ///< 0 to 3, a row of the table above
   std::optional<Duration> timeout{};  ///< then the members are cancelled and the group ends, by its mode
   bool shield = false;                ///< a cancellation from outside is held back until the group ends
 };
@@ -32,6 +32,7 @@ struct PendingGroupOptions {
 /// Members of a group failed. Source: Python ExceptionGroup, as async-kernel raises it from a PendingGroup.
 class CALLER_API PendingGroupError : public Error {
 public:
+  /// `errors`: at least one, in the order in which they happened.
   explicit PendingGroupError(std::vector<std::exception_ptr> errors);
   ~PendingGroupError() override;
   /// In the order in which they happened; at least one.
@@ -51,6 +52,7 @@ private:
 /// cancels the members and leaves after their end. Source: async-kernel PendingGroup.
 class CALLER_API PendingGroup {
 public:
+  /// A group in force nowhere yet: see Scope and add().
   explicit PendingGroup(const PendingGroupOptions& options = {});
   PendingGroup(PendingGroup&&) noexcept = default;
   PendingGroup& operator=(PendingGroup&&) noexcept = delete;
@@ -59,6 +61,7 @@ public:
   /// While it lives, calls made by the running code (and what they start) join the group.
   class CALLER_API Scope {
   public:
+    /// The group must outlive the scope.
     explicit Scope(PendingGroup& group);
     ~Scope();
     Scope(const Scope&) = delete;
@@ -72,7 +75,7 @@ public:
   bool add(const PendingBase& member);
   /// Cancels every member and refuses new ones' work (they are cancelled when they join).
   void cancel(std::string message = "the group was cancelled");
-  bool cancelled() const noexcept;
+  bool cancelled() const noexcept;    ///< cancel() was called, or a member's failure has cancelled the rest
   std::size_t size() const noexcept;  ///< members not done
 
   /// Waits for the members, by the options. Errors: PendingGroupError; PendingCancelled by mode or from outside.
@@ -118,6 +121,7 @@ auto with_pending_group(PendingGroupOptions options, Body body)
     co_return work.wait();
   }
 }
+/// The same with the default options.
 template <class Body>
 auto with_pending_group(Body body) {
   return with_pending_group(PendingGroupOptions{}, std::move(body));

@@ -31,7 +31,7 @@ class Driver;
 /// Source: async-kernel Caller(host=…).
 class CALLER_API HostLoop {
 public:
-  using TimePoint = std::chrono::steady_clock::time_point;
+  using TimePoint = std::chrono::steady_clock::time_point;  ///< of the steady clock
 
   HostLoop() = default;
   HostLoop(const HostLoop&) = delete;

@@ -38,16 +38,18 @@ enum class Backend : unsigned char {
   manual,  ///< nothing but the queue and the timers
   uv,      ///< libuv: its handles by caller/uv.hpp, made when first asked for
 };
+/// The name, for people. Thread-safety: any thread. Errors: none. Source: –
 CALLER_API const char* to_string(Backend backend) noexcept;
 
-inline constexpr Modifier current_thread = Modifier::current_thread;
-inline constexpr Modifier main_thread = Modifier::main_thread;
-inline constexpr Modifier new_thread = Modifier::new_thread;
-inline constexpr Modifier manual = Modifier::manual;
-inline constexpr Modifier guest = Modifier::guest;
+inline constexpr Modifier current_thread = Modifier::current_thread;  ///< as of Modifier
+inline constexpr Modifier main_thread = Modifier::main_thread;        ///< as of Modifier
+inline constexpr Modifier new_thread = Modifier::new_thread;          ///< as of Modifier
+inline constexpr Modifier manual = Modifier::manual;                  ///< as of Modifier
+inline constexpr Modifier guest = Modifier::guest;                    ///< as of Modifier
 
 /// The life of a Caller; it only moves forward.
 enum class CallerState : unsigned char { initial, starting, running, stopping, stopped };
+/// The name, for people. Thread-safety: any thread. Errors: none. Source: –
 CALLER_API const char* to_string(CallerState state) noexcept;
 
 /// A clock that moves when told to, for tests. Thread-safety: any thread.
@@ -55,6 +57,7 @@ class CALLER_API ManualClock {
 public:
   /// Moves time forward; timers that became due fire when their Caller is next pumped. Units: nanoseconds.
   void advance(Duration by) noexcept { now_.fetch_add(by.count(), std::memory_order_relaxed); }
+  /// nanoseconds since it was made
   std::int64_t now() const noexcept { return now_.load(std::memory_order_relaxed); }
 
 private:
@@ -64,11 +67,13 @@ private:
 /// What is told of an error nobody can observe: where it happened, and the error.
 using ErrorHandler = std::function<void(const std::string& where, const std::exception_ptr& error)>;
 
+/// How much a message matters. Source: Python's logging levels, as async-kernel Caller.log uses them.
 enum class LogLevel : unsigned char {
   debug,    ///< life: started, stopped, a child or worker made and retired, a lane opened and closed; cancellations
   warning,  ///< something was given up that somebody may miss
   error,    ///< an error that nobody can observe; an ErrorHandler is told of it, too
 };
+/// The name, for people. Thread-safety: any thread. Errors: none. Source: –
 CALLER_API const char* to_string(LogLevel level) noexcept;
 
 /// Is given one line, without its end. Called in the thread where it happens, from several threads at once, outside of
@@ -106,28 +111,30 @@ struct ScheduleOptions {
   bool opt_out_of_groups = false;      ///< do not join the PendingGroups and PendingTrackers in force
   std::optional<Trackers> trackers{};  ///< exactly these, for it and what it starts; none: the context's; `{}`: no one
   std::optional<Backend> backend{};    ///< none, or the Caller's own: its loop; another: see call_using_backend
-  std::map<std::string, std::any> metadata{};
+  std::map<std::string, std::any> metadata{};  ///< kept in the Pending, for whoever made the call
 };
 
 /// When wait() returns. Source: asyncio.wait.
 enum class ReturnWhen : unsigned char { FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED };
-inline constexpr ReturnWhen FIRST_COMPLETED = ReturnWhen::FIRST_COMPLETED;
-inline constexpr ReturnWhen FIRST_EXCEPTION = ReturnWhen::FIRST_EXCEPTION;
-inline constexpr ReturnWhen ALL_COMPLETED = ReturnWhen::ALL_COMPLETED;
+inline constexpr ReturnWhen FIRST_COMPLETED = ReturnWhen::FIRST_COMPLETED;  ///< when one has ended
+inline constexpr ReturnWhen FIRST_EXCEPTION = ReturnWhen::FIRST_EXCEPTION;  ///< when one has failed, else all
+inline constexpr ReturnWhen ALL_COMPLETED = ReturnWhen::ALL_COMPLETED;      ///< when all have ended
 
+/// Options of Caller::wait. Source: async-kernel Caller.wait.
 struct WaitSetOptions {
-  std::optional<Duration> timeout{};  ///< on expiry wait returns what it has; nothing is cancelled
-  ReturnWhen return_when = ReturnWhen::ALL_COMPLETED;
+  std::optional<Duration> timeout{};                   ///< on expiry wait returns what it has; nothing is cancelled
+  ReturnWhen return_when = ReturnWhen::ALL_COMPLETED;  ///< which of the items ends the wait
   bool shield = false;  ///< ignore a cancellation of the waiter until the condition is met
 };
 
 /// Both in the order of the items given.
 template <class P>
 struct WaitResult {
-  std::vector<P> done;
-  std::vector<P> pending;
+  std::vector<P> done;     ///< those that ended, also cancelled or failed
+  std::vector<P> pending;  ///< the others
 };
 
+/// Options of Caller::as_completed. Source: async-kernel Caller.as_completed.
 struct AsCompletedOptions {
   /// How many items of a generator may be pulled and not yet consumed; 0: no limit. A container has none.
   std::size_t max_concurrent = 10;

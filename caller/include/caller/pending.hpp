@@ -17,6 +17,7 @@
 
 namespace caller {
 
+/// How long: nanoseconds. Waits take any std::chrono::duration that converts without loss.
 using Duration = std::chrono::nanoseconds;
 
 /// How to wait for a Pending.
@@ -55,6 +56,7 @@ public:
     if (state_) state_->unref();
   }
 
+  /// false: moved from, or made as nothing
   explicit operator bool() const noexcept { return state_ != nullptr; }
   friend bool operator==(const PendingBase& a, const PendingBase& b) noexcept { return a.state_ == b.state_; }
   friend auto operator<=>(const PendingBase& a, const PendingBase& b) noexcept {
@@ -120,19 +122,23 @@ public:
 
   /// From now on cancel() is ignored, as are time-outs of waiters.
   void protect() const noexcept { detail::protect(*state_); }
+  /// protect() was called
   bool is_protected() const noexcept { return state_->is(detail::PendingState::kProtected); }
 
   /// For the runtime: the state, borrowed; and a handle that takes over a reference.
   detail::PendingState* state() const noexcept { return state_; }
+  /// For the runtime: marks the constructor that takes over a reference.
   struct Adopt {};
+  /// For the runtime: takes over a reference.
   PendingBase(Adopt, detail::PendingState* s) noexcept : state_(s) {}
+  /// For the runtime: a handle with a reference of its own.
   static PendingBase share(detail::PendingState* s) noexcept {
     if (s) s->ref();
     return {Adopt{}, s};
   }
 
 protected:
-  detail::PendingState* state_ = nullptr;
+  detail::PendingState* state_ = nullptr;  ///< null after a move
 };
 
 /// `<Pending done 0x…>` for people. Errors: those of the stream.
@@ -195,7 +201,9 @@ public:
   using caller_awaitable = void;
 
   Pending() : PendingBase(Adopt{}, detail::make_plain_state<T>()) {}
+  /// For the runtime: takes over a reference; `s` must hold a T.
   Pending(Adopt a, detail::PendingState* s) noexcept : PendingBase(a, s) {}
+  /// For the runtime: a handle with a reference of its own; `s` must hold a T.
   static Pending share(detail::PendingState* s) noexcept {
     if (s) s->ref();
     return {Adopt{}, s};
@@ -256,6 +264,7 @@ public:
     detail::complete(*state_);
     return true;
   }
+  /// The same with any object as the exception.
   template <class E>
     requires(!std::is_same_v<std::remove_cvref_t<E>, std::exception_ptr>)
   bool set_exception(E&& error) const {

@@ -60,8 +60,9 @@ CALLER_API Coro<std::exception_ptr> wait_for_end(PendingBase pending);
 /// Source: async-kernel StartStopTask, the function's first argument.
 class CALLER_API StartSignal {
 public:
+  /// For StartStopTask.
   explicit StartSignal(std::weak_ptr<detail::StartStopState> state) noexcept : state_(std::move(state)) {}
-  void operator()() const;
+  void operator()() const;  ///< the function has started: `started()` is done
 
 private:
   std::weak_ptr<detail::StartStopState> state_;
@@ -108,9 +109,13 @@ public:
     return stopped();
   }
 
+  /// done when the function has called its StartSignal
   Pending<> started() const { return state().started; }
+  /// done when stop() was called
   Pending<> stopping() const { return state().stopping; }
+  /// done with the function's result when it has returned
   Pending<T> stopped() const { return Pending<T>::share(state().stopped.state()); }
+  /// where it runs
   Caller caller() const { return state().caller; }
 
   /// `co_await task`: what the function returns. Errors: Error(not_started); as Pending::result().

@@ -55,6 +55,7 @@ public:
   void cancel() noexcept {
     if (!state_->finished) state_->cancelled = true;
   }
+  /// cancel() came before it ran
   bool is_cancelled() const noexcept { return state_->cancelled; }
   /// It ran, with or without an error.
   bool finished() const noexcept { return state_->finished; }
@@ -138,6 +139,7 @@ public:
   void stop();
   /// Entries ready to run.
   std::size_t total_tasks() const;
+  /// a run_ function is on the stack
   bool running() const noexcept { return running_; }
 
 private:

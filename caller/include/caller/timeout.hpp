@@ -59,6 +59,7 @@ template <class T>
 class [[nodiscard]] WithTimeout {
 public:
   using caller_awaitable = void;
+  /// For with_timeout.
   WithTimeout(Duration timeout, Coro<T>&& coro) noexcept : timeout_(timeout), coro_(std::move(coro)) {}
   detail::TimeoutAwaiter<T> operator co_await() && noexcept { return {std::move(coro_), timeout_.count()}; }
 

@@ -35,6 +35,7 @@ struct PendingTrackerOptions {
 /// there is no class of trackers to choose by: ScheduleOptions::trackers lists objects.
 class CALLER_API PendingTracker {
 public:
+  /// A tracker in force nowhere yet: see Scope and add().
   explicit PendingTracker(PendingTrackerOptions options = {});
   PendingTracker(const PendingTracker&) = delete;
   PendingTracker& operator=(const PendingTracker&) = delete;
@@ -43,6 +44,7 @@ public:
   /// While it lives, calls made by the running code (and what they start) are registered.
   class CALLER_API Scope {
   public:
+    /// The tracker must outlive the scope.
     explicit Scope(PendingTracker& tracker);
     ~Scope();
     Scope(const Scope&) = delete;
@@ -69,8 +71,8 @@ public:
   /// Forgets a Pending before it is done. False: it was not registered. Errors: none. Source: PendingManager.remove.
   bool remove(const PendingBase& pending);
 
-  std::size_t count() const noexcept;
-  bool contains(const PendingBase& pending) const noexcept;
+  std::size_t count() const noexcept;                        ///< registered now and not done
+  bool contains(const PendingBase& pending) const noexcept;  ///< it is registered now
   /// Those registered now, in the order of their registration. Source: PendingTracker.pending.
   std::vector<PendingBase> list() const;
 

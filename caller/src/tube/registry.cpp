@@ -92,6 +92,8 @@ void Registry::load_plugin(const std::filesystem::path& path) {
   void* handle = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
     const char* reason = ::dlerror();
+    if (std::error_code error; !std::filesystem::exists(file, error))
+      reason = "there is no such file; a plugin is named by the path of its shared object, like ./libmine.so";
     throw Error(Errc::plugin, "cannot load the plugin " + path.string() + ": " + (reason ? reason : "no reason given"));
   }
   // Never unloaded: types, and values of them, may live anywhere.

@@ -237,7 +237,8 @@ std::string kernel_json(const InstallOptions& options) {
   spec["interrupt_mode"] = "message";
   spec["kernel_protocol_version"] = "5.5";
   spec["env"] = options.environment;
-  spec["metadata"] = {{"debugger", debugger::find_adapter().has_value()},
+  // What there will be elsewhere is known there only; a kernel that has no debugger says so itself.
+  spec["metadata"] = {{"debugger", options.elsewhere || debugger::find_adapter().has_value()},
                       {"supported_encryption", {"curve"}},
                       {"caller", {{"name", checked_name(options.name)}}}};
   return spec.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
@@ -245,7 +246,10 @@ std::string kernel_json(const InstallOptions& options) {
 
 fs::path install(const InstallOptions& options, const Environment& environment) {
   const std::string name = checked_name(options.name);
-  if (!is_executable(options.program)) {
+  if (options.elsewhere && !options.program.is_absolute()) {
+    throw KernelspecError("the program " + options.program.string() + " must be named with its whole path");
+  }
+  if (!options.elsewhere && !is_executable(options.program)) {
     throw KernelspecError("the program " + options.program.string() + " does not exist or cannot be executed");
   }
   const fs::path kernels = kernels_dir(options.location, environment);
@@ -309,6 +313,17 @@ std::vector<Installed> list(const Environment& environment) {
     if (entry) out.push_back(std::move(*entry));
   }
   return out;
+}
+
+std::string list_json(const Environment& environment) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+  for (const Installed& entry : list(environment))
+    out.push_back({{"name", entry.name},
+                   {"display_name", entry.display_name},
+                   {"directory", entry.directory.string()},
+                   {"program", entry.program.string()},
+                   {"runnable", entry.runnable}});
+  return out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace caller::kernel::cli

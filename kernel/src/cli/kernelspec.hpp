@@ -45,7 +45,8 @@ struct InstallOptions {
   std::map<std::string, std::string> environment;  ///< set in the kernel process by Jupyter
   std::string cxxflags;                            ///< added to the compiler flags of every cell; may be empty
   std::filesystem::path program;                   ///< absolute path of `caller`
-  std::filesystem::path resources;                 ///< directory with the logos
+  bool elsewhere = false;           ///< the kernelspec is for a machine or a root where `program` will be
+  std::filesystem::path resources;  ///< directory with the logos
 };
 
 /// A kernelspec of this program that was found on Jupyter's path.
@@ -104,5 +105,9 @@ std::filesystem::path uninstall(const Location& location, std::string_view name,
 ///
 /// Thread-safety: any thread. Errors: as user_data_dir; unreadable entries are left out.
 std::vector<Installed> list(const Environment& environment);
+
+/// The same for scripts: a JSON list of objects with name, display_name, directory, program and runnable, then a line's
+/// end. Thread-safety: any thread. Errors: as list.
+std::string list_json(const Environment& environment);
 
 }  // namespace caller::kernel::cli

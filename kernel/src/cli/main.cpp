@@ -41,7 +41,11 @@ struct LocationFlags {
 fs::path own_program() { return fs::canonical("/proc/self/exe"); }
 fs::path own_resources() { return own_program().parent_path().parent_path() / CALLER_DATA_DIR "/kernelspec"; }
 
-int run_list() {
+int run_list(bool json) {
+  if (json) {
+    std::cout << cli::list_json(cli::Environment::of_process());
+    return 0;
+  }
   const auto found = cli::list(cli::Environment::of_process());
   if (found.empty()) {
     std::cout << "No kernelspec of this program is installed; `caller kernel install` makes one.\n";
@@ -146,6 +150,10 @@ int run(int argc, char** argv) {
   install_command->add_option("--cxxflags", install.cxxflags, "Compiler flags added for every cell")
       ->type_name("FLAGS");
 
+  std::string program;
+  install_command->add_option("--program", program, "Where this program will be, for packages (default: where it is)")
+      ->type_name("FILE");
+
   LocationFlags uninstall_location;
   std::string uninstall_name = "caller";
   auto* uninstall_command = kernel->add_subcommand("uninstall", "Remove a kernelspec of this program");
@@ -153,6 +161,8 @@ int run(int argc, char** argv) {
   uninstall_command->add_option("--name", uninstall_name, "The kernelspec's name")->capture_default_str();
 
   auto* list_command = kernel->add_subcommand("list", "Show this program's kernelspecs");
+  bool list_as_json = false;
+  list_command->add_flag("--json", list_as_json, "As JSON");
 
   cli::StartOptions start;
   auto* start_command = kernel->add_subcommand("start", "Run a kernel; Jupyter calls this");
@@ -190,7 +200,8 @@ int run(int argc, char** argv) {
       install.environment.insert_or_assign(name, value);
     }
     install.location = install_location.location();
-    install.program = own_program();
+    install.elsewhere = !program.empty();
+    install.program = program.empty() ? own_program() : fs::path(program);
     install.resources = own_resources();
     std::cout << "Installed the kernelspec in " << cli::install(install, cli::Environment::of_process()).string()
               << '\n';
@@ -202,7 +213,7 @@ int run(int argc, char** argv) {
     std::cout << "Removed the kernelspec in " << directory.string() << '\n';
     return 0;
   }
-  if (*list_command) return run_list();
+  if (*list_command) return run_list(list_as_json);
   return cli::start(start);
 }
 

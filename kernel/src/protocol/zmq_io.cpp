@@ -41,7 +41,10 @@ void bind(zmq::socket_t& socket, const ConnectionInfo& info, int& port) {
   try {
     socket.bind(endpoint);
   } catch (const zmq::error_t& e) {
-    throw KernelError(KernelErrc::bind, "binding " + endpoint + ": " + e.what());
+    const char* remedy = e.num() == EADDRINUSE ? "; another program listens there: end it, or give the port 0, which "
+                                                 "stands for any that is free"
+                                               : "";
+    throw KernelError(KernelErrc::bind, "binding " + endpoint + ": " + e.what() + remedy);
   }
   if (ipc && info.ip.front() != '@') ::chmod((info.ip + "-" + std::to_string(port)).c_str(), S_IRUSR | S_IWUSR);
   if (port != 0 || ipc) return;

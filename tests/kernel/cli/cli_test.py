@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -69,14 +70,37 @@ class CommandLine(unittest.TestCase):
 
     def test_list_and_uninstall(self):
         self.assertIn("No kernelspec", self.call("kernel", "list").stdout)
+        self.assertEqual(json.loads(self.call("kernel", "list", "--json").stdout), [])
         self.call("kernel", "install", "--name", "Two", "--display-name", "Second one")
         listed = self.call("kernel", "list").stdout
         self.assertIn("two", listed)
         self.assertIn("Second one", listed)
+        (entry,) = json.loads(self.call("kernel", "list", "--json").stdout)
+        self.assertEqual((entry["name"], entry["display_name"], entry["runnable"]), ("two", "Second one", True))
+        self.assertTrue(os.path.samefile(entry["program"], PROGRAM))
         self.assertEqual(self.call("kernel", "uninstall", "--name", "two").returncode, 0)
         answer = self.call("kernel", "uninstall", "--name", "two")
         self.assertNotEqual(answer.returncode, 0)
         self.assertIn("two", answer.stderr)
+
+    def test_a_kernelspec_for_another_place(self):
+        answer = self.call("kernel", "install", "--prefix", str(self.home / "root/usr"), "--program", "/usr/bin/caller")
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        spec = json.loads((self.home / "root/usr/share/jupyter/kernels/caller/kernel.json").read_text())
+        self.assertEqual(spec["argv"][0], "/usr/bin/caller")
+        answer = self.call("kernel", "install", "--prefix", str(self.home / "other"), "--program", "bin/caller")
+        self.assertIn("whole path", answer.stderr)
+        self.assertFalse((self.home / "other").exists())
+
+    def test_help_and_completion_name_the_same_options(self):
+        completion = (pathlib.Path(__file__).resolve().parents[3] / "share/completions/caller").read_text()
+        for words, options in re.findall(r'"(\w+ \w+)"\) words="([^"]*)"', completion):
+            answer = self.call(*words.split(), "--help")
+            self.assertEqual(answer.returncode, 0, words)
+            shown = set(re.findall(r"--[a-z][a-z-]*", answer.stdout.split("Options:", 1)[1]))
+            shown = {option for option in shown if re.search(rf"^ +(-\w+,)?{option}\b", answer.stdout, re.MULTILINE)}
+            self.assertEqual({option for option in options.split() if option.startswith("--")}, shown, words)
+            self.assertNotIn("\x1b", answer.stdout)
 
     def test_prefix(self):
         prefix = self.home / "p"

@@ -122,6 +122,9 @@ class Cells(unittest.TestCase):
     def test_what_cells_show(self):
         notebook = execute(NOTEBOOKS / "02_cells.ipynb")
         cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+        stopped = cells.pop("interrupt").outputs
+        self.assertEqual([output.output_type for output in stopped], ["stream", "error"])
+        self.assertEqual((stopped[0].text, stopped[1].ename), ("cleaned up\n", "Interrupted"))
         crash = cells.pop("crash").outputs
         self.assertEqual([output.output_type for output in crash], ["error"])
         self.assertEqual(crash[0].ename, "SegmentationFault")
@@ -133,6 +136,7 @@ class Cells(unittest.TestCase):
         expected = {
             "mixed": "42",
             "after-crash": '"peak"',
+            "after-interrupt": "true",
             "first-point": "5.0",
             "second-point": "7.0",
             "update": "",

@@ -120,7 +120,7 @@ class Files(unittest.TestCase):
         first = DirectKernel(info)
         self.addCleanup(first.stop)
         first.client()
-        self.assert_refused(write_connection_file(info), str(info["shell_port"]))
+        self.assert_refused(write_connection_file(info), str(info["shell_port"]), "another program listens there")
         self.assertIsNone(first.process.poll())
 
     def test_63_ipc(self):

@@ -128,14 +128,20 @@ R result_from(Format f, std::string_view bytes) {
 
 /// The name of a parameter, and what stands there when a call leaves it out: `"x"` or `{"y", 1}`.
 struct Param {
+  /// A parameter that each call must give.
   Param(const char* parameter) : name(parameter) {}
+  /// A parameter that each call must give.
   Param(std::string parameter) : name(std::move(parameter)) {}
+  /// A parameter with a default.
   template <class T>
   Param(const char* parameter, T value)
       : name(parameter), fallback([value = std::move(value)](Format f) { return to_bytes(f, value); }) {}
+  /// As calls and records name it.
   std::string name;
+  /// The default, written in a format; null: none.
   std::function<std::string(Format)> fallback;
 };
+/// The names of a function's parameters, in their order.
 using Params = std::initializer_list<Param>;
 
 /// How a call came to its invocation. Source: pynenc's DistributedInvocation, ReusedInvocation.
@@ -149,13 +155,19 @@ enum class InvocationKind : std::uint8_t {
 /// Thread-safety: any thread. Errors: InvocationNotFoundError once it was purged. Source: pynenc BaseInvocation.
 class CALLER_API InvocationBase {
 public:
+  /// For the library.
   InvocationBase(detail::AppPtr app, detail::Routed routed, InvocationKind kind);
+  /// Unique in the store.
   const std::string& id() const noexcept { return routed_.id; }
+  /// How the call came to it.
   InvocationKind kind() const noexcept { return kind_; }
   /// Of a reused one: how its arguments differ from the call's; empty: they do not.
   const std::string& diff_arg() const noexcept { return routed_.diff_arg; }
+  /// As it is in the store now. Errors: InvocationNotFoundError.
   Status status() const;
+  /// How often it was tried again. Errors: InvocationNotFoundError.
   int num_retries() const;
+  /// The steps of its life so far, oldest first. Errors: InvocationNotFoundError.
   std::vector<HistoryEntry> history() const;
   /// The invocation whose task made the call; empty: none did.
   std::string parent_id() const;
@@ -163,8 +175,11 @@ public:
   bool cancel() const;
 
 protected:
+  /// For the library.
   detail::AppPtr app_;
+  /// For the library.
   detail::Routed routed_;
+  /// For the library.
   InvocationKind kind_;
 };
 
@@ -172,6 +187,7 @@ protected:
 template <class R>
 class [[nodiscard]] Invocation : public InvocationBase {
 public:
+  /// For the library.
   using InvocationBase::InvocationBase;
 
   /// Waits for the end. In a task the slot of the waiting one is free meanwhile; in a thread with a Caller its loop
@@ -206,7 +222,9 @@ private:
 template <class R>
 class [[nodiscard]] InvocationGroup {
 public:
+  /// For the library.
   InvocationGroup(detail::AppPtr app, std::vector<Invocation<R>> list) : app_(std::move(app)), list_(std::move(list)) {}
+  /// In the order of the calls.
   const std::vector<Invocation<R>>& invocations() const noexcept { return list_; }
   /// All results in the order in which the invocations ended, when all have. Errors: as Invocation::result().
   std::vector<R> results() const
@@ -226,6 +244,7 @@ public:
     for (const auto& i : list_) out.push_back(i.result());
     return out;
   }
+  /// Waits until all have ended. Errors: as Invocation::result(), of the first that has failed.
   void wait() const {
     for (const auto& i : list_) (void)i.result();
   }
@@ -263,12 +282,16 @@ class Task;
 template <class R, class... A>
 class Task<R(A...)> {
 public:
+  /// For the library; see App::task.
   Task(detail::AppPtr app, detail::DefinitionPtr definition, std::vector<Param> params)
       : app_(std::move(app)), definition_(std::move(definition)), params_(std::move(params)) {}
 
+  /// As it was given to App::task.
   const std::string& task_id() const noexcept { return definition_->id; }
+  /// Its options.
   const TaskOptions& conf() const noexcept { return definition_->options; }
 
+  /// A call: it is written down, and executed somewhere, later. Arguments left out take their defaults.
   template <class... B>
     requires(sizeof...(B) <= sizeof...(A))
   Invocation<R> operator()(B&&... given) const {
@@ -356,6 +379,7 @@ private:
 
 /// What an application is made with.
 struct AppOptions {
+  /// One for all processes that work together.
   std::string app_id = "caller";
   std::shared_ptr<Store> store{};  ///< none: in memory
   Format format = Format::json;    ///< of arguments and results; one for all processes
@@ -375,12 +399,18 @@ struct AppOptions {
 /// Thread-safety: any thread. Errors: see each function. Source: pynenc Pynenc.
 class CALLER_API App {
 public:
+  /// Errors: those of the store.
   explicit App(AppOptions options = {});
+  /// For the library: a handle on the same application.
   explicit App(detail::AppPtr core) : core_(std::move(core)) {}
 
+  /// As it was given.
   const std::string& app_id() const noexcept;
+  /// Where invocations live.
   Store& store() const noexcept;
+  /// What it was made with.
   const AppOptions& conf() const noexcept;
+  /// Makes whole what the store holds in parts.
   ClientDataStore client_data_store() const noexcept { return ClientDataStore(core_); }
   /// Forgets every invocation.
   std::size_t purge() const;
@@ -404,19 +434,24 @@ public:
   Runner& runner() const;
   /// Errors: RunnerNotExecutableError in a process that executes invocations for a runner of the same application.
   std::unique_ptr<Runner> make_runner(RunnerKind kind, RunnerOptions options = {}) const;
+  /// A runner that executes this application's tasks on threads of this process. It takes nothing before its start().
   std::unique_ptr<Runner> thread_runner(RunnerOptions options = {}) const {
     return make_runner(RunnerKind::thread, std::move(options));
   }
+  /// A process for each invocation.
   std::unique_ptr<Runner> process_runner(RunnerOptions options = {}) const {
     return make_runner(RunnerKind::process, std::move(options));
   }
+  /// A pool of processes that stay.
   std::unique_ptr<Runner> persistent_process_runner(RunnerOptions options = {}) const {
     return make_runner(RunnerKind::persistent_process, std::move(options));
   }
+  /// Processes with threads, as many as there is work for.
   std::unique_ptr<Runner> multi_thread_runner(RunnerOptions options = {}) const {
     return make_runner(RunnerKind::multi_thread, std::move(options));
   }
 
+  /// For the library.
   const detail::AppPtr& core() const noexcept { return core_; }
 
 private:
@@ -507,10 +542,12 @@ std::vector<Invocation<R>> Task<R(A...)>::made(std::vector<detail::Routed> route
 /// PynencBuilder.
 class CALLER_API AppBuilder {
 public:
+  /// See AppOptions::app_id.
   AppBuilder& app_id(std::string id) {
     options_.app_id = std::move(id);
     return *this;
   }
+  /// Everything in memory, of this process only; the default.
   AppBuilder& memory() { return store(make_memory_store()); }
   /// See make_redis_store(). Errors: in build().
   AppBuilder& redis(std::string url) {
@@ -522,19 +559,23 @@ public:
     make_store_ = [path = std::move(path), options](const AppOptions&) { return make_sqlite_store(path, options); };
     return *this;
   }
+  /// A store that is made already.
   AppBuilder& store(std::shared_ptr<Store> s) {
     options_.store = std::move(s);
     make_store_ = nullptr;
     return *this;
   }
+  /// How arguments and results are written; the same in all processes.
   AppBuilder& serializer(Format f) {
     options_.format = f;
     return *this;
   }
+  /// Calls run where they are made, at once.
   AppBuilder& dev_mode(bool on = true) {
     options_.dev_mode = on;
     return *this;
   }
+  /// How long a runner is believed to live after its last heartbeat.
   AppBuilder& lease(std::chrono::milliseconds time) {
     options_.lease = time;
     return *this;
@@ -546,16 +587,19 @@ public:
     o.min_threads = min;
     return runner(RunnerKind::thread, std::move(o));
   }
+  /// What App::runner() gives: RunnerKind::process.
   AppBuilder& process_runner(std::size_t slots = 0) {
     RunnerOptions o;
     o.slots = slots;
     return runner(RunnerKind::process, std::move(o));
   }
+  /// What App::runner() gives: RunnerKind::persistent_process.
   AppBuilder& persistent_process_runner(std::size_t processes = 0) {
     RunnerOptions o;
     o.slots = processes;
     return runner(RunnerKind::persistent_process, std::move(o));
   }
+  /// What App::runner() gives: RunnerKind::multi_thread.
   AppBuilder& multi_thread_runner(std::size_t min_processes, std::size_t max_processes, std::size_t threads) {
     RunnerOptions o;
     o.min_processes = min_processes;
@@ -563,13 +607,17 @@ public:
     o.threads = threads;
     return runner(RunnerKind::multi_thread, std::move(o));
   }
+  /// What App::runner() gives: RunnerKind::dummy.
   AppBuilder& dummy_runner() { return runner(RunnerKind::dummy); }
+  /// What App::runner() gives: RunnerKind::sync.
   AppBuilder& sync_runner() { return runner(RunnerKind::sync); }
+  /// What App::runner() gives.
   AppBuilder& runner(RunnerKind kind, RunnerOptions options = {}) {
     options_.runner = kind;
     options_.runner_options = std::move(options);
     return *this;
   }
+  /// The application. Errors: those of the store.
   App build() {
     // The name of the application is known now. In a worker's process the runner's store is used instead.
     if (make_store_ && !in_worker(options_.app_id)) options_.store = make_store_(options_);

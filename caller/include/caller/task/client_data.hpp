@@ -27,6 +27,7 @@ class AppCore;
 /// begins with a byte that no serialised value begins with, so no text of a user's is taken for one.
 class CALLER_API ClientDataStore {
 public:
+  /// For App::client_data_store.
   explicit ClientDataStore(std::shared_ptr<detail::AppCore> app) : app_(std::move(app)) {}
   /// Are these arguments (or is this result) stored with parts that are kept apart?
   /// Thread-safety: any thread. Errors: none. Source: pynenc is_reference.

@@ -47,14 +47,20 @@ inline constexpr int kDeepest = 128;
 /// Source: –
 class CALLER_API Writer {
 public:
+  /// Appends to `into`, which must outlive it.
   explicit Writer(Format format, std::string* into) : out_(*into), format_(format) {}
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
+  /// What it writes.
   Format format() const noexcept { return format_; }
 
+  /// No value.
   void null();
+  /// True or false.
   void boolean(bool value);
+  /// A whole number.
   void integer(std::int64_t value);
+  /// A whole number that is not negative.
   void natural(std::uint64_t value);
   /// JSON has no infinities and no NaN: they become the texts `Infinity`, `-Infinity` and `NaN`.
   void number(double value);
@@ -62,7 +68,9 @@ public:
   void text(std::string_view value);
   /// In JSON a map `{"$bytes": "base64"}`.
   void bytes(std::span<const std::byte> value);
+  /// `size` values follow
   void list(std::size_t size);
+  /// `size` times key() and a value follow
   void map(std::size_t size);
   /// One value that is written already, in the same format.
   void raw(std::string_view value);
@@ -93,25 +101,37 @@ struct Node;
 /// Thread-safety: immutable. Errors: SerializationError names the place and what was found. Source: –
 class CALLER_API Reader {
 public:
+  /// What a value is.
   enum class Kind : std::uint8_t { null, boolean, integer, natural, number, text, bytes, list, map };
+  /// For Document and decoders: `place` is how messages name the value.
   explicit Reader(const detail::Node* node, std::string place = {}) : node_(node), place_(std::move(place)) {}
 
+  /// What it is.
   Kind kind() const noexcept;
+  /// Kind() is null.
   bool is_null() const noexcept { return kind() == Kind::null; }
+  /// True or false. Errors: SerializationError for another kind.
   bool boolean() const;
   /// A whole number from `least` to `most`.
   std::int64_t integer(std::int64_t least = std::numeric_limits<std::int64_t>::min(),
                        std::int64_t most = std::numeric_limits<std::int64_t>::max()) const;
+  /// A whole number from 0 to `most`.
   std::uint64_t natural(std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const;
+  /// Any number; also the texts that stand for what JSON cannot write.
   double number() const;
+  /// A text. Errors: SerializationError for another kind.
   std::string text() const;
+  /// Bytes, or a map that stands for them in JSON. Errors: SerializationError for another kind.
   std::vector<std::byte> bytes() const;
   /// Of a list or map.
   std::size_t size() const;
+  /// A value of a list or map, by its number. Errors: SerializationError when there are fewer.
   Reader item(std::size_t index) const;
+  /// A key of a map, by its number.
   std::string_view key(std::size_t index) const;
   /// A value of a map. find: none when it is missing.
   std::optional<Reader> find(std::string_view name) const;
+  /// A value of a map. Errors: SerializationError when it is missing.
   Reader at(std::string_view name) const;
   /// What went wrong here, for decoders of one's own.
   [[noreturn]] void fail(const std::string& expected) const;
@@ -126,10 +146,12 @@ private:
 /// something behind it. Source: –
 class CALLER_API Document {
 public:
+  /// Reads all of it at once.
   Document(Format format, std::string_view bytes);
   Document(Document&&) noexcept;
   Document& operator=(Document&&) noexcept;
   ~Document();
+  /// The value that was written; valid as long as the document is.
   Reader root() const;
 
 private:
@@ -356,6 +378,7 @@ std::string to_bytes(Format format, const T& value) {
   encode(w, value);
   return out;
 }
+/// What to_bytes has written. Thread-safety: any thread. Errors: SerializationError. Source: –
 template <class T>
 T from_bytes(Format format, std::string_view bytes) {
   const Document document(format, bytes);

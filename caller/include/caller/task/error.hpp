@@ -56,12 +56,15 @@ using ErrorDetails = std::vector<std::pair<std::string, std::string>>;
 /// Thread-safety: immutable. Errors: none. Source: pynenc PynencError.
 class CALLER_API TaskingError : public std::system_error {
 public:
+  /// An error without data.
   explicit TaskingError(const std::string& text) : TaskingError(Errc::tasking, text) {}
   TaskingError(Errc code, std::string text, ErrorDetails details = {});
   ~TaskingError() override;
+  /// The text it was made with.
   const char* what() const noexcept override { return text_.c_str(); }
   /// The name of the class, as it crosses processes.
   virtual std::string_view name() const noexcept { return "TaskingError"; }
+  /// By name, as texts.
   const ErrorDetails& details() const noexcept { return details_; }
   /// One of the details; empty when there is none.
   std::string detail(std::string_view key) const;
@@ -94,6 +97,7 @@ class CALLER_API TaskError : public TaskingError {
 public:
   TaskError(const std::string& task_id, const std::string& text, Errc code = Errc::tasking, ErrorDetails more = {});
   CALLER_TASK_ERROR(TaskError)
+  /// Of which task.
   std::string task_id() const { return detail("task_id"); }
 };
 /// Lists every option that is wrong. Source: pynenc InvalidTaskOptionsError.
@@ -122,7 +126,9 @@ public:
   InvocationConcurrencyWithDifferentArgumentsError(const std::string& task_id, const std::string& existing_id,
                                                    const std::string& difference);
   CALLER_TASK_ERROR(InvocationConcurrencyWithDifferentArgumentsError)
+  /// The one that was there.
   std::string existing_invocation_id() const { return detail("existing_invocation_id"); }
+  /// How its arguments differ, for people.
   std::string difference() const { return detail("difference"); }
 };
 
@@ -132,6 +138,7 @@ public:
   InvocationError(const std::string& invocation_id, const std::string& text, Errc code = Errc::invocation,
                   ErrorDetails more = {});
   CALLER_TASK_ERROR(InvocationError)
+  /// Of which invocation.
   std::string invocation_id() const { return detail("invocation_id"); }
 };
 /// It was taken back before its end. Source: –
@@ -200,6 +207,7 @@ class CALLER_API InvocationNotFoundError : public StateBackendError {
 public:
   explicit InvocationNotFoundError(const std::string& invocation_id);
   CALLER_TASK_ERROR(InvocationNotFoundError)
+  /// Of which invocation.
   std::string invocation_id() const { return detail("invocation_id"); }
 };
 
@@ -239,6 +247,7 @@ class CALLER_API CycleDetectedError : public TaskingError {
 public:
   explicit CycleDetectedError(const std::string& path);
   CALLER_TASK_ERROR(CycleDetectedError)
+  /// The calls, from the one that would wait to itself.
   std::string path() const { return detail("path"); }
 };
 #undef CALLER_TASK_ERROR
@@ -246,17 +255,23 @@ public:
 /// An exception as it is stored: a type's name, its words, the data of a TaskingError, and what caused it.
 /// Thread-safety: as any value. Errors: none. Source: pynenc SerializedException.
 struct CALLER_API ExceptionRecord {
+  /// The name of the type.
   std::string type;
+  /// What() of it.
   std::string message;
+  /// Of a TaskingError.
   ErrorDetails details;
+  /// What was nested in it; null: nothing.
   std::shared_ptr<const ExceptionRecord> cause;
 
   /// What stands behind `error`; nested exceptions become causes, sixteen of them at most.
   static ExceptionRecord of(const std::exception_ptr& error);
   /// The exception itself: of its own type if that is registered here, else a TaskFailed.
   std::exception_ptr exception() const;
+  /// Throws exception().
   [[noreturn]] void rethrow() const { std::rethrow_exception(exception()); }
 
+  /// As stores keep it.
   std::string to_json() const;
   /// Errors: SerializationError.
   static ExceptionRecord from_json(std::string_view json);
@@ -267,10 +282,13 @@ struct CALLER_API ExceptionRecord {
 /// one.
 class CALLER_API TaskFailed : public TaskingError {
 public:
+  /// `record`: what was stored.
   explicit TaskFailed(std::shared_ptr<const ExceptionRecord> record);
   ~TaskFailed() override;
   std::string_view name() const noexcept override { return "TaskFailed"; }
+  /// The name of the type it stands for.
   const std::string& type() const noexcept { return record_->type; }
+  /// All that is known.
   const ExceptionRecord& record() const noexcept { return *record_; }
 
 private:

@@ -22,7 +22,9 @@ enum class Concurrency : std::uint8_t {
 
 /// A type of exception, and those derived from it. Made by `errors<E…>()`.
 struct ErrorType {
+  /// The name of the type.
   std::string name;
+  /// Whether an exception is one of these.
   bool (*matches)(const std::exception_ptr&);
 };
 
@@ -43,8 +45,11 @@ std::vector<ErrorType> errors() {
 /// How long a retry waits: `first` before the first, each time `factor` times as long, at most `most`.
 /// Units: milliseconds; 0: at once. Source: Celery's retry_backoff.
 struct Backoff {
+  /// Before the first retry.
   std::chrono::milliseconds first{0};
+  /// Each time as long as the time before, times this.
   double factor = 2;
+  /// Never longer.
   std::chrono::milliseconds most{std::chrono::minutes(10)};
   /// Before the retry number `n`, counted from 1.
   CALLER_API std::chrono::milliseconds before(int n) const noexcept;
@@ -55,15 +60,19 @@ struct Backoff {
 struct TaskOptions {
   int parallel_batch_size = 100;       ///< calls that parallelize() registers at once
   std::vector<ErrorType> retry_for{};  ///< besides RetryError
+  /// After the first try; 0: none.
   int max_retries = 0;
+  /// How long each of them waits.
   Backoff retry_backoff{};
   /// Of a kind, one at a time is at work. Others wait, or are refused without `reroute_on_concurrency_control`.
   Concurrency running_concurrency = Concurrency::DISABLED;
   /// Of a kind, one at a time waits to be taken; a further call gives that one.
   Concurrency registration_concurrency = Concurrency::DISABLED;
+  /// Of Concurrency::KEYS: names of parameters.
   std::vector<std::string> key_arguments{};
   /// A further call with the same keys and other arguments is an error instead.
   bool on_diff_non_key_args_raise = false;
+  /// What may not run now waits; else it is refused.
   bool reroute_on_concurrency_control = true;
   /// From its start; then its stop token is set, and it has failed. 0: none.
   std::chrono::milliseconds timeout{0};
@@ -71,6 +80,7 @@ struct TaskOptions {
   std::chrono::milliseconds delay{0};
   /// Higher ones are taken first.
   int priority = 0;
+  /// Which runners take it.
   std::string queue = "default";
   /// A call that was made before and has its result, or is under way, gives that invocation, as long as it is stored.
   bool call_result_cache = false;

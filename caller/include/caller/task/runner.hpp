@@ -63,7 +63,9 @@ struct RunnerOptions {
 class CALLER_API Runner {
 public:
   virtual ~Runner();
+  /// As its records in the store name it.
   virtual const std::string& id() const noexcept = 0;
+  /// Begins to take invocations. Errors: RunnerError when it was started already.
   virtual void start() = 0;
   /// Takes no more; done when what is at work has ended. `at_once`: what is at work is asked to end, and goes back to
   /// the queue.

@@ -19,6 +19,7 @@ enum class SqliteSync {
 
 /// What make_sqlite_store is made with.
 struct SqliteOptions {
+  /// When a step counts as done.
   SqliteSync sync = SqliteSync::accepted;
   /// How long a step waits for a foreign program that keeps the database locked, before it is an error. Processes of
   /// this library take turns and do not count.

@@ -30,10 +30,12 @@ enum class Status : std::uint8_t {
   concurrency_controlled_final,  ///< refused: others of its kind are there
   cancelled,                     ///< taken back
 };
+/// How many there are.
 inline constexpr std::size_t kStatusCount = 16;
 
 /// What holds of a status.
 struct StatusRule {
+  /// Which one.
   Status status;
   std::string_view name;  ///< as it is stored and shown, `RUNNING`
   bool runnable;          ///< a runner may take it
@@ -76,11 +78,17 @@ constexpr std::array<StatusRule, kStatusCount> status_rules() {
 /// Every status, in the order of the enumeration. Differs from pynenc: whatever is not final can be cancelled.
 inline constexpr std::array<StatusRule, kStatusCount> kStatusRules = detail::status_rules();
 
+/// The row of a status. Thread-safety: any thread. Errors: none. Source: pynenc's status configuration.
 constexpr const StatusRule& rule(Status s) noexcept { return kStatusRules[static_cast<std::size_t>(s)]; }
+/// As it is stored and shown, `RUNNING`. Thread-safety: any thread. Errors: none. Source: –
 constexpr std::string_view name(Status s) noexcept { return rule(s).name; }
+/// Whether nothing follows. Thread-safety: any thread. Errors: none. Source: –
 constexpr bool is_final(Status s) noexcept { return rule(s).final; }
+/// Whether a runner may take it. Thread-safety: any thread. Errors: none. Source: –
 constexpr bool is_runnable(Status s) noexcept { return rule(s).runnable; }
+/// Whether it belongs to a runner. Thread-safety: any thread. Errors: none. Source: –
 constexpr bool is_owned(Status s) noexcept { return rule(s).owned; }
+/// Whether the table allows this step. Thread-safety: any thread. Errors: none. Source: –
 constexpr bool may_follow(Status from, Status to) noexcept {
   return (rule(from).next >> static_cast<unsigned>(to)) & 1u;
 }

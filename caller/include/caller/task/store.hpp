@@ -23,13 +23,19 @@ using Time = std::chrono::sys_time<std::chrono::nanoseconds>;
 /// A call that is to be stored. One whose id is there already is left as it is and answered as if it had just been
 /// added: what is asked for twice is done once, until the first is purged.
 struct NewInvocation {
+  /// Unique: the caller makes it.
   std::string id;
+  /// What is to be executed.
   std::string task_id;
   std::string call_id;  ///< of task and arguments
   std::string args;     ///< as bytes of the application's format
+  /// Whose task makes the call; empty: none.
   std::string parent_id;
+  /// Which runners take it.
   std::string queue;
+  /// Higher ones are taken first.
   int priority = 0;
+  /// Until it may be taken; 0: at once.
   std::chrono::nanoseconds delay{0};
   std::string registration_key;  ///< one that waits with the same key is given instead; empty: none
   std::string running_key;       ///< one at work with the same key keeps it from running; empty: none
@@ -43,26 +49,38 @@ struct NewInvocation {
 
 /// What became of a NewInvocation. Of one that was there already, `call_id` and `args` say which call it is.
 struct Added {
+  /// Of the invocation that stands for the call.
   std::string id;
   bool reused = false;   ///< it was there already
   bool refused = false;  ///< … and is another call: nothing of the list was stored
+  /// Of the one that was there.
   std::string call_id;
+  /// Of the one that was there.
   std::string args;
 };
 
 /// An invocation as it stands.
 struct InvocationRecord {
+  /// As of NewInvocation.
   std::string id, task_id, call_id, args, parent_id, queue;
+  /// Where it stands.
   Status status = Status::registered;
   std::string owner;  ///< a runner's id while `is_owned(status)`
+  /// As of NewInvocation.
   int priority = 0;
+  /// How often it was tried again.
   int retries = 0;
+  /// By the store's clock.
   Time created{}, changed{};
   std::string result;     ///< of SUCCESS: bytes of the application's format
   std::string exception;  ///< of FAILED: an ExceptionRecord as JSON
+  /// As of NewInvocation.
   std::string registration_key, running_key;
+  /// As of NewInvocation.
   bool reroute = true;
+  /// The invocation its workflow began with.
   std::string workflow_id;
+  /// Hashes of data that it refers to.
   std::vector<std::string> data;
 };
 
@@ -73,26 +91,34 @@ CALLER_API NewInvocation again(const InvocationRecord& record, std::string id);
 /// Which invocations are meant: those that are all of what is said.
 struct Selection {
   std::string task_id{};  ///< empty: of all tasks, and so with each of these
+  /// None: of any status.
   std::optional<Status> status{};
-  std::string parent_id{};              ///< its children
-  std::string workflow_id{};            ///< what belongs to it, its beginning included
+  std::string parent_id{};    ///< its children
+  std::string workflow_id{};  ///< what belongs to it, its beginning included
+  /// None: at any time.
   std::optional<Time> from{}, until{};  ///< created at `from` or later, and before `until`
   std::string before{};                 ///< older than this invocation: the last one of the page before
 };
 
 /// One step of its life.
 struct HistoryEntry {
+  /// What it became.
   Status status;
+  /// The runner's id, if it was one's.
   std::string owner;
+  /// By the store's clock.
   Time at;
 };
 
 /// A change of state. It happens if the table of states allows it and `runner` owns the invocation where that is
 /// required; else it is an error and nothing has changed.
 struct Change {
+  /// Of the invocation.
   std::string id;
+  /// What it is to become.
   Status to;
   std::string runner;  ///< who asks; empty: nobody's runner, as for cancelling what waits
+  /// As of InvocationRecord.
   std::string result, exception;
   std::chrono::nanoseconds delay{0};  ///< of RETRY: until it may be taken
   std::vector<std::string> data{};    ///< hashes that it refers to from now on, beside those it does already
@@ -102,8 +128,10 @@ struct Change {
 
 /// A change of a value. It happens if the value is what is expected; then only are `then` added, in the same step.
 struct ValueChange {
+  /// What is expected of the value.
   enum class If { anything, absent, equal };
   std::string key;  ///< any bytes, at least one
+  /// Which of these.
   If expect = If::anything;
   std::string expected{};                ///< If::equal: to these bytes
   std::optional<std::string> value{};    ///< none: there is no value from now on
@@ -113,7 +141,9 @@ struct ValueChange {
 
 /// A runner as its heartbeats tell of it.
 struct RunnerRecord {
+  /// Unique; for people.
   std::string id, description;
+  /// By the store's clock.
   Time started{}, last_heartbeat{}, lease_until{};
 };
 
@@ -124,6 +154,7 @@ struct Listener {
   /// A value was changed whose key begins with `values`, by whichever process; told once or more often. With an empty
   /// key: any of them may have been, as when a connection was lost. What is over its lifetime is not told.
   std::function<void(const std::string& key)> value{};
+  /// The beginning of keys; none are told where `value` is not set.
   std::string values{};
 };
 
@@ -134,6 +165,7 @@ struct Listener {
 class CALLER_API Store {
 public:
   virtual ~Store();
+  /// For messages and monitors: kind and place of the store.
   virtual std::string description() const = 0;
 
   /// All of them or, when one is refused, none. See NewInvocation for an id that is there already.
@@ -148,12 +180,15 @@ public:
   /// Errors: InvocationStatusTransitionError, InvocationStatusOwnershipError.
   virtual Pending<void> change(Change change) = 0;
 
+  /// As it stands. Errors: InvocationNotFoundError.
   virtual Pending<InvocationRecord> get(std::string id) = 0;
+  /// The steps of its life, oldest first. Errors: InvocationNotFoundError.
   virtual Pending<std::vector<HistoryEntry>> history(std::string id) = 0;
   /// Done when the invocation is final.
   virtual Pending<void> ended(std::string id) = 0;
   /// Newest first. A page costs what is passed over: go on with `before`, not with `offset`, where there are many.
   virtual Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) = 0;
+  /// The same for a task and a status.
   Pending<std::vector<InvocationRecord>> list(std::string task_id, std::optional<Status> status, std::size_t offset,
                                               std::size_t most) {
     return list({.task_id = std::move(task_id), .status = status}, offset, most);
@@ -172,7 +207,9 @@ public:
   /// Tells of a runner and extends its lease. What belongs to a runner whose lease is over goes back to the queue when
   /// anybody next calls recover().
   virtual Pending<void> heartbeat(RunnerRecord runner, std::chrono::nanoseconds lease) = 0;
+  /// It has left in good order.
   virtual Pending<void> forget_runner(std::string runner) = 0;
+  /// All that have told of themselves and not left, those with a lease that is over included.
   virtual Pending<std::vector<RunnerRecord>> runners() = 0;
   /// Puts back what vanished runners had, and what was PENDING for longer than `max_pending`. Returns their ids.
   virtual Pending<std::vector<std::string>> recover(std::chrono::nanoseconds max_pending) = 0;
@@ -194,6 +231,7 @@ public:
   /// Keeps bytes under the hash of their content, which the caller made. An invocation that names the hash refers to
   /// them until it is purged; purge() drops what none has referred to for an hour.
   virtual Pending<void> put_data(std::string hash, std::string bytes) = 0;
+  /// The bytes of a hash; none: nobody has put them, or they were dropped.
   virtual Pending<std::optional<std::string>> data(std::string hash) = 0;
 
   /// Until the returned token is gone.

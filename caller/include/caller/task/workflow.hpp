@@ -41,6 +41,7 @@ CALLER_API Coro<void> forget_ended_workflows(AppPtr app);
 /// the same time do not get each other's values.
 class CALLER_API Workflow {
 public:
+  /// For the library; tasks ask for their own.
   explicit Workflow(std::shared_ptr<const detail::Run> run);
 
   /// The invocation that began it.
@@ -60,11 +61,13 @@ public:
     if (!bytes) return std::nullopt;
     return from_bytes<T>(format(), *bytes);
   }
+  /// The same, or `fallback` if there is no such value.
   template <class T>
   T get_data(const std::string& key, T fallback) const {
     auto value = get_data<T>(key);
     return value ? std::move(*value) : std::move(fallback);
   }
+  /// Sets it, for all tasks of the workflow. Errors: StateBackendError.
   template <class T>
   void set_data(const std::string& key, const T& value) const {
     put_data(key, to_bytes(format(), value));

@@ -21,13 +21,16 @@ namespace caller::tube {
 /// Errors: this is one; its code is Errc::process_lost. Source: none in noob, where it shows as a time-out.
 class CALLER_API ProcessError : public Error {
 public:
+  /// `context`: when it was noticed. Signal 0: it left by itself.
   ProcessError(std::vector<std::string> nodes, int pid, int signal, int exit_code, const std::string& context);
   ~ProcessError() override;
   /// The nodes that ran in it.
   const std::vector<std::string>& nodes() const noexcept { return nodes_; }
+  /// the number it had
   int pid() const noexcept { return pid_; }
   /// The signal that ended it; 0: it left by itself, with exit_code().
   int signal() const noexcept { return signal_; }
+  /// what it left with, unless a signal ended it
   int exit_code() const noexcept { return exit_code_; }
 
 private:
@@ -39,6 +42,7 @@ private:
 /// Source: the exceptions of noob's nodes in other processes, which arrive as texts.
 class CALLER_API RemoteError : public std::runtime_error {
 public:
+  /// `type`: the name of the exception's type there; `what`: its text.
   RemoteError(std::string type, const std::string& what);
   ~RemoteError() override;
   /// The name of the exception's type.
@@ -48,6 +52,7 @@ private:
   std::string type_;
 };
 
+/// How processes reach each other.
 enum class Transport : unsigned char {
   ipc,  ///< sockets in a folder of its own in TMPDIR or /tmp, for this user only
   tcp,  ///< encrypted, and only for those who were given the key when they were started
@@ -55,14 +60,14 @@ enum class Transport : unsigned char {
 
 /// Nodes that share a process.
 struct ClusterGroup {
-  std::vector<std::string> nodes = {};
+  std::vector<std::string> nodes = {};   ///< their ids
   std::vector<std::string> worker = {};  ///< instead of ClusterOptions::worker
   std::string address = {};              ///< instead of ClusterOptions::address: where this process listens
 };
 
 /// What a ClusterRunner is made with.
 struct ClusterOptions {
-  Transport transport = Transport::ipc;
+  Transport transport = Transport::ipc;  ///< how processes reach each other
   /// tcp: where processes listen, a number address of this machine; ports are chosen by the system.
   std::string address = "127.0.0.1";
   /// Nodes not named here have a process each, except that nodes which share an asset, or pass it on, share one, too.
@@ -74,7 +79,7 @@ struct ClusterOptions {
   /// The credit: so many epochs may be at work at once, or fewer if their values take more than max_bytes. Neither
   /// processes nor sockets ever hold more than that.
   std::size_t max_pending = 1024;
-  std::size_t max_bytes = std::size_t{64} << 20;
+  std::size_t max_bytes = std::size_t{64} << 20;  ///< bytes of values of epochs at work
   /// A process that is lost is replaced at once, and run(), run(n) and iter() go on without the epochs that were lost
   /// with it; each is a MetaEvent::Type::error. Otherwise they throw, and the next call replaces it.
   bool restart = false;
@@ -84,16 +89,16 @@ struct ClusterOptions {
 
 /// How a process of a cluster stands.
 struct ClusterProcess {
-  std::vector<std::string> nodes;
-  int pid = 0;
-  bool running = false;
-  std::string endpoint;         ///< where its peers reach it
-  std::size_t restarts = 0;     ///< how often it was replaced
-  std::uint64_t received = 0;   ///< what nodes of other processes have emitted, as far as it came here
-  std::uint64_t messages = 0;   ///< in so many messages
-  std::uint64_t sent = 0;       ///< what its own nodes have emitted
-  std::uint64_t open_most = 0;  ///< how many epochs it had at work at once
-  std::uint64_t held_most = 0;  ///< how much of `received` waited at once until it could be used
+  std::vector<std::string> nodes;  ///< those that run in it
+  int pid = 0;                     ///< its number
+  bool running = false;            ///< it has not been lost
+  std::string endpoint;            ///< where its peers reach it
+  std::size_t restarts = 0;        ///< how often it was replaced
+  std::uint64_t received = 0;      ///< what nodes of other processes have emitted, as far as it came here
+  std::uint64_t messages = 0;      ///< in so many messages
+  std::uint64_t sent = 0;          ///< what its own nodes have emitted
+  std::uint64_t open_most = 0;     ///< how many epochs it had at work at once
+  std::uint64_t held_most = 0;     ///< how much of `received` waited at once until it could be used
 };
 
 /// Runs every node in a process of its own. Processes hand values to each other directly; this one tells them which
@@ -115,6 +120,7 @@ struct ClusterProcess {
 /// an error at once.
 class CALLER_API ClusterRunner : public TubeRunner {
 public:
+  /// No process is started before init(). Errors: Error(wrong_type), Error(not_found); see above.
   explicit ClusterRunner(Tube tube, ClusterOptions options = {});
   ~ClusterRunner() override;
 
@@ -125,6 +131,7 @@ public:
   std::vector<Result> run(std::size_t n) override;
   void run() override;
   void disable_node(std::string_view node) override;
+  /// As TubeRunner: from the next epoch on.
   void enable_node(std::string_view node) override;
 
   /// Asks every process how it stands. One that was lost is not running; the next call says so, or replaces it.
@@ -133,6 +140,7 @@ public:
   struct Hub;
 
 protected:
+  /// For messages.
   const char* class_name() const noexcept override;
 
 private:

@@ -32,6 +32,7 @@ inline std::error_code make_error_code(Errc e) noexcept { return {static_cast<in
 /// Base of every error of the module; `what()` names the operation and what was found.
 class CALLER_API Error : public std::system_error {
 public:
+  /// `text` is the whole message.
   Error(Errc code, std::string text);
   ~Error() override;
   /// The text alone: the code's own words would only repeat it.
@@ -43,9 +44,9 @@ private:
 
 /// Where something stands in a specification. Lines and columns count from 1; 0 means that it is not known.
 struct Place {
-  std::string file;
-  int line = 0;
-  int column = 0;
+  std::string file;  ///< empty: a text without a name
+  int line = 0;      ///< from 1
+  int column = 0;    ///< from 1
   /// `file:line:column`, as compilers write it.
   CALLER_API std::string str() const;
 };
@@ -54,11 +55,16 @@ struct Place {
 /// Source: noob's pydantic ValidationError; differs: it knows the place.
 class CALLER_API SpecError : public Error {
 public:
+  /// `key` as a path; `message` without place and key.
   SpecError(Place place, std::string key, const std::string& message);
   ~SpecError() override;
+  /// where the key stands
   const Place& place() const noexcept { return place_; }
+  /// of place()
   const std::string& file() const noexcept { return place_.file; }
+  /// of place()
   int line() const noexcept { return place_.line; }
+  /// of place()
   int column() const noexcept { return place_.column; }
   /// The offending key as a path, like `nodes.b.depends`.
   const std::string& key() const noexcept { return key_; }
@@ -73,6 +79,7 @@ private:
 /// A required input was not given. Source: noob InputMissingError.
 class CALLER_API InputMissingError : public Error {
 public:
+  /// `context`: which input of which tube.
   explicit InputMissingError(const std::string& context);
   ~InputMissingError() override;
 };
@@ -80,6 +87,7 @@ public:
 /// The tube runs already. Source: noob TubeRunningError.
 class CALLER_API TubeRunningError : public Error {
 public:
+  /// `context`: what was asked of which tube.
   explicit TubeRunningError(const std::string& context);
   ~TubeRunningError() override;
 };
@@ -87,6 +95,7 @@ public:
 /// A source of the tube has ended: there is no next result. Source: Python's StopIteration out of noob's process().
 class CALLER_API EndOfStream : public Error {
 public:
+  /// `context`: which source of which tube.
   explicit EndOfStream(const std::string& context);
   ~EndOfStream() override;
 };
@@ -95,9 +104,12 @@ public:
 /// Source: the exception of a node in noob; differs: it says where.
 class CALLER_API NodeError : public Error {
 public:
+  /// `cause`: what the exception said; `context`: the inputs.
   NodeError(std::string node, std::string epoch, std::string cause, const std::string& context);
   ~NodeError() override;
+  /// its id
   const std::string& node() const noexcept { return node_; }
+  /// as Epoch::str()
   const std::string& epoch() const noexcept { return epoch_; }
   /// What the node's exception said.
   const std::string& cause() const noexcept { return cause_; }

@@ -21,19 +21,25 @@ namespace caller::tube {
 
 /// The name of a parameter, and what stands there when nothing fills it: `"left"` or `{"right", 2}`.
 struct SlotName {
+  /// A parameter that must be filled.
   SlotName(const char* slot) : name(slot) {}
+  /// A parameter that must be filled.
   SlotName(std::string slot) : name(std::move(slot)) {}
+  /// A parameter with a default.
   template <class T>
   SlotName(const char* slot, T&& value) : name(slot), fallback(Value(std::forward<T>(value))) {}
-  std::string name;
-  std::optional<Value> fallback;
+  std::string name;               ///< of the parameter
+  std::optional<Value> fallback;  ///< what stands there when nothing fills it
 };
 /// The names of the parameters of a function, those of injected types left out.
 class Slots {
 public:
   Slots() = default;
+  /// In the order of the parameters.
   Slots(std::initializer_list<SlotName> names) : names_(names) {}
+  /// In the order of the parameters.
   explicit Slots(std::vector<SlotName> names) : names_(std::move(names)) {}
+  /// in the order of the parameters
   const std::vector<SlotName>& names() const noexcept { return names_; }
 
 private:
@@ -43,7 +49,9 @@ private:
 class Signals {
 public:
   Signals() = default;
+  /// In the order of the values of a tuple.
   Signals(std::initializer_list<const char*> names) : names_(names.begin(), names.end()) {}
+  /// in the order of the values
   const std::vector<std::string>& names() const noexcept { return names_; }
 
 private:
@@ -54,6 +62,7 @@ template <class... N>
 Slots slots(N&&... names) {
   return Slots{SlotName(std::forward<N>(names))...};
 }
+/// The names of signals; see slots().
 template <class... N>
 Signals signals(N... names) {
   return Signals{names...};
@@ -137,15 +146,16 @@ public:
 
   /// A type written out by hand. Errors: already_registered.
   void insert(NodeType type, bool replace = false);
+  /// The same for an asset.
   void insert(AssetType type, bool replace = false);
   /// Forgets a type; tubes built from it go on. Returns whether there was one.
   bool erase(std::string_view name);
 
-  std::shared_ptr<const NodeType> find(std::string_view name) const;
-  std::shared_ptr<const AssetType> find_asset(std::string_view name) const;
+  std::shared_ptr<const NodeType> find(std::string_view name) const;         ///< null: there is none
+  std::shared_ptr<const AssetType> find_asset(std::string_view name) const;  ///< null: there is none
   /// All names, sorted.
   std::vector<std::string> names() const;
-  std::vector<std::string> asset_names() const;
+  std::vector<std::string> asset_names() const;  ///< all names of assets, sorted
   /// Registered names like `name`, nearest first, at most `limit`.
   std::vector<std::string> similar(std::string_view name, bool assets, std::size_t limit = 3) const;
 

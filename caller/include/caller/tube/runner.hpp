@@ -35,19 +35,27 @@ namespace caller::tube {
 class CALLER_API Result {
 public:
   Result() noexcept = default;
+  /// A result, or none.
   explicit Result(std::optional<Value> value) noexcept : value_(std::move(value)) {}
+  /// Whether the return node gave something.
   bool has_value() const noexcept { return value_.has_value(); }
+  /// Whether the return node gave something.
   explicit operator bool() const noexcept { return has_value(); }
+  /// The value. Errors: Error(no_result).
   const Value& value() const;
+  /// The value. Errors: Error(no_result).
   const Value& operator*() const { return value(); }
+  /// The value as a T. Errors: Error(no_result); as Value::to.
   template <class T>
   T to() const {
     return value().to<T>();
   }
+  /// An entry of the value. Errors: Error(no_result); as Value's.
   template <class K>
   Value operator[](const K& key) const {
     return value()[key];
   }
+  /// For people, cut off at about `limit` characters; `nothing` without a value.
   std::string repr(std::size_t limit = 80) const;
   friend bool operator==(const Result& a, const Result& b) { return a.value_ == b.value_; }
   friend bool operator==(const Result& a, const Value& b) { return a.value_ && *a.value_ == b; }
@@ -68,11 +76,13 @@ class Frame;
 /// Thread-safety: used by the thread that runs the node. Errors: none. Source: noob MetaEvent NodeReady.
 class CALLER_API Firing {
 public:
+  /// For runners.
   explicit Firing(detail::Frame& frame) noexcept : frame_(frame) {}
-  const std::string& node_id() const noexcept;
-  Epoch epoch() const;
-  Node& node() const noexcept;
-  Call& call() const noexcept;
+  const std::string& node_id() const noexcept;  ///< its id
+  Epoch epoch() const;                          ///< where it runs
+  Node& node() const noexcept;                  ///< the node at work
+  Call& call() const noexcept;                  ///< its arguments, and where its values go
+  /// for runners
   detail::Frame& frame() const noexcept { return frame_; }
 
 private:
@@ -91,6 +101,7 @@ private:
 /// Source: noob TubeRunner.
 class CALLER_API TubeRunner {
 public:
+  /// Makes no node yet. Errors: none.
   explicit TubeRunner(Tube tube);
   virtual ~TubeRunner();
   TubeRunner(const TubeRunner&) = delete;
@@ -102,6 +113,7 @@ public:
   /// Closes them, in reverse order. Does nothing if they are closed. Errors: none; what deinit of a node throws becomes
   /// a warning.
   virtual void deinit();
+  /// Whether init() was called and deinit() was not.
   bool running() const noexcept;
 
   /// Runs one epoch: every source once, and what follows from it. Calls init() if need be.
@@ -120,44 +132,59 @@ public:
   bool exhausted() const noexcept;
   /// From the next epoch on the node's signals are silent, or there again. Errors: Error(not_found).
   virtual void disable_node(std::string_view node);
+  /// Ends disable_node(). Errors: Error(not_found).
   virtual void enable_node(std::string_view node);
+  /// The ids of the nodes that are not disabled.
   std::vector<std::string> enabled_nodes() const;
 
   /// Called with every event and meta-event, on the thread where it arises, one at a time. Returns a number for
   /// remove_callback().
   std::size_t add_callback(std::function<void(const Notice&)> callback);
+  /// The callback of that number is called no more.
   void remove_callback(std::size_t number);
 
   /// The events of the last epoch that has ended.
   EventStore store() const;
   /// The number of the next epoch.
   std::uint64_t next_epoch() const noexcept;
-  RunnerContext get_context() const;
-  const Tube& tube() const noexcept;
+  RunnerContext get_context() const;  ///< what nodes may know of it
+  const Tube& tube() const noexcept;  ///< what it runs
 
   /// How often iter() calls process() for one result before it gives up. Units: calls. Only for tubes with a return
   /// node.
   std::size_t max_iter_loops = 100;
+  /// For the library.
 
   struct Impl;
 
 protected:
+  /// For messages, and RunnerContext::runner.
   virtual const char* class_name() const noexcept = 0;
 
   /// Checks process inputs and drops undeclared ones with a warning. Errors: InputMissingError, Error(wrong_type).
   virtual Map validate_input(const Map& inputs);
+  /// An epoch is about to begin.
   virtual void before_process();
   /// Whether a node that is ready runs; if not, its signals are silent in this epoch.
   virtual bool filter_ready(Firing& firing);
+  /// The node at work behind a firing.
   virtual Node& get_node(Firing& firing);
+  /// Collects the arguments of a call.
   virtual void collect_input(Firing& firing);
+  /// The arguments are there; the node is about to be called.
   virtual void before_call_node(Firing& firing);
+  /// Calls the node.
   virtual void call_node(Firing& firing);
+  /// The node has returned.
   virtual void after_call_node(Firing& firing);
+  /// Takes over what the node has emitted, and tells callbacks.
   virtual void handle_events(Firing& firing);
+  /// The epoch has ended.
   virtual void after_process();
+  /// What the return node was given.
   virtual Result collect_return();
 
+  /// For runners.
   Impl& impl() const noexcept { return *impl_; }
 
 private:
@@ -168,10 +195,12 @@ private:
 /// Source: noob SynchronousRunner.
 class CALLER_API SynchronousRunner : public TubeRunner {
 public:
+  /// See TubeRunner.
   explicit SynchronousRunner(Tube tube);
   ~SynchronousRunner() override;
 
 protected:
+  /// For messages.
   const char* class_name() const noexcept override;
 };
 
@@ -189,6 +218,7 @@ struct ThreadOptions {
 /// and must not call the runner. Source: noob has none; the seed's TubeRunner page describes the interface.
 class CALLER_API ThreadRunner : public TubeRunner {
 public:
+  /// Starts no thread before init().
   explicit ThreadRunner(Tube tube, ThreadOptions options = {});
   ~ThreadRunner() override;
 
@@ -199,9 +229,11 @@ public:
   std::vector<Result> run(std::size_t n) override;
   void run() override;
   void disable_node(std::string_view node) override;
+  /// As TubeRunner: from the next epoch on.
   void enable_node(std::string_view node) override;
 
 protected:
+  /// For messages.
   const char* class_name() const noexcept override;
 
 private:
@@ -217,7 +249,7 @@ struct AsyncOptions {
   std::chrono::microseconds run_inline_below{50};
   /// After an error: whether the nodes at work are cancelled, and how long they are waited for.
   bool cancel_on_error = false;
-  std::chrono::milliseconds exception_timeout{10'000};
+  std::chrono::milliseconds exception_timeout{10'000};  ///< for nodes at work after an error
 };
 
 /// Runs a tube on the Caller of the calling thread: coroutine nodes as tasks, all that is ready at once.
@@ -229,17 +261,22 @@ struct AsyncOptions {
 /// Source: noob AsyncRunner; differs: a plain node that is quick runs on the loop.
 class CALLER_API AsyncRunner : public TubeRunner {
 public:
+  /// See TubeRunner.
   explicit AsyncRunner(Tube tube, AsyncOptions options = {});
   ~AsyncRunner() override;
 
+  /// As process(), awaited.
   Coro<Result> process_async(Map inputs = {});
+  /// As iter(), awaited.
   AsyncGenerator<Result> iter_async(std::optional<std::size_t> n = std::nullopt);
+  /// As run(n), awaited.
   Coro<std::vector<Result>> run_async(std::size_t n);
   Result process(const Map& inputs = {}) override;
   std::vector<Result> run(std::size_t n) override;
   void run() override;
 
 protected:
+  /// For messages.
   const char* class_name() const noexcept override;
   /// What call_node() is to coroutine nodes.
   virtual Coro<void> call_node_async(Firing& firing);

@@ -32,6 +32,7 @@ class Value;
 struct NoEvent {
   friend constexpr bool operator==(NoEvent, NoEvent) noexcept { return true; }
 };
+/// What a node returns or emits to say that a signal is silent.
 inline constexpr NoEvent no_event{};
 
 /// A list of values of any types. Source: a Python list in noob.
@@ -40,6 +41,7 @@ using List = std::vector<Value>;
 /// What a value is, as far as YAML, JSON and conversions know it. `list` is any sequence, `map` any map with strings as
 /// keys.
 enum class Kind : std::uint8_t { none, absent, boolean, integer, unsigned_integer, real, string, list, map, object };
+/// The kind in words, for messages. Thread-safety: any thread. Errors: none.
 CALLER_API std::string_view kind_name(Kind kind) noexcept;
 
 /// Keys and values in the order they were written; look-up is linear, for the short maps of specifications and results.
@@ -49,8 +51,9 @@ CALLER_API std::string_view kind_name(Kind kind) noexcept;
 /// Source: a Python dict in noob.
 class CALLER_API Map {
 public:
-  using Entry = std::pair<std::string, Value>;
+  using Entry = std::pair<std::string, Value>;  ///< a key and its value
   Map() noexcept;
+  /// In this order; of equal keys the last value counts.
   Map(std::initializer_list<Entry> entries);
   Map(const Map&);
   Map(Map&&) noexcept;
@@ -58,18 +61,22 @@ public:
   Map& operator=(Map&&) noexcept;
   ~Map();
 
-  const Value* find(std::string_view key) const noexcept;
+  const Value* find(std::string_view key) const noexcept;  ///< null: there is none
+  /// Errors: Error(no_such_key).
   const Value& at(std::string_view key) const;
+  /// there is a value of that key
   bool contains(std::string_view key) const noexcept { return find(key) != nullptr; }
   /// Sets the value of `key`, at its old place if there is one.
   void set(std::string key, Value value);
   /// The same for a key that is known to be new: without looking for it.
   void append(std::string key, Value value);
+  /// Whether there was one.
   bool erase(std::string_view key);
-  std::size_t size() const noexcept;
+  std::size_t size() const noexcept;  ///< how many
+  /// there is none
   bool empty() const noexcept { return size() == 0; }
-  const Entry* begin() const noexcept;
-  const Entry* end() const noexcept;
+  const Entry* begin() const noexcept;  ///< in their order
+  const Entry* end() const noexcept;    ///< behind the last one
 
 private:
   std::vector<Entry> entries_;
@@ -168,8 +175,11 @@ class CALLER_API Value {
 public:
   /// None.
   Value() noexcept : Value(nullptr) {}
+  /// None.
   Value(std::nullptr_t) noexcept;
+  /// No event: the signal was silent.
   Value(NoEvent) noexcept;
+  /// Holds a copy of `v`, or `v` itself if it is moved; small values without a block of memory.
   template <class T>
     requires(!std::is_same_v<std::remove_cvref_t<T>, Value> && !std::is_same_v<std::remove_cvref_t<T>, NoEvent> &&
              !std::is_same_v<std::remove_cvref_t<T>, std::nullptr_t>)
@@ -191,24 +201,31 @@ public:
   ~Value() {
     if (ops_->boxed) release();
   }
+  /// exchanges the contents
   void swap(Value& other) noexcept {
     std::swap(ops_, other.ops_);
     std::swap(data_, other.data_);
   }
 
+  /// what it is
   Kind kind() const noexcept { return ops_->kind; }
+  /// nothing, as YAML's null
   bool is_none() const noexcept { return ops_->kind == Kind::none; }
+  /// the signal was silent
   bool is_no_event() const noexcept { return ops_->kind == Kind::absent; }
+  /// An integer or a real number.
   bool is_number() const noexcept {
     return ops_->kind == Kind::integer || ops_->kind == Kind::unsigned_integer || ops_->kind == Kind::real;
   }
   /// Whether nodes share one object that they may change: an asset.
   bool is_reference() const noexcept { return ops_->reference; }
+  /// of the content as it is held
   const std::type_info& type() const noexcept { return *ops_->type; }
 
   /// The content if it is exactly a T (integers: std::int64_t, reals: double, text: std::string), else null.
   template <class T>
   const T* find() const noexcept;
+  /// Whether find<T>() finds it.
   template <class T>
   bool is() const noexcept {
     return find<T>() != nullptr;
@@ -235,8 +252,11 @@ public:
   Map entries() const;
   /// The item at `index`, the entry of `key`. Errors: wrong_type, no_such_key.
   Value operator[](std::size_t index) const;
+  /// The entry of `key`. Errors: wrong_type, no_such_key.
   Value operator[](std::string_view key) const;
+  /// The entry of `key`. Errors: wrong_type, no_such_key.
   Value operator[](const char* key) const { return (*this)[std::string_view(key)]; }
+  /// The item at `index`. Errors: wrong_type, no_such_key.
   Value operator[](int index) const { return (*this)[static_cast<std::size_t>(index)]; }
   /// A copy that shares nothing. Errors: wrong_type if the type cannot be copied.
   Value deep_copy() const;
@@ -287,18 +307,24 @@ private:
 template <class T>
 class MaybeEvent {
 public:
+  /// The signal is silent.
   MaybeEvent(NoEvent) noexcept {}
+  /// The signal has this value.
   template <class U>
     requires std::is_constructible_v<T, U&&>
   MaybeEvent(U&& v) : value_(std::forward<U>(v)) {}
+  /// it is a value
   bool has_value() const noexcept { return value_.has_value(); }
+  /// only if there is one
   T& operator*() & noexcept { return *value_; }
+  /// only if there is one
   const T& operator*() const& noexcept { return *value_; }
 
 private:
   std::optional<T> value_;
 };
 
+/// The name of a type, as it is written in C++. Thread-safety: any thread. Errors: std::bad_alloc.
 CALLER_API std::string type_name(const std::type_info& type);
 
 // ------------------------------------------------------------------------------------------------ implementation

@@ -30,8 +30,9 @@ std::string find_worker() {
   std::error_code error;
   if (::dladdr(reinterpret_cast<const void*>(&find_worker), &here) != 0 && here.dli_fname) {
     const fs::path folder = fs::canonical(here.dli_fname, error).parent_path();
-    // lib/ or lib/x86_64-linux-gnu/ beside bin/, or the program's own folder if the library is part of it.
-    for (const char* way : {"", "../bin", "../../bin"}) {
+    // Installed in a folder of the library's own; in a build tree in bin/ beside lib/, or with the program that the
+    // library is part of.
+    for (const char* way : {"caller", "", "../bin", "../../bin"}) {
       const fs::path found = folder / way / name;
       if (::access(found.c_str(), X_OK) == 0) return found.lexically_normal().string();
     }

@@ -19,9 +19,9 @@ namespace caller {
 ///
 /// Thread-safety: plain data. Errors: none. Source: Jupyter messaging, comm_open, comm_msg, comm_close.
 struct CommMessage {
-  std::string data = "{}";
-  std::string metadata = "{}";
-  std::vector<std::string> buffers = {};
+  std::string data = "{}";                ///< a JSON object
+  std::string metadata = "{}";            ///< a JSON object
+  std::vector<std::string> buffers = {};  ///< bytes beside the JSON
 };
 
 /// A function that is called with a message: of a `const CommMessage&` or of nothing, plain or a coroutine
@@ -31,6 +31,7 @@ struct CommMessage {
 class CommHandler {
 public:
   CommHandler() = default;
+  /// Takes any of the functions above; a coroutine is awaited by the comm's lane.
   template <class F>
     requires(!std::same_as<std::remove_cvref_t<F>, CommHandler> &&
              (std::invocable<F&, const CommMessage&> || std::invocable<F&>))
@@ -49,18 +50,18 @@ public:
     }
   }
 
-  std::function<void(const CommMessage&)> plain;
-  std::function<Coro<void>(const CommMessage&)> awaiting;
+  std::function<void(const CommMessage&)> plain;           ///< set for a plain function
+  std::function<Coro<void>(const CommMessage&)> awaiting;  ///< set for a coroutine function
 };
 
 /// How a comm is opened. With handlers given here no message can come before them.
 ///
 /// Thread-safety: plain data. Errors: none. Source: ipykernel Comm(…).
 struct CommOptions {
-  CommMessage message = {};
-  CommHandler on_message = {};
-  CommHandler on_close = {};
-  std::string id = {};  ///< empty: a new one
+  CommMessage message = {};     ///< goes along with the opening
+  CommHandler on_message = {};  ///< called with every message of the page
+  CommHandler on_close = {};    ///< called when the page closes it
+  std::string id = {};          ///< empty: a new one
 };
 
 /// One end of a conversation with a page; the other end is the page's object of the same id.
@@ -82,11 +83,14 @@ public:
   /// Opens a comm to what the page registered under this target.
   explicit Comm(const std::string& target, CommOptions options = {});
 
-  const std::string& id() const noexcept;
-  const std::string& target() const noexcept;
-  bool is_open() const noexcept;
+  const std::string& id() const noexcept;      ///< the same on both sides; empty for no comm
+  const std::string& target() const noexcept;  ///< the name under which the page found it
+  bool is_open() const noexcept;               ///< neither side has closed it
 
+  /// Sends a message to the page. False: the comm is closed. Errors: std::invalid_argument for what is no JSON
+  /// object.
   bool send(const CommMessage& message) const;
+  /// The same with data alone.
   bool send(const std::string& data) const { return send(CommMessage{data}); }
   /// Closes it for both sides; the own on_close is not called. False: it was closed already.
   bool close(const CommMessage& message = {}) const;
@@ -98,7 +102,9 @@ public:
 
   friend bool operator==(const Comm&, const Comm&) = default;
 
+  /// For the runtime.
   struct State;
+  /// For the runtime.
   explicit Comm(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
 
 private:

@@ -18,39 +18,47 @@ namespace caller {
 /// Errors: none.
 /// Source: IPython.display; differs: plain structs.
 struct html {
-  std::string text;
+  std::string text;  ///< HTML source
 };
+/// Markdown, as notebooks render it. Otherwise as html.
 struct markdown {
-  std::string text;
+  std::string text;  ///< Markdown source
 };
+/// A formula or a LaTeX fragment with its delimiters. Otherwise as html.
 struct latex {
-  std::string text;
+  std::string text;  ///< LaTeX source
 };
+/// A picture as SVG. Otherwise as html.
 struct svg {
-  std::string text;
+  std::string text;  ///< SVG source
 };
 /// Pictures: the file's bytes, base64 happens on the way out. Width and height are in pixels of the page; 0 is the
 /// file's own size.
 struct png {
-  std::string bytes;
-  int width = 0, height = 0;
+  std::string bytes;  ///< the file's bytes
+  int width = 0;      ///< pixels of the page; 0: the file's own size
+  int height = 0;     ///< pixels of the page; 0: the file's own size
 };
+/// A JPEG picture; as png.
 struct jpeg {
-  std::string bytes;
-  int width = 0, height = 0;
+  std::string bytes;  ///< the file's bytes
+  int width = 0;      ///< pixels of the page; 0: the file's own size
+  int height = 0;     ///< pixels of the page; 0: the file's own size
 };
+/// A GIF picture; as png.
 struct gif {
-  std::string bytes;
-  int width = 0, height = 0;
+  std::string bytes;  ///< the file's bytes
+  int width = 0;      ///< pixels of the page; 0: the file's own size
+  int height = 0;     ///< pixels of the page; 0: the file's own size
 };
 struct json {
-  std::string text;
+  std::string text;  ///< JSON source
 };  ///< a JSON document
 struct vegalite {
-  std::string text;
+  std::string text;  ///< JSON source
 };  ///< a Vega-Lite specification, JSON
 struct mermaid {
-  std::string text;
+  std::string text;  ///< Mermaid source
 };  ///< a Mermaid diagram's source
 
 CALLER_API MimeBundle mime_bundle_repr(const html& x);
@@ -73,8 +81,8 @@ CALLER_API MimeBundle mime_bundle_repr(const mermaid& x);
 /// Thread-safety: distinct objects: safe; shared objects: unsafe to assign, safe to read.
 /// Errors: none; a type that ends in `json` with text that is no JSON is shown as text. Source: IPython raw display.
 struct mime {
-  MimeBundle data;
-  MimeBundle metadata;
+  MimeBundle data;      ///< a text for each MIME type; pictures in base64
+  MimeBundle metadata;  ///< JSON for each MIME type
 };
 CALLER_API MimeBundle mime_bundle_repr(const mime& x);
 CALLER_API MimeBundle mime_metadata_repr(const mime& x);
@@ -87,6 +95,7 @@ CALLER_API MimeBundle mime_metadata_repr(const mime& x);
 /// Source: IPython.display.Image(filename=…), SVG(filename=…).
 class CALLER_API image {
 public:
+  /// Reads the file now. Units: width, height in pixels of the page; 0: the picture's own size.
   explicit image(const std::string& file, int width = 0, int height = 0);
   friend CALLER_API MimeBundle mime_bundle_repr(const image& x);
   friend CALLER_API MimeBundle mime_metadata_repr(const image& x);

@@ -93,6 +93,7 @@ public:
   /// Thread-safety: any thread but those of cells. Errors: none. Source: none.
   void stop();
 
+  /// False once it was stopped, by stop(), a client that may, or a move from here. Thread-safety: any thread.
   bool running() const noexcept;
 
 private:

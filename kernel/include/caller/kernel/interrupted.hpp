@@ -14,6 +14,7 @@ namespace caller::kernel {
 class CALLER_API Interrupted {
 public:
   virtual ~Interrupted();
+  /// a fixed text
   const char* what() const noexcept { return "interrupted"; }
 };
 

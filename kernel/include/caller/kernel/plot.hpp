@@ -91,10 +91,12 @@ std::vector<double> plot_values(R& range) {
 class CALLER_API plot {
 public:
   plot();
+  /// A plot with one line, numbered from 0.
   template <kernel::detail::PlotNumbers Y>
   explicit plot(Y&& y, std::string label = {}) : plot() {
     line(std::forward<Y>(y), std::move(label));
   }
+  /// A plot with one line.
   template <kernel::detail::PlotNumbers X, kernel::detail::PlotNumbers Y>
   plot(X&& x, Y&& y, std::string label = {}) : plot() {
     line(std::forward<X>(x), std::forward<Y>(y), std::move(label));
@@ -110,10 +112,12 @@ public:
   plot& line(Y&& y, std::string label = {}) {
     return add_numbered(Kind::line, kernel::detail::plot_values(y), std::move(label));
   }
+  /// A line through the points (x, y).
   template <kernel::detail::PlotNumbers X, kernel::detail::PlotNumbers Y>
   plot& line(X&& x, Y&& y, std::string label = {}) {
     return add(Kind::line, kernel::detail::plot_values(x), kernel::detail::plot_values(y), std::move(label));
   }
+  /// The same with pairs.
   template <kernel::detail::PlotPairs<double> P>
   plot& line(P&& points, std::string label = {}) {
     return add_pairs(Kind::line, points, std::move(label));
@@ -124,10 +128,12 @@ public:
   plot& scatter(Y&& y, std::string label = {}) {
     return add_numbered(Kind::scatter, kernel::detail::plot_values(y), std::move(label));
   }
+  /// The same at the points (x, y).
   template <kernel::detail::PlotNumbers X, kernel::detail::PlotNumbers Y>
   plot& scatter(X&& x, Y&& y, std::string label = {}) {
     return add(Kind::scatter, kernel::detail::plot_values(x), kernel::detail::plot_values(y), std::move(label));
   }
+  /// The same with pairs.
   template <kernel::detail::PlotPairs<double> P>
   plot& scatter(P&& points, std::string label = {}) {
     return add_pairs(Kind::scatter, points, std::move(label));
@@ -138,16 +144,19 @@ public:
   plot& bar(Y&& y, std::string label = {}) {
     return add_numbered(Kind::bar, kernel::detail::plot_values(y), std::move(label));
   }
+  /// Bars at the places x.
   template <kernel::detail::PlotNumbers X, kernel::detail::PlotNumbers Y>
   plot& bar(X&& x, Y&& y, std::string label = {}) {
     return add(Kind::bar, kernel::detail::plot_values(x), kernel::detail::plot_values(y), std::move(label));
   }
+  /// Bars with names below them.
   template <kernel::detail::PlotNames X, kernel::detail::PlotNumbers Y>
   plot& bar(X&& names, Y&& y, std::string label = {}) {
     std::vector<std::string> texts;
     for (auto&& name : names) kernel::detail::plot_append(texts, std::string_view(name));
     return add_bars(std::move(texts), kernel::detail::plot_values(y), std::move(label));
   }
+  /// The same with pairs of a name and a number.
   template <kernel::detail::PlotPairs<std::string_view> P>
   plot& bar(P&& pairs, std::string label = {}) {
     std::vector<std::string> names;
@@ -165,30 +174,34 @@ public:
   plot& histogram(V&& values, std::string label = {}) {
     return add_histogram(kernel::detail::plot_values(values), -1, std::move(label));
   }
+  /// The same with so many bins.
   template <kernel::detail::PlotNumbers V>
   plot& histogram(V&& values, int bins, std::string label = {}) {
     return add_histogram(kernel::detail::plot_values(values), bins, std::move(label));
   }
 
-  plot& title(std::string text);
-  plot& x_label(std::string text);
-  plot& y_label(std::string text);
-  plot& log_x(bool on = true);
-  plot& log_y(bool on = true);
+  plot& title(std::string text);    ///< above the plot
+  plot& x_label(std::string text);  ///< below the x axis
+  plot& y_label(std::string text);  ///< beside the y axis
+  plot& log_x(bool on = true);      ///< logarithmic
+  plot& log_y(bool on = true);      ///< logarithmic
+  /// What the x axis shows, whatever the values are. Errors: std::invalid_argument unless from is below to.
   plot& x_range(double from, double to);
+  /// What the y axis shows, whatever the values are. Errors: std::invalid_argument unless from is below to.
   plot& y_range(double from, double to);
-  plot& size(int width, int height);
-  plot& legend(bool on);  ///< without this there is one when a series has a label
+  plot& size(int width, int height);  ///< pixels, 100 to 10 000
+  plot& legend(bool on);              ///< without this there is one when a series has a label
 
-  plot& label(std::string text);
-  plot& color(std::string css);
-  plot& thick(double pixels);
-  plot& dashed(bool on = true);
-  plot& markers(bool on = true);
+  plot& label(std::string text);  ///< in the legend; of the series added last
+  plot& color(std::string css);   ///< any colour of CSS; of the series added last
+  plot& thick(double pixels);     ///< more than 0, up to 100 pixels; of the series added last
+  plot& dashed(bool on = true);   ///< of the series added last
+  plot& markers(bool on = true);  ///< a mark at each point; of the series added last
 
-  std::string svg() const;
-  std::string text() const;
+  std::string svg() const;   ///< what a client with pictures gets
+  std::string text() const;  ///< what any other client gets: the plot in characters
 
+  /// For the library.
   struct State;
 
 private:

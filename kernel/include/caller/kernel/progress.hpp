@@ -36,28 +36,32 @@ concept Iterable = requires(T& x) {
 template <class Range = void>
 class progress;
 
+/// A bar that is moved by hand; see progress.
 template <>
 class CALLER_API progress<void> {
 public:
+  /// Shown at once; `total` 0: not known.
   explicit progress(double total = 0, std::string label = {});
   ~progress();
   progress(const progress&) = delete;
   progress& operator=(const progress&) = delete;
 
-  void step(double n = 1);
-  void set(double value);
-  void label(std::string text);
-  double value() const noexcept;
+  void step(double n = 1);        ///< moves on
+  void set(double value);         ///< moves to
+  void label(std::string text);   ///< replaces the text beside it
+  double value() const noexcept;  ///< the steps done
 
 private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
+/// A bar around a range; see progress.
 template <class Range>
   requires kernel::detail::Iterable<Range>
 class progress<Range> : public progress<void> {
 public:
+  /// Iterates `range`, which is moved or referred to as it was given.
   explicit progress(Range&& range, std::string label = {})
       : progress<void>(size_of(range), std::move(label)), range_(std::forward<Range>(range)) {}
 
@@ -65,6 +69,7 @@ public:
   template <class I>
   class iterator {
   public:
+    /// For begin().
     iterator(I at, progress<void>* bar) : at_(std::move(at)), bar_(bar) {}
     decltype(auto) operator*() const { return *at_; }
     iterator& operator++() {
@@ -82,7 +87,9 @@ public:
     progress<void>* bar_;
   };
 
+  /// Where the range begins, with the bar.
   auto begin() { return iterator<decltype(std::begin(range_))>(std::begin(range_), this); }
+  /// Where the range ends.
   auto end() { return std::end(range_); }
 
 private:

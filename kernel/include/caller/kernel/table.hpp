@@ -25,11 +25,11 @@ namespace caller {
 /// characters of a cell. 0 in each: no limit. Thread-safety: plain data. Errors: none.
 /// Source: pandas display options.
 struct table_options {
-  std::string caption = {};
-  std::size_t max_rows = 60;
-  std::size_t max_columns = 24;
-  std::size_t max_width = 80;
-  bool index = true;  ///< the first column numbers the rows, from 0
+  std::string caption = {};      ///< above the table; empty: none
+  std::size_t max_rows = 60;     ///< rows shown
+  std::size_t max_columns = 24;  ///< columns shown
+  std::size_t max_width = 80;    ///< characters of a cell shown
+  bool index = true;             ///< the first column numbers the rows, from 0
 };
 
 /// What caller::table makes: text, copied out of the range, shown as HTML and as text.
@@ -38,11 +38,13 @@ struct table_options {
 /// Errors: none. Source: pandas DataFrame, as notebooks show it.
 class CALLER_API table_view {
 public:
+  /// A cell of the table, filled by whoever writes the row.
   struct cell {
-    std::string text;
+    std::string text;     ///< what is shown
     bool number = false;  ///< shown at the right
   };
 
+  /// An empty table; columns and rows are added.
   explicit table_view(table_options options = {});
   table_view(const table_view& other);
   table_view(table_view&& other) noexcept;
@@ -55,14 +57,17 @@ public:
   bool wants(std::size_t i, std::size_t total) const noexcept;
   /// Begins a row; `next` gives its cells.
   void begin_row();
+  /// The next cell of the row that was begun, to be written into.
   cell& next();
   /// How many cells the row has.
   std::size_t size() const noexcept;
+  /// counts a row that is not shown
   void skip() noexcept { ++rows_; }
 
+  /// all, shown or not
   std::size_t rows() const noexcept { return rows_; }
-  std::string text() const;
-  std::string html() const;
+  std::string text() const;  ///< for a client without HTML
+  std::string html() const;  ///< for a page
 
 private:
   struct Row {
@@ -169,13 +174,14 @@ void put_rows(table_view& out, R& range, Make make) {
 /// Thread-safety: distinct objects: safe. Errors: what the function throws, when the table is made. Source: none.
 template <class T>
 struct column {
+  /// A column with this title, of what `get` gives for a row: a function or a member.
   template <class F>
   column(std::string title, F get)
       : name(std::move(title)), put([get = std::move(get)](table_view::cell& out, const T& row) {
           kernel::detail::put_cell<std::remove_cvref_t<decltype(std::invoke(get, row))>>(out, std::invoke(get, row));
         }) {}
-  std::string name;
-  std::function<void(table_view::cell&, const T&)> put;
+  std::string name;                                      ///< its title
+  std::function<void(table_view::cell&, const T&)> put;  ///< writes a row's value into a cell
 };
 
 /// A table of a range, for display.
