@@ -11,6 +11,7 @@
 #include <caller/task/workflow.hpp>
 
 #include "client_data.hpp"
+#include "trigger/book.hpp"
 
 namespace caller::task::detail {
 
@@ -18,6 +19,7 @@ class AppCore : public std::enable_shared_from_this<AppCore> {
 public:
   explicit AppCore(AppOptions with);
   AppOptions options;
+  TriggerBook triggers;
   ClientData data;
 
   void add(DefinitionPtr definition);
@@ -44,6 +46,13 @@ std::string uuid_of(std::string_view text);
 /// What a runner makes of the end of an execution: a result, another try, or a failure.
 Change outcome(const TaskDefinition& definition, const InvocationRecord& record, const std::string& runner,
                const std::exception_ptr& error, std::string result);
+
+/// A call that a trigger makes, under an id of its choice.
+NewInvocation triggered_call(AppCore& app, const TaskDefinition& definition, const CallBytes& call, std::string id);
+/// Arguments or a result as they were before they were stored.
+std::string whole_bytes(AppCore& app, std::string stored);
+/// In development mode: what triggers make of what has happened, here and now.
+void after_changes(const AppPtr& app);
 
 /// Executes an invocation that was just registered in the calling thread, with its retries.
 void run_here(const AppPtr& app, const std::string& id);

@@ -14,6 +14,7 @@
 #include <unordered_map>
 
 #include "app.hpp"
+#include "trigger/service.hpp"
 
 namespace caller::task {
 
@@ -43,6 +44,8 @@ public:
                                          engine->on_loop([engine, invocation] { engine->cancel(invocation); });
                                      }});
     store().heartbeat(told(), app_->options.lease).wait();
+    triggers_ = std::make_shared<TriggerService>(app_, loop_, id_);
+    triggers_->start();
     beat_ = loop_.call_soon([self = shared_from_this()] { return self->keep_alive(); });
     (void)loop_.call_soon([self = shared_from_this()] { return self->serve(); });
   }
@@ -152,6 +155,8 @@ private:
       co_await sleep;
     }
     (void)beat_.cancel();
+    Coro<void> no_triggers = triggers_->stop();
+    co_await std::move(no_triggers);
     listener_.reset();
     const Pending<void> forgotten = store().forget_runner(id_);
     (void)co_await forgotten.async_wait_done();
@@ -168,6 +173,7 @@ private:
       (void)co_await beat.async_wait_done();
       if (beat.exception())
         app_->log("the runner's heartbeat failed: " + ExceptionRecord::of(beat.exception()).message);
+      triggers_->beat();
       const Pending<std::vector<std::string>> back = store().recover(app_->options.max_pending);
       (void)co_await back.async_wait_done();
       if (kept.count() > 0 && std::chrono::steady_clock::now() >= next_purge) {
@@ -277,6 +283,7 @@ private:
   const std::string id_;
   Caller loop_;
   std::shared_ptr<void> listener_;
+  std::shared_ptr<TriggerService> triggers_;
   Pending<void> beat_, stopped_;
   std::atomic<std::size_t> working_{0};
   std::atomic<bool> idle_{false};
