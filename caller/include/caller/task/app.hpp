@@ -413,6 +413,7 @@ public:
 
   /// Calls `task` whenever `when` matches: with these arguments, or, if there is one function of a Match alone, with
   /// what that gives: a tuple of arguments, one argument, or nothing. What it throws is logged, and nothing is called.
+  /// Several threads may call it at once.
   ///
   /// Every process that executes this application's tasks should declare the same triggers, in the same order: those
   /// that differ only in their functions are told apart by it. The store learns of a trigger with the process's next

@@ -118,6 +118,8 @@ std::string TriggerBook::add(TriggerPtr trigger) {
     }
     id = trigger->id;
     triggers_.push_back(std::move(trigger));
+    told_until_ = 0;
+    ++changes_;
     count_.store(triggers_.size(), std::memory_order_release);
   }
   wake_services();
@@ -132,6 +134,8 @@ std::vector<TriggerPtr> TriggerBook::all() const {
 void TriggerBook::forget_told() {
   const std::lock_guard lock(mutex_);
   told_.clear();
+  told_until_ = 0;
+  ++changes_;
 }
 
 /// One the store was not told of lately.
@@ -144,16 +148,25 @@ TriggerPtr TriggerBook::untold() const {
   return nullptr;
 }
 
-bool TriggerBook::is_told() const { return !untold(); }
+bool TriggerBook::is_told() const {
+  return empty() || std::chrono::steady_clock::now().time_since_epoch().count() < told_until_.load();
+}
 
 void TriggerBook::tell(Store& store) {
   if (is_told()) return;
   const std::lock_guard one_at_a_time(telling_);
+  const auto until = std::chrono::steady_clock::now() + kRenewal;
+  const std::size_t changes = changes_.load();
   while (const TriggerPtr t = untold()) {
     tell_of(store, *t);
     const std::lock_guard lock(mutex_);
     told_.insert_or_assign(t->id, std::chrono::steady_clock::now());
   }
+  const std::lock_guard lock(mutex_);
+  if (changes != changes_.load()) return;  // there is something new, or nothing is known any more
+  auto first = until;
+  for (const auto& [id, when] : told_) first = std::min(first, when + kRenewal);
+  told_until_ = first.time_since_epoch().count();
 }
 
 void TriggerBook::tell_of(Store& store, const Trigger& t) {

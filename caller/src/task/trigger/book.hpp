@@ -97,7 +97,8 @@ private:
   std::map<std::string, std::chrono::steady_clock::time_point> told_;
   std::function<Time()> clock_;
   std::vector<std::weak_ptr<TriggerService>> services_;
-  std::atomic<std::size_t> count_{0};
+  std::atomic<std::size_t> count_{0}, changes_{0};
+  std::atomic<std::chrono::steady_clock::rep> told_until_{0};  // until then nothing is to be told
   std::mutex telling_;
 };
 

@@ -66,9 +66,9 @@ void TriggerPass::read_known() {
 }
 
 void TriggerPass::all() {
-  read_known();
   for (std::string after;;) {
     auto some = store_.values(std::string(kChangeKey), after, kAtOnce).wait();
+    if (!some.empty()) read_known();  // afterwards: who waited for what is there already is among them
     const bool last = some.size() < kAtOnce;
     if (!last) after = some.back().first;
     look(std::move(some));
