@@ -57,7 +57,8 @@ nlohmann::json parsed(Format format, const std::string& bytes) {
 bool has_fields(const std::string& wanted, Format format, const std::string& bytes) {
   (void)Document(format, bytes);  // whose depth is bounded
   const auto there = parsed(format, bytes);
-  for (const auto& [name, value] : parsed(Format::json, wanted).items()) {
+  const auto fields = parsed(Format::json, wanted);
+  for (const auto& [name, value] : fields.items()) {
     const auto it = there.find(name);
     if (it == there.end() || *it != value) return false;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -94,9 +95,12 @@ std::shared_ptr<const Zone> Zone::named(const std::string& name) {
   if (name.front() == '/' || name.find("..") != std::string::npos || name.find('\0') != std::string::npos)
     fail(name, "no name of one; they are like Europe/Paris");
   const char* const folder = std::getenv("TZDIR");
-  std::ifstream in(std::string(folder && *folder ? folder : "/usr/share/zoneinfo") + "/" + name, std::ios::binary);
+  std::error_code none;
+  const auto file = std::filesystem::path(folder && *folder ? folder : "/usr/share/zoneinfo") / name;
+  std::ifstream in;
+  if (std::filesystem::is_regular_file(file, none)) in.open(file, std::ios::binary);
+  if (!in.is_open()) fail(name, "the system knows none of that name");
   const std::string bytes{std::istreambuf_iterator<char>(in), {}};
-  if (!in.is_open() || bytes.empty()) fail(name, "the system knows none of that name");
   return zone = std::make_shared<const Zone>(parse(bytes, name));
 }
 
