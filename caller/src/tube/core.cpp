@@ -429,11 +429,11 @@ void Core::gather(const Ready& ready) {
   const Value* value = nullptr;
   const Value* trigger = nullptr;
   std::int64_t n = node.gather_n;
-  for (std::size_t s = 0; s < node.slots.size(); ++s) {
+  for (std::size_t s = 0; s < node.shape->slots.size(); ++s) {
     const Value* v = argument(node.args[s], ready.instance, node);
-    if (node.slots[s].name == "value")
+    if (node.shape->slots[s].name == "value")
       value = v;
-    else if (node.slots[s].name == "trigger")
+    else if (node.shape->slots[s].name == "trigger")
       trigger = v;
     else if (v)
       n = v->to<std::int64_t>();
@@ -586,7 +586,7 @@ Epoch Core::epoch_of(const Instance* instance) const {
 Event Core::event_of(const Instance* instance, std::uint32_t signal, const Cell& c) const {
   const SignalPlan& s = graph_->signals[signal];
   const NodePlan& node = graph_->nodes[s.node];
-  return {c.id,   time_of(c.stamp), node.id, node.signal_info[signal - node.first_signal].name, epoch_of(instance),
+  return {c.id,   time_of(c.stamp), node.id, node.shape->signals[signal - node.first_signal].name, epoch_of(instance),
           c.value};
 }
 
