@@ -59,7 +59,7 @@ struct At {
   std::string key() const {
     std::string way = around ? around->key() : std::string();
     if (index != kNoIndex) return way + "[" + std::to_string(index) + "]";
-    if (!way.empty() && !name.empty()) way += '.';
+    if (!way.empty()) way += '.';
     return way += name;
   }
   [[noreturn]] void fail(const std::string& message) const { throw SpecError(tree.place(), key(), message); }

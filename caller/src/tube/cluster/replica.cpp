@@ -97,6 +97,7 @@ void Replica::settle(const Ready& ready, RecordHead::Kind kind, std::span<Value>
 
 Instance* Replica::instance_of(Instance* root, const RecordHead& head) const {
   const Graph& g = core_.graph();
+  if (g.nodes[head.node].region == 0 && head.key.size() == 1) return root;
   Instance* at = root;
   std::uint32_t path[64];
   std::size_t depth = 0;
