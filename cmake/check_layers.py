@@ -33,7 +33,8 @@ HOMES = {
     # The one source of this project that uses sockets itself; it keeps Asio's symbols to itself.
     "Boost": (r"boost/", BRIDGES + ("caller/src/task/redis/link.cpp",)),
     "libuv": (r"uv\.h$|uv/", ("caller/src/runtime/uv_driver.cpp",)),
-    "libyaml": (r"yaml\.h$|yaml-cpp/", ("caller/src/tube/tree.cpp",)),
+    "libyaml": (r"yaml\.h$|yaml-cpp/", ("caller/src/tube/tree.cpp", "caller/src/task/config/yaml.cpp")),
+    "toml++": (r"toml\+\+/", ("caller/src/task/config/toml.cpp",)),
     "SQLite": (r"sqlite3|SQLiteCpp/", ("caller/src/task/sqlite/", "kernel/src/protocol/history", "kernel/src/session/history")),
     "hiredis": (r"hiredis/", ("caller/src/task/redis/",)),
     "ZeroMQ": (r"zmq", ("kernel/src/protocol/", "kernel/src/xeus/", "caller/src/tube/")),

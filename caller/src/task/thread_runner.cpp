@@ -17,8 +17,6 @@
 
 namespace caller::task {
 
-Runner::~Runner() = default;
-
 namespace detail {
 namespace {
 
@@ -27,7 +25,7 @@ public:
   Engine(AppPtr app, RunnerOptions options)
       : app_(std::move(app)),
         options_(std::move(options)),
-        slots_(options_.slots ? options_.slots : std::max(1u, std::thread::hardware_concurrency())),
+        slots_(options_.count()),
         id_(new_uuid()),
         loop_(caller::new_thread, CallerOptions{.name = "task-runner"}) {}
 
@@ -301,7 +299,12 @@ public:
   std::size_t working() const noexcept override { return engine_->working(); }
   void start() override {
     if (started_.exchange(true)) throw RunnerError("runner " + id() + " was started before");
-    engine_->start();
+    try {
+      engine_->start();
+    } catch (...) {
+      started_ = false;
+      throw;
+    }
   }
   Pending<void> stop(bool at_once) override {
     if (!started_) {
@@ -321,7 +324,7 @@ private:
 }  // namespace detail
 
 std::unique_ptr<Runner> App::thread_runner(RunnerOptions options) const {
-  return std::make_unique<detail::ThreadRunner>(core_, std::move(options));
+  return std::make_unique<detail::ThreadRunner>(core_, core_->settle("thread_runner", std::move(options)));
 }
 
 }  // namespace caller::task
