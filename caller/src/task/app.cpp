@@ -140,9 +140,17 @@ Coro<std::string> AppCore::run_with_whole_data(AppCore& app, std::function<Coro<
 void AppCore::add(DefinitionPtr definition) {
   definition->options.validate(definition->id, definition->parameters);
   if (definition->id.empty()) throw TaskRoutingError("", "a task needs an id");
+  if (!definition->source.empty()) {
+    publish_source(store_of(*this), *definition);
+    definition = guarded(definition);
+  }
   definition = with_whole_data(*definition);
   const std::lock_guard lock(mutex_);
-  if (!tasks_.emplace(definition->id, definition).second)
+  const auto [there, added] = tasks_.emplace(definition->id, definition);
+  if (added) return;
+  if (definition->replaces && there->second->replaces)
+    there->second = definition;
+  else
     throw TaskRoutingError(definition->id, "there is a task " + definition->id + " already");
 }
 
@@ -158,6 +166,29 @@ DefinitionPtr AppCore::find(const std::string& id) const {
     }
   throw UnknownTaskError(id, "application " + options.app_id + " has no task " + id +
                                  (nearest.empty() ? "" : "; the nearest is " + nearest));
+}
+
+void AppCore::publish_sources() {
+  std::vector<DefinitionPtr> all;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, definition] : tasks_)
+      if (!definition->source.empty()) all.push_back(definition);
+  }
+  for (const auto& definition : all) publish_source(store_of(*this), *definition);
+}
+
+bool AppCore::has(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  return tasks_.contains(id);
+}
+
+DefinitionPtr AppCore::find_or_ask(const std::string& id) {
+  if (options.find_task && !has(id)) {
+    const std::lock_guard lock(asking_);
+    if (!has(id)) options.find_task(App(shared_from_this()), id);
+  }
+  return find(id);
 }
 
 void AppCore::log(const std::string& text) const noexcept {
@@ -414,12 +445,16 @@ std::vector<std::size_t> order_of_ends(const AppPtr& app, const std::vector<std:
 
 // ---- what users hold ----
 
-App::App(AppOptions options) : core_(std::make_shared<detail::AppCore>(std::move(options))) {}
+App::App(AppOptions options) : core_(std::make_shared<detail::AppCore>(std::move(options))) { detail::note_app(core_); }
 const std::string& App::app_id() const noexcept { return core_->options.app_id; }
 Store& App::store() const noexcept { return *core_->options.store; }
 const AppOptions& App::conf() const noexcept { return core_->options; }
 Runner& App::runner() const { return core_->runner(); }
-std::size_t App::purge() const { return store().purge(std::nullopt).wait(); }
+std::size_t App::purge() const {
+  const std::size_t purged = store().purge(std::nullopt).wait();
+  core_->publish_sources();  // of tasks that may be called again
+  return purged;
+}
 detail::DefinitionPtr App::find_task(const std::string& task_id) const { return core_->find(task_id); }
 
 InvocationBase::InvocationBase(detail::AppPtr app, detail::Routed routed, InvocationKind kind)

@@ -25,6 +25,11 @@ public:
   void add(DefinitionPtr definition);
   /// Errors: UnknownTaskError.
   DefinitionPtr find(const std::string& id) const;
+  /// The same; what is not registered is asked for (AppOptions::find_task). Not on a runner's loop.
+  DefinitionPtr find_or_ask(const std::string& id);
+  bool has(const std::string& id) const;
+  /// Once more, after the store has forgotten everything.
+  void publish_sources();
   void log(const std::string& text) const noexcept;
   /// Whether calls run where they are made: development mode, or a SyncRunner that was started.
   bool runs_here() const noexcept { return options.dev_mode || sync_runners.load(std::memory_order_relaxed) > 0; }
@@ -38,10 +43,18 @@ private:
                                                Format format, std::string args);
 
   mutable std::mutex mutex_;
+  std::mutex asking_;  // one at a time is asked for
   std::map<std::string, DefinitionPtr, std::less<>> tasks_;
   std::once_flag runner_made_;
   std::unique_ptr<Runner> runner_;
 };
+
+/// The definition with its plain function under the guard of cells.
+DefinitionPtr guarded(const DefinitionPtr& definition);
+/// Puts the source of a function of cells where workers find it. Errors: StateBackendError.
+void publish_source(Store& store, const TaskDefinition& definition);
+/// For living_app().
+void note_app(const AppPtr& app);
 
 std::string new_uuid();
 /// In hexadecimal: a name for content, not a protection.

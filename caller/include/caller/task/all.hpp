@@ -5,6 +5,7 @@
 #include <caller/task/client_data.hpp>
 #include <caller/task/codec.hpp>
 #include <caller/task/error.hpp>
+#include <caller/task/family.hpp>
 #include <caller/task/options.hpp>
 #include <caller/task/run.hpp>
 #include <caller/task/runner.hpp>
