@@ -250,7 +250,8 @@ struct Tasks {
     const auto key = std::make_shared<caller::Pending<std::string>>();
     caller::task::Listener of_values;
     of_values.value = [key](const std::string& changed) {
-      if (!changed.empty()) key->set_result(changed);
+      // Empty: any may have been changed, as it was before the store listened.
+      key->set_result(changed.empty() ? "looks/here" : changed);
     };
     of_values.values = "looks/";
     const auto watching = app.store().listen("nobody", of_values);
