@@ -249,9 +249,12 @@ struct Tasks {
     out.push_back(waking.cancel() ? "told" : "?");
     const auto key = std::make_shared<caller::Pending<std::string>>();
     caller::task::Listener of_values;
-    of_values.value = [key](const std::string& changed) {
-      // Empty: any may have been changed, as it was before the store listened.
-      key->set_result(changed.empty() ? "looks/here" : changed);
+    of_values.value = [key, store = &app.store()](const std::string& changed) {
+      if (!changed.empty()) return (void)key->set_result(changed);
+      const auto kept = store->value("looks/here");  // any may have been changed, before the store listened
+      (void)kept.add_done_callback([key, kept](const caller::PendingBase&) {
+        if (!kept.exception() && kept.result()) key->set_result("looks/here");
+      });
     };
     of_values.values = "looks/";
     const auto watching = app.store().listen("nobody", of_values);
