@@ -258,6 +258,7 @@ Added add_or_find_kept(const AppCore& app, Store& store, const NewInvocation& ca
 std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition, const std::vector<CallBytes>& calls,
                               const std::string& id) {
   Store& store = store_of(*app);
+  app->triggers.tell(store);
   const auto run = current_run();
   std::map<std::string, std::string> data;
   std::vector<NewInvocation> list = prepared(*app, *definition, calls, run.get(), id, data);
@@ -272,10 +273,23 @@ std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition
   else
     added = store.add(std::move(list)).wait();
   auto out = settled(*app, *definition, calls, std::move(added));
-  if (app->runs_here())
+  if (app->runs_here()) {
     for (const auto& routed : out)
       if (!routed.reused && (id.empty() || !is_final(store.get(routed.id).wait().status))) run_here(app, routed.id);
+    after_changes(app);
+  }
   return out;
+}
+
+NewInvocation triggered_call(AppCore& app, const TaskDefinition& definition, const CallBytes& call, std::string id) {
+  std::map<std::string, std::string> data;
+  NewInvocation n = std::move(prepared(app, definition, {call}, nullptr, id, data).front());
+  for (auto& [hash, content] : data) store_of(app).put_data(hash, std::move(content)).wait();
+  return n;
+}
+
+std::string whole_bytes(AppCore& app, std::string stored) {
+  return is_packed(stored) ? app.data.unpack(std::move(stored)) : stored;
 }
 
 // ---- waiting ----
@@ -419,7 +433,16 @@ const std::string& App::app_id() const noexcept { return core_->options.app_id; 
 Store& App::store() const noexcept { return *core_->options.store; }
 const AppOptions& App::conf() const noexcept { return core_->options; }
 Runner& App::runner() const { return core_->runner(); }
-std::size_t App::purge() const { return store().purge(std::nullopt).wait(); }
+std::size_t App::purge() const {
+  const std::size_t n = store().purge(std::nullopt).wait();
+  core_->triggers.forget_told();
+  return n;
+}
+std::string App::emit(const std::string& event, const Payload& payload) const {
+  return detail::emit_event(core_, event, payload);
+}
+std::vector<TriggerRecord> App::triggers() const { return detail::list_triggers(core_); }
+std::size_t App::evaluate_triggers() const { return detail::evaluate_triggers(core_); }
 detail::DefinitionPtr App::find_task(const std::string& task_id) const { return core_->find(task_id); }
 
 InvocationBase::InvocationBase(detail::AppPtr app, detail::Routed routed, InvocationKind kind)

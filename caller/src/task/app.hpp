@@ -12,6 +12,7 @@
 #include <caller/task/workflow.hpp>
 
 #include "client_data.hpp"
+#include "trigger/book.hpp"
 
 namespace caller::task::detail {
 
@@ -20,6 +21,7 @@ public:
   explicit AppCore(AppOptions with);
   ~AppCore();
   AppOptions options;
+  TriggerBook triggers;
   ClientData data;
 
   void add(DefinitionPtr definition);
@@ -56,6 +58,12 @@ Change outcome(const TaskDefinition& definition, const InvocationRecord& record,
 
 /// Of an invocation that ran longer than its task may.
 TaskTimeoutError timeout_error(const TaskDefinition& definition, const std::string& id);
+/// A call that a trigger makes, under an id of its choice.
+NewInvocation triggered_call(AppCore& app, const TaskDefinition& definition, const CallBytes& call, std::string id);
+/// Arguments or a result as they were before they were stored.
+std::string whole_bytes(AppCore& app, std::string stored);
+/// In development mode: what triggers make of what has happened, here and now.
+void after_changes(const AppPtr& app);
 
 /// Executes an invocation that was just registered in the calling thread, with its retries.
 void run_here(const AppPtr& app, const std::string& id);

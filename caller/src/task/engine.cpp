@@ -43,6 +43,8 @@ void Engine::start() {
                                      if (const auto engine = self.lock())
                                        engine->on_loop([engine, invocation] { engine->ask_to_end(invocation, false); });
                                    }});
+  triggers_ = std::make_shared<TriggerService>(app_, loop_, id_);
+  triggers_->start();
   beat_ = loop_.call_soon([self = shared_from_this()] { return self->keep_alive(); });
   (void)loop_.call_soon([self = shared_from_this()] { return self->serve(); });
 }
@@ -144,6 +146,8 @@ Coro<void> Engine::serve() {
   Coro<void> closed = executor_->close();
   co_await std::move(closed);
   (void)beat_.cancel();
+  Coro<void> no_triggers = triggers_->stop();
+  co_await std::move(no_triggers);
   listener_.reset();
   const Pending<void> forgotten = store().forget_runner(id_);
   (void)co_await forgotten.async_wait_done();
@@ -160,6 +164,7 @@ Coro<void> Engine::keep_alive() {
     const Pending<void> beat = store().heartbeat(told(), app_->options.lease);
     (void)co_await beat.async_wait_done();
     if (beat.exception()) app_->log("the runner's heartbeat failed: " + ExceptionRecord::of(beat.exception()).message);
+    triggers_->beat();
     const Pending<std::vector<std::string>> back = store().recover(app_->options.max_pending);
     (void)co_await back.async_wait_done();
     if (kept.count() > 0 && std::chrono::steady_clock::now() >= next_purge) {

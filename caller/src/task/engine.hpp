@@ -16,6 +16,7 @@
 #include <caller/caller.hpp>
 
 #include "app.hpp"
+#include "trigger/service.hpp"
 
 namespace caller::task::detail {
 
@@ -90,6 +91,7 @@ private:
   Caller loop_;
   const std::unique_ptr<Executor> executor_;  // goes before the loop, which its threads post to
   std::shared_ptr<void> listener_;
+  std::shared_ptr<TriggerService> triggers_;
   Pending<void> beat_, stopped_;
   std::atomic<std::size_t> working_{0};
   std::atomic<bool> idle_{false};

@@ -14,6 +14,8 @@
 
 #include <caller/caller.hpp>
 
+#include "watch.hpp"
+
 namespace caller::task {
 
 Store::~Store() = default;
@@ -362,16 +364,10 @@ public:
       const Value* const v = find_value(c.key);
       if (c.expect == ValueChange::If::absent && v) return false;
       if (c.expect == ValueChange::If::equal && !(v && v->bytes == c.expected)) return false;
-      if (!c.value) {
+      if (c.value)
+        put_value(c.key, std::move(*c.value), c.lifetime);
+      else
         values_.erase(c.key);
-      } else {
-        Value fresh{std::move(*c.value), {}};
-        if (c.lifetime > nanoseconds::zero()) {
-          fresh.until = Steady::now() + c.lifetime;
-          value_ends_.emplace(fresh.until, c.key);
-        }
-        values_.insert_or_assign(c.key, std::move(fresh));
-      }
       for (NewInvocation& call : c.then) (void)add_one(std::move(call), news);
       news.values.push_back(std::move(c.key));
       return true;
@@ -534,6 +530,23 @@ private:
     const auto it = values_.find(key);
     return it == values_.end() || it->second.over() ? nullptr : &it->second;
   }
+  void put_value(const std::string& key, std::string bytes, nanoseconds lifetime) {
+    watched_ = watched_ || key.starts_with(kWatchKey);
+    Value fresh{std::move(bytes), {}};
+    if (lifetime > nanoseconds::zero()) {
+      fresh.until = Steady::now() + lifetime;
+      value_ends_.emplace(fresh.until, key);
+    }
+    values_.insert_or_assign(key, std::move(fresh));
+  }
+  /// For those who watch its task.
+  void keep_change(const Record& r, News& news) {
+    const Value* const mask = find_value(std::string(kWatchKey) + r.task_id);
+    if (!mask || !detail::wants(mask->bytes, r.status)) return;
+    std::string key = detail::change_key(r.changed, r.status, r.id);
+    put_value(key, detail::packed_text(r.task_id), kChangeLifetime);
+    news.values.push_back(std::move(key));
+  }
   /// Those whose time is over, some of them.
   void forget_values(std::size_t most) {
     const auto steady = Steady::now();
@@ -635,6 +648,7 @@ private:
     ++counts_[static_cast<std::size_t>(to)];
     if (is_few(to)) few_[static_cast<std::size_t>(to)].emplace(r.number, &r);
     r.history.push_back({to, is_owned(to) ? owner : std::string(), r.changed});
+    if (watched_) keep_change(r, news);
     if (is_owned(to) && !was_owned) {
       auto [it, fresh] = runners_.try_emplace(owner);
       if (fresh) {
@@ -812,6 +826,7 @@ private:
   std::unordered_map<std::string, ByNumber> children_, members_;  // by parent, and by workflow without its beginning
   std::map<std::string, Value> values_;
   std::multimap<Steady::time_point, std::string> value_ends_;
+  bool watched_ = false;  // a task was, at some time
   std::unordered_map<std::string, Data> data_;
   std::uint64_t last_number_ = 0, last_ticket_ = 0, last_token_ = 0;
   std::optional<Caller> clock_;

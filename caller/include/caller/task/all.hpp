@@ -11,4 +11,5 @@
 #include <caller/task/sqlite.hpp>
 #include <caller/task/status.hpp>
 #include <caller/task/store.hpp>
+#include <caller/task/trigger.hpp>
 #include <caller/task/workflow.hpp>

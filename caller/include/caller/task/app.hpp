@@ -33,6 +33,7 @@
 #include <caller/task/runner.hpp>
 #include <caller/task/sqlite.hpp>
 #include <caller/task/store.hpp>
+#include <caller/task/trigger.hpp>
 
 namespace caller::task {
 
@@ -68,6 +69,19 @@ CALLER_API std::vector<std::size_t> order_of_ends(const AppPtr& app, const std::
 CALLER_API Store& store_of(AppCore& app) noexcept;
 CALLER_API bool runs_here(const AppCore& app) noexcept;
 CALLER_API std::string args_id(std::vector<std::pair<std::string, std::string>> named);
+
+/// `arguments`: what tells them from others; `make`: of what has matched. The trigger's id.
+CALLER_API std::string add_trigger(const AppPtr& app, const Condition& when, DefinitionPtr task,
+                                   const std::string& arguments, std::function<CallBytes(const Match&)> make,
+                                   bool computed);
+CALLER_API std::string emit_event(const AppPtr& app, const std::string& name, const Payload& payload);
+CALLER_API std::vector<TriggerRecord> list_triggers(const AppPtr& app);
+CALLER_API std::size_t evaluate_triggers(const AppPtr& app);
+
+template <class... B>
+inline constexpr bool kComputes = false;
+template <class F>
+inline constexpr bool kComputes<F> = std::is_invocable_v<F&, const Match&>;
 
 template <class F>
 struct FunctionOf : FunctionOf<decltype(&F::operator())> {};
@@ -329,6 +343,7 @@ public:
   }
 
 private:
+  friend class App;  // for triggers
   template <std::size_t I, class... B>
   detail::CallBytes bytes(B&&... given) const {
     const Format format = detail::format_of(*app_);
@@ -429,6 +444,35 @@ public:
         std::type_identity<typename P::Values>(), std::move(id), std::move(f), params, std::move(options));
   }
 
+  /// Calls `task` whenever `when` matches: with these arguments, or, if there is one function of a Match alone, with
+  /// what that gives: a tuple of arguments, one argument, or nothing. What it throws is logged, and nothing is called.
+  /// Several threads may call it at once.
+  ///
+  /// Every process that executes this application's tasks should declare the same triggers, in the same order: those
+  /// that differ only in their functions are told apart by it. The store learns of a trigger with the process's next
+  /// call, event or runner; what has happened before does not count. Declared twice, it is one. Returns its id.
+  /// Errors: ConfigError, SerializationError, TaskRoutingError for arguments that do not fit. Source: pynenc
+  /// TriggerBuilder; differs: a condition of an all_of that matches again before the others counts once.
+  template <class R, class... A, class... B>
+  std::string on(const Condition& when, const Task<R(A...)>& task, B&&... arguments) const {
+    if constexpr (detail::kComputes<std::decay_t<B>...>) {
+      return on_computed(when, task, std::forward<B>(arguments)...);
+    } else {
+      detail::CallBytes bytes = task.template bytes<0>(std::forward<B>(arguments)...);
+      std::string name = detail::args_id(bytes.named);
+      return detail::add_trigger(
+          core_, when, task.definition_, name, [bytes = std::move(bytes)](const Match&) { return bytes; }, false);
+    }
+  }
+  /// Tells of an event, which is kept until the triggers that wait for its name have acted on it, for a day at most; it
+  /// is forgotten at once if none does. Returns its id. Errors: StateBackendError. Source: pynenc trigger.emit_event.
+  std::string emit(const std::string& event, const Payload& payload = {}) const;
+  /// All that the store or this process knows. Errors: StateBackendError. Source: –
+  std::vector<TriggerRecord> triggers() const;
+  /// Does now, in this thread, what runners do when something happens: for programs that have none, and for tests.
+  /// Returns how many invocations it added. Errors: StateBackendError. Source: pynenc trigger_loop_iteration.
+  std::size_t evaluate_triggers() const;
+
   /// The application's own runner, of the kind that AppOptions names; made when it is first asked for:
   /// `app.runner().run()`. It ends with the application. Errors: as make_runner(). Source: pynenc Pynenc.runner.
   Runner& runner() const;
@@ -497,6 +541,29 @@ private:
     }
     detail::add_task(*core_, definition);
     return Task<R(A...)>(core_, std::move(definition), std::vector<Param>(params));
+  }
+
+  template <class R, class... A, class F>
+  std::string on_computed(const Condition& when, const Task<R(A...)>& task, F f) const {
+    // The application holds its triggers, so these do not hold the application.
+    auto make = [core = std::weak_ptr<detail::AppCore>(core_), definition = task.definition_, params = task.params_,
+                 f = std::move(f)](const Match& match) mutable {
+      const Task<R(A...)> to(core.lock(), definition, params);
+      return computed(to, f, match);
+    };
+    return detail::add_trigger(core_, when, task.definition_, "function", std::move(make), true);
+  }
+  template <class T, class F>
+  static detail::CallBytes computed(const T& task, F& f, const Match& match) {
+    using Given = std::invoke_result_t<F&, const Match&>;
+    if constexpr (std::is_void_v<Given>) {
+      f(match);
+      return task.template bytes<0>();
+    } else if constexpr (detail::IsTuple<std::decay_t<Given>>::value) {
+      return std::apply([&](auto&&... v) { return task.template bytes<0>(std::forward<decltype(v)>(v)...); }, f(match));
+    } else {
+      return task.template bytes<0>(f(match));
+    }
   }
 
   template <class... A>

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -138,6 +139,15 @@ struct ValueChange {
   std::chrono::nanoseconds lifetime{0};  ///< after which there is none; 0: it stays
   std::vector<NewInvocation> then{};     ///< `refuse_other_call` is not looked at
 };
+
+/// Stores tell those who watch a task of its changes, whoever makes them. While there is a value under kWatchKey and
+/// the task's id, a decimal number whose bit n stands for the status n, each change of an invocation of the task to one
+/// of these is kept, in the same step, as a value of its own: for kChangeLifetime, or until somebody takes it away. Its
+/// key is kChangeKey, the time in microseconds with 20 digits, `/c`, the status with two, `/` and the invocation's id,
+/// so the oldest is listed first; it is the task's id behind its length: `6:t.task`. Source: –
+inline constexpr std::string_view kWatchKey = "trigger/w/";
+inline constexpr std::string_view kChangeKey = "trigger/q/";
+inline constexpr std::chrono::hours kChangeLifetime{24};
 
 /// A runner as its heartbeats tell of it.
 struct RunnerRecord {

@@ -71,6 +71,31 @@ local function cc_prefix(key) return #key .. ':' .. key .. ':' end
 
 local set
 
+-- For those who watch the task: see kWatchKey.
+local WATCHED = {}
+local function watched(task)
+  local mask = WATCHED[task]
+  if mask == nil then
+    local v = call('HGET', P .. 'val', WATCH .. task)
+    if v and v:sub(1, 1) == '1' then
+      v = #v >= 9 and struct.unpack('>I8', v:sub(2, 9)) > now and v:sub(9)
+    end
+    mask = v and v:match('^.%d%d?%d?%d?%d?%d?%d?%d?%d?$') and tonumber(v:sub(2)) or false
+    WATCHED[task] = mask
+  end
+  return mask
+end
+local function keep_change(r, to)
+  local mask = watched(r.t)
+  if not mask or math.floor(mask / 2 ^ to) % 2 == 0 then return end
+  local key = CHANGE .. string.format('%020d/c%02d/', now, to) .. r.id
+  local till = now + CHANGE_LIFETIME
+  call('ZADD', P .. 'vals', 0, key)
+  call('HSET', P .. 'val', key, '1' .. pad(till) .. #r.t .. ':' .. r.t)
+  call('ZADD', P .. 'vexp', till, key)
+  told[#told + 1] = {P .. 'v', key}
+end
+
 local function dequeue(r)
   if not r.z then return end
   unrank(r)
@@ -152,6 +177,7 @@ local function enter(r, to, owner)
   if now ~= r.b then r.m = now end
   if OWNED[to] then r.o = owner end
   add_count(to, 1)
+  keep_change(r, to)
   if few(to) then call('ZADD', P .. 'few:' .. to, r.n, r.id) end
   local place = 0
   if r.o then

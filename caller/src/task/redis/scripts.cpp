@@ -2,6 +2,7 @@
 #include "scripts.hpp"
 
 #include <caller/task/status.hpp>
+#include <caller/task/store.hpp>
 
 #include "../app.hpp"
 
@@ -642,6 +643,9 @@ std::string table_of_states() {
                                                  {"CANCELLED", Status::cancelled}};
   for (const auto& [name, status] : used)
     out += std::string("local ") + name + " = " + std::to_string(static_cast<int>(status)) + "\n";
+  out += "local WATCH, CHANGE = '" + std::string(kWatchKey) + "', '" + std::string(kChangeKey) + "'\n";
+  const auto lifetime = std::chrono::microseconds(kChangeLifetime).count();
+  out += "local CHANGE_LIFETIME = " + std::to_string(lifetime) + "\n";
   return out;
 }
 

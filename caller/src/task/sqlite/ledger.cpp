@@ -7,6 +7,8 @@
 #include <fstream>
 #include <unordered_set>
 
+#include "../watch.hpp"
+
 namespace caller::task::sqlite {
 
 namespace {
@@ -98,7 +100,10 @@ void News::append(const News& more) {
   forgotten |= more.forgotten;
 }
 
-void Ledger::begin() { stored_ticket_ = ticket_ = db_.number("SELECT ticket FROM state").value_or(0); }
+void Ledger::begin() {
+  stored_ticket_ = ticket_ = db_.number("SELECT ticket FROM state").value_or(0);
+  read_watches();
+}
 void Ledger::end() {
   if (ticket_ != stored_ticket_) db_.run("UPDATE state SET ticket = ?1", ticket_);
 }
@@ -177,6 +182,7 @@ void Ledger::insert(const NewInvocation& call, News& news) {
     db_.run("INSERT INTO content(number, args, data) VALUES(?1, ?2, ?3)", number, Blob{call.args}, Blob{packed(named)});
   }
   note(number, 0, status, {}, at);
+  if (!watches_.empty()) keep_change(call.id, call.task_id, status, at, news);
   (later ? news.due : news.work) = true;
 }
 
@@ -230,6 +236,7 @@ void Ledger::set(Row& r, Status to, const std::string& owner, News& news, const 
   }
   if (changed != 1) throw InvocationStatusRaceConditionError(r.id, r.status, to);
   note(r.number, r.steps, to, is_owned(to) ? owner : std::string(), at);
+  if (!watches_.empty()) keep_change(r.id, r.task_id, to, at, news);
   r.status = to;
   r.status_text = name(to);
   r.owner = is_owned(to) ? owner : std::string();
@@ -555,19 +562,49 @@ bool Ledger::set_value(const ValueChange& c, News& news) {
   }
   forget_values(2);
   if (c.value)
-    db_.run(
-        "INSERT INTO value(key, value, until) VALUES(?1, ?2, ?3) "
-        "ON CONFLICT(key) DO UPDATE SET value = excluded.value, until = excluded.until",
-        Blob{c.key}, Blob{*c.value},
-        c.lifetime > nanoseconds::zero() ? std::optional<std::int64_t>(stamp() + c.lifetime.count()) : std::nullopt);
+    put_value(c.key, *c.value, c.lifetime);
   else
     db_.run("DELETE FROM value WHERE key = ?1", Blob{c.key});
-  db_.run("INSERT INTO value_change(key) VALUES(?1)", Blob{c.key});
+  if (c.key.starts_with(kWatchKey)) read_watches();
+  tell_value(c.key, news);
+  for (const NewInvocation& call : c.then) (void)add_one(call, news);
+  return true;
+}
+
+void Ledger::put_value(const std::string& key, const std::string& bytes, nanoseconds lifetime) {
+  db_.run(
+      "INSERT INTO value(key, value, until) VALUES(?1, ?2, ?3) "
+      "ON CONFLICT(key) DO UPDATE SET value = excluded.value, until = excluded.until",
+      Blob{key}, Blob{bytes},
+      lifetime > nanoseconds::zero() ? std::optional<std::int64_t>(stamp() + lifetime.count()) : std::nullopt);
+}
+
+void Ledger::tell_value(const std::string& key, News& news) {
+  db_.run("INSERT INTO value_change(key) VALUES(?1)", Blob{key});
   const std::int64_t seq = db_.last_row();
   db_.run("DELETE FROM value_change WHERE seq <= ?1", seq - kChangesKept);
-  for (const NewInvocation& call : c.then) (void)add_one(call, news);
-  news.values.emplace_back(seq, c.key);
-  return true;
+  news.values.emplace_back(seq, key);
+}
+
+void Ledger::read_watches() {
+  watches_.clear();
+  constexpr std::size_t kAtOnce = 1000;
+  const std::string prefix(kWatchKey);
+  for (std::string after;;) {
+    const auto some = read_values(db_, prefix, after, kAtOnce);
+    for (const auto& [key, mask] : some) watches_.emplace(key.substr(prefix.size()), mask);
+    if (some.size() < kAtOnce) return;
+    after = some.back().first;
+  }
+}
+
+void Ledger::keep_change(const std::string& id, const std::string& task_id, Status status, std::int64_t at,
+                         News& news) {
+  const auto it = watches_.find(task_id);
+  if (it == watches_.end() || !detail::wants(it->second, status)) return;
+  const std::string key = detail::change_key(Time(nanoseconds(at)), status, id);
+  put_value(key, detail::packed_text(task_id), kChangeLifetime);
+  tell_value(key, news);
 }
 
 /// Those whose time is over.

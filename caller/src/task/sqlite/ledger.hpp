@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -79,6 +80,11 @@ private:
   void name_data(const std::vector<std::string>& hashes, std::vector<std::string>& named);
   void release_data(const std::string& packed);
   void forget_values(std::int64_t most);
+  void put_value(const std::string& key, const std::string& bytes, nanoseconds lifetime);
+  void tell_value(const std::string& key, News& news);
+  void read_watches();
+  /// For those who watch its task.
+  void keep_change(const std::string& id, const std::string& task_id, Status status, std::int64_t at, News& news);
 
   void set(Row& row, Status to, const std::string& owner, News& news, const Change* with = nullptr);
   void note(std::int64_t number, std::int64_t step, Status status, const std::string& owner, std::int64_t at);
@@ -90,6 +96,7 @@ private:
 
   Database& db_;
   std::int64_t ticket_ = 0, stored_ticket_ = 0;
+  std::unordered_map<std::string, std::string> watches_;  // of tasks; as of the beginning of the transaction
 };
 
 /// The steps that only read; on a connection of their own.

@@ -1,0 +1,110 @@
+// A store as a process uses it that dies: after some steps, none is made any more.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <caller/task/store.hpp>
+
+namespace caller::task {
+
+class FaultyStore final : public Store {
+public:
+  explicit FaultyStore(std::shared_ptr<Store> store) : store_(std::move(store)) {}
+  /// From now on.
+  void fail_after(int steps) { left_ = steps; }
+  bool failed() const { return failed_; }
+
+  std::string description() const override { return store_->description(); }
+  using Store::list;
+  Pending<std::vector<Added>> add(std::vector<NewInvocation> calls) override {
+    return step<std::vector<Added>>([&] { return store_->add(std::move(calls)); });
+  }
+  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
+                                              std::vector<std::string> queues) override {
+    return step<std::vector<InvocationRecord>>(
+        [&] { return store_->take(std::move(runner), most, std::move(queues)); });
+  }
+  Pending<void> change(Change c) override {
+    return step<void>([&] { return store_->change(std::move(c)); });
+  }
+  Pending<InvocationRecord> get(std::string id) override {
+    return step<InvocationRecord>([&] { return store_->get(std::move(id)); });
+  }
+  Pending<std::vector<HistoryEntry>> history(std::string id) override {
+    return step<std::vector<HistoryEntry>>([&] { return store_->history(std::move(id)); });
+  }
+  Pending<void> ended(std::string id) override {
+    return step<void>([&] { return store_->ended(std::move(id)); });
+  }
+  Pending<std::vector<InvocationRecord>> list(Selection s, std::size_t offset, std::size_t most) override {
+    return step<std::vector<InvocationRecord>>([&] { return store_->list(std::move(s), offset, most); });
+  }
+  Pending<std::vector<std::pair<Status, std::size_t>>> counts() override {
+    return step<std::vector<std::pair<Status, std::size_t>>>([&] { return store_->counts(); });
+  }
+  Pending<void> wait_for(std::string waiter, std::vector<std::string> ids) override {
+    return step<void>([&] { return store_->wait_for(std::move(waiter), std::move(ids)); });
+  }
+  Pending<void> check_cycle(std::string parent, std::string task, std::string call) override {
+    return step<void>([&] { return store_->check_cycle(std::move(parent), std::move(task), std::move(call)); });
+  }
+  Pending<bool> cancel(std::string id) override {
+    return step<bool>([&] { return store_->cancel(std::move(id)); });
+  }
+  Pending<void> heartbeat(RunnerRecord runner, std::chrono::nanoseconds lease) override {
+    return step<void>([&] { return store_->heartbeat(std::move(runner), lease); });
+  }
+  Pending<void> forget_runner(std::string runner) override {
+    return step<void>([&] { return store_->forget_runner(std::move(runner)); });
+  }
+  Pending<std::vector<RunnerRecord>> runners() override {
+    return step<std::vector<RunnerRecord>>([&] { return store_->runners(); });
+  }
+  Pending<std::vector<std::string>> recover(std::chrono::nanoseconds most) override {
+    return step<std::vector<std::string>>([&] { return store_->recover(most); });
+  }
+  Pending<std::size_t> purge(std::optional<std::chrono::nanoseconds> older, std::chrono::nanoseconds grace) override {
+    return step<std::size_t>([&] { return store_->purge(older, grace); });
+  }
+  Pending<std::optional<std::string>> value(std::string key) override {
+    return step<std::optional<std::string>>([&] { return store_->value(std::move(key)); });
+  }
+  Pending<bool> set_value(ValueChange c) override {
+    return step<bool>([&] { return store_->set_value(std::move(c)); });
+  }
+  Pending<std::vector<std::pair<std::string, std::string>>> values(std::string prefix, std::string after,
+                                                                   std::size_t most) override {
+    return step<std::vector<std::pair<std::string, std::string>>>(
+        [&] { return store_->values(std::move(prefix), std::move(after), most); });
+  }
+  Pending<void> put_data(std::string hash, std::string bytes) override {
+    return step<void>([&] { return store_->put_data(std::move(hash), std::move(bytes)); });
+  }
+  Pending<std::optional<std::string>> data(std::string hash) override {
+    return step<std::optional<std::string>>([&] { return store_->data(std::move(hash)); });
+  }
+  std::shared_ptr<void> listen(std::string runner, Listener listener) override {
+    return store_->listen(std::move(runner), std::move(listener));
+  }
+
+private:
+  template <class T, class F>
+  Pending<T> step(F f) {
+    if (left_.fetch_sub(1) > 0) return f();
+    failed_ = true;
+    Pending<T> p;
+    p.set_exception(std::make_exception_ptr(StateBackendError("the process is dead")));
+    return p;
+  }
+  std::shared_ptr<Store> store_;
+  std::atomic<int> left_{1'000'000};
+  std::atomic<bool> failed_{false};
+};
+
+}  // namespace caller::task
