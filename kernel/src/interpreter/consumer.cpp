@@ -1,5 +1,6 @@
 #include "consumer.hpp"
 
+#include <clang/AST/Attr.h>
 #include <clang/AST/DeclCXX.h>
 
 #include "shadow.hpp"
@@ -11,10 +12,28 @@ void CellConsumer::Initialize(clang::ASTContext& context) {
   next_->Initialize(context);
 }
 
+namespace {
+
+// Constants of a cell that are computed when it runs: clang takes those of incremental input for inline variables,
+// which are computed before all else, or when something first uses them. This attribute, which means nothing else here,
+// makes ordinary variables of them.
+void keep_constants_in_order(clang::DeclContext* space) {
+  for (auto* d : space->decls()) {
+    auto* v = llvm::dyn_cast<clang::VarDecl>(d);
+    if (!v || !v->hasInit() || v->isConstexpr() || v->isInline() || !v->getType().isConstQualified()) continue;
+    if (v->getType()->isDependentType() || v->getInit()->isValueDependent() || v->isInvalidDecl()) continue;
+    if (v->hasConstantInitialization() || v->hasAttr<clang::DLLExportAttr>()) continue;
+    v->addAttr(clang::DLLExportAttr::CreateImplicit(v->getASTContext()));
+  }
+}
+
+}  // namespace
+
 void CellConsumer::look(clang::Decl* d) {
   safepoints.visit(d);
   if (auto* ns = llvm::dyn_cast<clang::NamespaceDecl>(d)) {
     if (is_cell_namespace(ns)) {
+      keep_constants_in_order(ns);
       if (cell_block) cell_block(ns);
     } else {  // a named namespace of the user's: cell namespaces are inside
       for (auto* x : ns->decls())

@@ -9,9 +9,12 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -37,7 +40,14 @@ struct Scope::State {
   pthread_cond_t* waits_on = nullptr;
   const void* stack = nullptr;  // the scope's own address: frames below it are the cell's. Null: it is not on the stack
   std::chrono::steady_clock::time_point looked{};
-  std::uintptr_t deadly_frame = 0;  // below this it was not allowed when looked at last
+  std::uintptr_t deadly_frame = 0;             // below this it was not allowed when looked at last
+  std::array<const void*, 16> deadly_sites{};  // checks that were found inside of what must not throw
+  std::size_t deadly_count = 0;
+
+  bool knows(const void* site) const {
+    const auto* const end = deadly_sites.begin() + deadly_count;
+    return deadly_count == deadly_sites.size() || std::find(deadly_sites.begin(), end, site) != end;
+  }
   std::chrono::steady_clock::time_point asked{};
 };
 
@@ -116,6 +126,7 @@ Registry& registry() {
 
 bool take(State* s) noexcept {
   if (!s->requested.exchange(false)) return false;
+  s->deadly_count = 0;
   __atomic_sub_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
   return true;
 }
@@ -186,24 +197,33 @@ ConditionWait::~ConditionWait() {
   innermost->waits_on = nullptr;
 }
 
-void check() {
+namespace {
+
+void check_at(const void* site) {
   State* s = innermost;
-  if (!s || !s->requested.load(std::memory_order_relaxed)) return;
+  if (!s || !s->requested.load(std::memory_order_acquire)) return;
   // Inside a destructor, or another function that must not throw, the request waits: throwing would end the process.
-  // Looking takes a while, so not at every turn of a loop in there. If that lasts, the cell ends like one that faults:
-  // its frames are left behind.
+  // Looking takes a while, so not at every turn of a loop in there. A check at another place is looked at all the same:
+  // the destructor may be inlined, and only its loop be inside of it. If that lasts, the cell ends like one that
+  // faults: its frames are left behind.
   const auto now = std::chrono::steady_clock::now();
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-  if (here < s->deadly_frame && now - s->looked < std::chrono::milliseconds(1)) return;
+  if (here < s->deadly_frame && now - s->looked < std::chrono::milliseconds(1) && s->knows(site)) return;
   s->looked = now;
   const Throwing fate = would_throw(s->stack, s->deadly_frame);
   if (fate == Throwing::swallowed)
     throw Interrupted();  // ends a blocked call; the request stands until it gets through
   if (fate == Throwing::safe && take(s)) throw Interrupted();
-  if (fate == Throwing::deadly && now - s->asked > kPatience) faults::interrupted();
+  if (fate != Throwing::deadly) return;
+  if (!s->knows(site)) s->deadly_sites[s->deadly_count++] = site;
+  if (now - s->asked > kPatience) faults::interrupted();
 }
+
+}  // namespace
+
+void check() { check_at(__builtin_return_address(0)); }
 
 }  // namespace interrupt
 }  // namespace caller::kernel
 
-extern "C" CALLER_API void caller_safepoint() { caller::kernel::interrupt::check(); }
+extern "C" CALLER_API void caller_safepoint() { caller::kernel::interrupt::check_at(__builtin_return_address(0)); }

@@ -14,8 +14,9 @@
 namespace caller::kernel {
 namespace {
 
-constexpr int kWarmUpDelay = 1500;     // milliseconds after the start
-constexpr unsigned kGraceSeconds = 2;  // clients kill a kernel after five
+constexpr int kWarmUpDelay = 1500;                  // milliseconds after the start
+constexpr unsigned kGraceSeconds = 2;               // clients kill a kernel after five
+constexpr std::chrono::milliseconds kClosing{250};  // an embedded kernel lets cells end by themselves
 
 int watch_pid() {
   const char* text = std::getenv("JPY_PARENT_PID");
@@ -117,7 +118,11 @@ void Kernel::report_unseen(const std::string& where, const std::exception_ptr& e
 }
 
 void Kernel::end_session() {
-  (void)control_.call_soon([this] {
+  (void)control_.call_soon([this]() -> Coro<void> {
+    if (std::exchange(ending_, true)) co_return;
+    // Often a cell has just told the program to end, and is about to end by itself.
+    const auto end = std::chrono::steady_clock::now() + kClosing;
+    while (cells_.size() > 0 && std::chrono::steady_clock::now() < end) co_await sleep_for(kClosing / 50);
     cells_.stop_all(ActiveCell::Stop::shutdown);
     Caller(main_).stop(true);
   });

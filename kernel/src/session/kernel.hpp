@@ -113,7 +113,8 @@ public:
   /// without it. Returns at once; later calls do nothing.
   void shut_down();
 
-  /// Embedded: stops what runs, and the main Caller. Returns at once.
+  /// Embedded: stops what runs and does not end by itself in a moment, and the main Caller. Returns at once; later
+  /// calls do nothing.
   void end_session();
 
   json kernel_info() const;
@@ -182,6 +183,7 @@ private:
   std::shared_ptr<Shell> main_shell_;
   std::map<std::string, std::shared_ptr<Shell>> shells_;  // by subshell id
   std::atomic<bool> shutting_down_{false};
+  bool ending_ = false;  // of the control thread
   std::unique_ptr<FaultHost> faults_;
 
   // The messages of one comm on one shell, in order. There is an entry only while some wait or one is served.

@@ -39,6 +39,15 @@ TEST_CASE("initialisers and statements of a cell run in their order") {
   CHECK(run("std::string s = \"a\"; s += \"b\"; std::string t = s + \"c\"; s = \"z\"; t + s") == "\"abcz\"");
 }
 
+TEST_CASE("a constant has the value of where it stands, whenever it is used") {
+  Cells run;
+  CHECK(
+      run("int a = 0; a = 5; const int b = a; a = 6; const auto c = std::to_string(a); a = 7; c + std::to_string(b)") ==
+      "\"65\"");
+  CHECK(run("const int later = a; constexpr int size = 3; static const int more = a + size;") == "");
+  CHECK(run("a = 9; int list[size] = {}; later * 100 + more + static_cast<int>(sizeof list / sizeof *list)") == "713");
+}
+
 TEST_CASE("variables of earlier cells keep their value and their place") {
   Cells run;
   CHECK(run("int n = 5; int* p = &n; static int counter = 0; const std::string c = [] { ++counter; return "

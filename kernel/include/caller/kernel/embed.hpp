@@ -87,8 +87,9 @@ public:
   /// Thread-safety: any thread. Errors: std::runtime_error with the compiler's text. Source: none.
   void declare(const std::string& code);
 
-  /// Ends cells, sockets and threads of the kernel, and removes the connection file; returns when that is done. Work
-  /// that a cell started on Callers of the program goes on.
+  /// Ends cells, sockets and threads of the kernel, and removes the connection file; returns when that is done. A cell
+  /// that runs has 250 ms to end by itself (it may be the one that asked the program to end), then it is interrupted.
+  /// Work that a cell started on Callers of the program goes on.
   ///
   /// Thread-safety: any thread but those of cells. Errors: none. Source: none.
   void stop();
