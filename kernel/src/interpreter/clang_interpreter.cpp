@@ -4,7 +4,6 @@
 
 #include <unistd.h>
 
-#include <clang/AST/DeclLookups.h>
 #include <llvm/Demangle/Demangle.h>
 
 #include <algorithm>
@@ -154,9 +153,6 @@ void ClangInterpreter::warm_up() {
       "co_await caller::Coro<void>();";
   follower_->push([this, request = std::move(request)](Compiler& compiler) {
     (void)compiler.compile(request);
-    if (auto* space = compiler.engine().sema().getStdNamespace())
-      for (auto names : space->getPrimaryContext()->lookups()) (void)names;
-    for (auto names : compiler.engine().ast().getTranslationUnitDecl()->getPrimaryContext()->lookups()) (void)names;
     warm_ = true;
   });
 }

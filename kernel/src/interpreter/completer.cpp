@@ -1,5 +1,6 @@
 #include "completer.hpp"
 
+#include <clang/AST/DeclLookups.h>
 #include <clang/Sema/CodeCompleteConsumer.h>
 
 #include <algorithm>
@@ -162,6 +163,22 @@ void find_candidates(Engine& engine, const std::string& text, std::size_t at, co
   engine.complete(text, line, static_cast<unsigned>(at - begin) + 1, consumer);
 }
 
+namespace {
+
+// Whether all names of the precompiled header have been read, as a completion of a name that stands alone needs them.
+bool knows_names(Engine& engine) {
+  const auto* space = engine.sema().getStdNamespace();
+  return !space || !space->getPrimaryContext()->hasExternalVisibleStorage();
+}
+
+void read_names(Engine& engine) {
+  if (auto* space = engine.sema().getStdNamespace())
+    for (auto names : space->getPrimaryContext()->lookups()) (void)names;
+  for (auto names : engine.ast().getTranslationUnitDecl()->getPrimaryContext()->lookups()) (void)names;
+}
+
+}  // namespace
+
 Completions ClangInterpreter::complete(const std::string& code, std::size_t cursor) {
   Completions out;
   cursor = std::min(cursor, code.size());
@@ -187,6 +204,7 @@ Completions ClangInterpreter::complete(const std::string& code, std::size_t curs
   how.cursor = head.size();
   const Assembly assembly = assemble(head, how);
   if (assembly.cursor == std::string::npos) return out;
+  const bool known = knows_names(engine);
   const auto result = in_child(
       [&] {
         engine.syntax_only();
@@ -199,13 +217,15 @@ Completions ClangInterpreter::complete(const std::string& code, std::size_t curs
         });
         if (all.size() > 4 * kMaxItems) all.resize(4 * kMaxItems);
         Packer p;
-        p << all.size();
+        p << std::size_t{knows_names(engine)} << all.size();
         for (const auto& c : all) p << c.text << c.type << c.signature;
         return p.take();
       },
       kLimit);
   if (result.status != SandboxResult::Status::done) return out;
   Unpacker u(result.data);
+  // The child's reading is lost with it. Sessions that never ask for such names do not hold all of them in memory.
+  if (u.number() && !known) follower_->push([](Compiler& compiler) { read_names(compiler.engine()); });
   std::set<std::string> seen;
   for (auto n = u.number(); n && out.items.size() < kMaxItems; --n) {
     CompletionItem item;

@@ -23,6 +23,9 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <utility>
+
+#include "code_pages.hpp"
 
 namespace caller::kernel {
 namespace {
@@ -33,6 +36,7 @@ constexpr int kFd = 3;                                                   // of t
 constexpr std::size_t kFault = std::numeric_limits<std::size_t>::max();  // instead of a length: a signal follows
 constexpr rlim_t kMemory = rlim_t{4} << 30;                              // what it may take more than the process has
 constexpr std::size_t kStack = 64 * 1024;
+constexpr int kQuiet = 100;                // milliseconds without a request after which the first is taken for the last
 constexpr std::chrono::seconds kBirth{5};  // until a copy that lives has said so
 
 // A program that a cell forks (without replacing it) must not keep a copy alive by holding the process's end.
@@ -177,9 +181,13 @@ void set_signals() {
   (void)::dlsym(RTLD_DEFAULT, "caller_is_there_such_a_name");
   if (!write_all(kFd, "", 1)) end_process();
   std::string request;
+  bool started = false;
   for (std::size_t n = 0; read_all(&n, sizeof n);) {
     request.resize(n);
     if (!read_all(request.data(), n) || !send_text(kFd, serve(request))) break;
+    if (std::exchange(started, true)) continue;
+    pollfd next{kFd, POLLIN, 0};
+    if (::poll(&next, 1, kQuiet) == 0) give_back_code_pages();
   }
   end_process();
 }

@@ -3,10 +3,15 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <utility>
+
+#include "code_pages.hpp"
+
 namespace caller::kernel {
 namespace {
 
 constexpr std::size_t kBehind = 64;  // cells; an error has to wait for them
+constexpr std::chrono::milliseconds kQuiet{100};
 
 }  // namespace
 
@@ -56,10 +61,20 @@ bool Follower::settle_within(std::chrono::milliseconds limit) {
 void Follower::run() {
   pthread_setname_np(pthread_self(), "Compiler");
   std::unique_lock lock(mutex_);
+  bool followed = false;
+  bool started = false;  // something was done for the first time, which needs more than what is done again
   for (;;) {
-    changed_.wait(lock, [this] { return ends_ || !queue_.empty(); });
+    const auto something = [this] { return ends_ || !queue_.empty(); };
+    if (started && !changed_.wait_for(lock, kQuiet, something)) {
+      started = false;
+      lock.unlock();
+      give_back_code_pages();
+      lock.lock();
+    }
+    changed_.wait(lock, something);
     if (ends_) return;
     const Work& work = queue_.front();
+    if (work.other || !std::exchange(followed, true)) started = true;
     lock.unlock();
     if (work.other)
       work.other(compiler_);
