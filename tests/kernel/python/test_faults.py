@@ -136,16 +136,17 @@ class Faults(FaultTest):
         def threads():
             return len(os.listdir(f"/proc/{pid}/task"))
 
-        def resident():
+        def own():  # without pages of files, which the kernel gives back when nothing happens
             with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-                return int(file.read().split()[1]) * 4096
+                _, resident, shared, *_ = map(int, file.read().split())
+                return (resident - shared) * 4096
 
         def growth(run, statement, rounds):
-            begin = resident()
+            begin = own()
             for _ in range(rounds):
                 for cell in PLACES.values():
                     run(cell.format(statement))
-            return (resident() - begin) / (rounds * len(PLACES))
+            return (own() - begin) / (rounds * len(PLACES))
 
         faulty = lambda code: self.fault(code, "SegmentationFault")  # noqa: E731
         growth(self.run_ok, "survivor = 11;", 2)
