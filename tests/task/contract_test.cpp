@@ -539,7 +539,7 @@ TEST_CASE("a runner that is stopped ends what it has, or gives it back") {
     gate.open_promise.set_value();
     stopped.wait();
     CHECK(first.result() == 1);
-    CHECK(second.status() == Status::registered);
+    CHECK(is_runnable(second.status()));  // it was left alone, or came to the runner when that was stopped
     auto another = b.app.thread_runner({1, {}, {}});
     another->start();
     CHECK(second.result() == 2);

@@ -26,9 +26,9 @@ public:
     return step<std::vector<Added>>([&] { return store_->add(std::move(calls)); });
   }
   Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
-                                              std::vector<std::string> queues) override {
+                                              std::vector<std::string> queues, bool begin) override {
     return step<std::vector<InvocationRecord>>(
-        [&] { return store_->take(std::move(runner), most, std::move(queues)); });
+        [&] { return store_->take(std::move(runner), most, std::move(queues), begin); });
   }
   Pending<void> change(Change c) override {
     return step<void>([&] { return store_->change(std::move(c)); });
@@ -41,6 +41,9 @@ public:
   }
   Pending<void> ended(std::string id) override {
     return step<void>([&] { return store_->ended(std::move(id)); });
+  }
+  Pending<InvocationRecord> final_record(std::string id) override {
+    return step<InvocationRecord>([&] { return store_->final_record(std::move(id)); });
   }
   Pending<std::vector<InvocationRecord>> list(Selection s, std::size_t offset, std::size_t most) override {
     return step<std::vector<InvocationRecord>>([&] { return store_->list(std::move(s), offset, most); });

@@ -113,14 +113,14 @@ private:
       const auto n = ::read(p.client, chunk.data(), chunk.size());
       if (n <= 0) return false;
       const std::string_view said(chunk.data(), static_cast<std::size_t>(n));
-      if (said.find("EVAL") != said.npos) p.asked = true;
+      if (said.find("FCALL") != said.npos) p.asked = true;
       if (::write(p.server, chunk.data(), static_cast<std::size_t>(n)) != n) return false;
     }
     if (from_server) {
       const auto n = ::read(p.server, chunk.data(), chunk.size());
       if (n <= 0) return false;
       const std::string_view said(chunk.data(), static_cast<std::size_t>(n));
-      if (p.asked && !said.starts_with("-NOSCRIPT") && armed_.exchange(false)) {
+      if (p.asked && armed_.exchange(false)) {
         ++cuts_;
         return false;
       }

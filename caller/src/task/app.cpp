@@ -350,10 +350,10 @@ private:
 
 Coro<std::string> result_of(AppPtr app, std::string id) {
   Store& store = store_of(*app);
-  const Pending<void> ended = store.ended(id);
+  const Pending<InvocationRecord> ended = store.final_record(id);
   const auto run = current_run();
   if (ended.done() || !run) {
-    co_await ended;
+    (void)co_await ended.async_wait_done();
   } else {
     const Pending<void> waits = store.wait_for(run->id, std::vector<std::string>(1, id));
     co_await waits;
@@ -361,7 +361,8 @@ Coro<std::string> result_of(AppPtr app, std::string id) {
     if (auto first = wait.begin()) (void)co_await first->async_wait_done();
     std::exception_ptr error;
     try {
-      co_await ended;
+      (void)co_await ended.async_wait_done();
+      error = ended.exception();
     } catch (...) {
       error = std::current_exception();
     }
@@ -371,56 +372,77 @@ Coro<std::string> result_of(AppPtr app, std::string id) {
     if (auto last = wait.resumed()) (void)co_await last->async_wait_done(to_the_end);
     if (error) std::rethrow_exception(error);
   }
-  const InvocationRecord record = co_await store.get(id);
-  std::string bytes = result_of_record(record);
+  std::string bytes = result_of_record(ended.result());
   if (!is_packed(bytes)) co_return bytes;
   co_return co_await app->data.async_unpack(std::move(bytes));
 }
 
-std::string result_now(const AppPtr& app, const std::string& id) {
-  Store& store = store_of(*app);
-  const Pending<void> ended = store.ended(id);
+namespace {
+
+/// Blocks until all are final. In a task the slot of the waiting one is free meanwhile.
+void wait_now(const AppPtr& app, const std::vector<std::string>& ids,
+              const std::vector<Pending<InvocationRecord>>& ends) {
+  const auto wait_all = [&] {
+    for (const auto& end : ends) end.wait_done();
+  };
   const auto run = current_run();
-  if (ended.done() || !run) {
-    ended.wait();
-  } else {
-    store.wait_for(run->id, {id}).wait();
-    Wait wait(app, run);
-    if (auto first = wait.begin()) first->wait_done();
-    std::exception_ptr error;
-    try {
-      ended.wait();
-    } catch (...) {
-      error = std::current_exception();
-    }
-    if (auto slot = wait.end(); slot && !error) slot->wait();
-    if (auto last = wait.resumed()) last->wait_done();
-    if (error) std::rethrow_exception(error);
+  const bool all = std::all_of(ends.begin(), ends.end(), [](const auto& end) { return end.done(); });
+  if (all) return;
+  if (!run) return wait_all();
+  store_of(*app).wait_for(run->id, ids).wait();
+  Wait wait(app, run);
+  if (auto first = wait.begin()) first->wait_done();
+  std::exception_ptr error;
+  try {
+    wait_all();
+    for (const auto& end : ends)
+      if (!error) error = end.exception();
+  } catch (...) {
+    error = std::current_exception();
   }
-  return app->data.unpack(result_of_record(store.get(id).wait()));
+  if (auto slot = wait.end(); slot && !error) slot->wait();
+  if (auto last = wait.resumed()) last->wait_done();
+  if (error) std::rethrow_exception(error);
 }
 
-std::vector<std::size_t> order_of_ends(const AppPtr& app, const std::vector<std::string>& ids) {
+}  // namespace
+
+std::string result_now(const AppPtr& app, const std::string& id) {
+  const Pending<InvocationRecord> end = store_of(*app).final_record(id);
+  wait_now(app, {id}, {end});
+  return app->data.unpack(result_of_record(end.result()));
+}
+
+std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app, const std::vector<std::string>& ids,
+                                                             bool as_they_ended) {
   struct Order {
     std::mutex mutex;
     std::vector<std::size_t> ended;
   };
   const auto order = std::make_shared<Order>();
-  for (std::size_t i = 0; i < ids.size(); ++i)
-    (void)store_of(*app).ended(ids[i]).add_done_callback([order, i](const PendingBase&) {
-      const std::lock_guard lock(order->mutex);
-      order->ended.push_back(i);
-    });
-  for (const auto& id : ids) {
-    try {
-      (void)result_now(app, id);
-    } catch (const std::exception&) {  // whoever takes the results meets it again
-    }
+  std::vector<Pending<InvocationRecord>> ends;
+  ends.reserve(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    ends.push_back(store_of(*app).final_record(ids[i]));
+    if (as_they_ended)
+      (void)ends.back().add_done_callback([order, i](const PendingBase&) {
+        const std::lock_guard lock(order->mutex);
+        order->ended.push_back(i);
+      });
   }
-  const std::lock_guard lock(order->mutex);
-  std::vector<std::size_t> out = order->ended;
+  wait_now(app, ids, ends);
+  std::vector<std::size_t> in_order;
+  {
+    const std::lock_guard lock(order->mutex);
+    in_order = order->ended;
+  }
+  std::vector<bool> told(ids.size());
+  for (const std::size_t i : in_order) told[i] = true;
   for (std::size_t i = 0; i < ids.size(); ++i)  // told of a moment later
-    if (std::find(out.begin(), out.end(), i) == out.end()) out.push_back(i);
+    if (!told[i]) in_order.push_back(i);
+  std::vector<std::pair<std::size_t, std::string>> out;
+  out.reserve(ids.size());
+  for (const std::size_t i : in_order) out.emplace_back(i, app->data.unpack(result_of_record(ends[i].result())));
   return out;
 }
 

@@ -121,9 +121,12 @@ Coro<void> Engine::serve() {
     const std::uint64_t seen = kicks_;
     if (used_ < slots_ && resuming_.empty()) {
       idle_ = true;  // before we look: what arrives afterwards wakes us
-      const Pending<std::vector<InvocationRecord>> asked = store().take(id_, slots_ - used_, options_.queues);
-      (void)co_await asked.async_wait_done();
+      taking_ = true;
+      const Pending<std::vector<InvocationRecord>> asked = store().take(id_, slots_ - used_, options_.queues, true);
+      if (!asked.done()) (void)co_await asked.async_wait_done();
+      taking_ = false;
       if (const auto error = asked.exception()) {
+        early_.clear();
         app_->log("the runner cannot take invocations: " + ExceptionRecord::of(error).message);
         co_await sleep_for(kAfterError);
         continue;
@@ -131,6 +134,7 @@ Coro<void> Engine::serve() {
       std::vector<InvocationRecord> list = asked.result();
       const bool some = !list.empty();
       for (auto& record : list) begin(std::move(record));
+      early_.clear();
       if (some) continue;
     }
     if (seen != kicks_) continue;
@@ -181,7 +185,9 @@ Coro<void> Engine::keep_alive() {
 void Engine::begin(InvocationRecord record) {
   ++used_;
   working_.store(used_, std::memory_order_relaxed);
-  active_.try_emplace(record.id);
+  Active& active = active_[record.id];
+  active.give_up = stopping_;  // it was on its way to us
+  active.cancelled = stopping_ || early_.contains(record.id);
   (void)loop_.call_soon([self = shared_from_this(), record = std::move(record)]() mutable {
     return execute(std::move(self), std::move(record));
   });
@@ -189,7 +195,10 @@ void Engine::begin(InvocationRecord record) {
 
 void Engine::ask_to_end(const std::string& invocation, bool give_up) {
   const auto it = active_.find(invocation);
-  if (it == active_.end()) return;
+  if (it == active_.end()) {
+    if (taking_) early_.insert(invocation);
+    return;
+  }
   it->second.cancelled = true;
   it->second.give_up = it->second.give_up || give_up;
   if (it->second.begun) executor_->cancel(invocation, give_up);
@@ -197,35 +206,43 @@ void Engine::ask_to_end(const std::string& invocation, bool give_up) {
 
 Coro<void> Engine::execute(std::shared_ptr<Engine> self, InvocationRecord record) {
   const std::string id = record.id;
-  Change running{id, Status::running, self->id_, {}, {}, {}};
-  if (co_await self->tell(std::move(running))) {
-    Active& active = self->active_.at(id);
-    active.begun = true;
-    Change end{id, active.give_up ? Status::killed : Status::cancelled, self->id_, {}, {}, {}};
-    if (!active.cancelled) {
-      Coro<Change> work = self->executor_->work(std::move(record));
-      end = co_await std::move(work);
-    }
-    const Status to = end.to;
-    if (!co_await self->tell(end) && (to == Status::failed || to == Status::retry)) {
-      // It failed while it waited for another one, whose end it will not see.
-      Change resumed{id, Status::resumed, self->id_, {}, {}, {}};
-      if (co_await self->tell(std::move(resumed))) (void)co_await self->tell(std::move(end));
-    }
-    if (to == Status::killed) {
-      Change back{id, Status::rerouted, {}, {}, {}, {}};
-      (void)co_await self->tell(std::move(back));
+  Active& active = self->active_.at(id);
+  active.begun = true;
+  Change end{id, active.give_up ? Status::killed : Status::cancelled, self->id_, {}, {}, {}};
+  if (!active.cancelled) {
+    Coro<Change> work = self->executor_->work(std::move(record));
+    end = co_await std::move(work);
+  }
+  const Status to = end.to;
+  // It may fail while it waits for another one, whose end it will not see.
+  const bool may_be_paused = to == Status::failed || to == Status::retry;
+  std::optional<Change> again;
+  if (may_be_paused) again = end;
+  const Pending<void> ending = self->store().change(std::move(end));
+  self->release_slot();  // before that is written: what is taken next is asked for with it
+  const bool ended = co_await self->told(ending);
+  if (!ended && may_be_paused) {
+    Change resumed{id, Status::resumed, self->id_, {}, {}, {}};
+    const Pending<void> resuming = self->store().change(std::move(resumed));
+    const bool goes_on = co_await self->told(resuming);
+    if (goes_on) {
+      const Pending<void> once_more = self->store().change(std::move(*again));
+      (void)co_await self->told(once_more);
     }
   }
+  if (to == Status::killed) {
+    Change back{id, Status::rerouted, {}, {}, {}, {}};
+    const Pending<void> going_back = self->store().change(std::move(back));
+    (void)co_await self->told(going_back);
+  }
   self->active_.erase(id);
-  self->release_slot();
+  self->kick();
 }
 
-Coro<bool> Engine::tell(Change change) {
-  const Pending<void> told = store().change(std::move(change));
-  (void)co_await told.async_wait_done();
-  if (!told.exception()) co_return true;
-  app_->log(ExceptionRecord::of(told.exception()).message);
+Coro<bool> Engine::told(Pending<void> change) const {
+  if (!change.done()) (void)co_await change.async_wait_done();
+  if (!change.exception()) co_return true;
+  app_->log(ExceptionRecord::of(change.exception()).message);
   co_return false;
 }
 

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include <caller/caller.hpp>
 
@@ -80,7 +81,7 @@ private:
   void begin(InvocationRecord record);
   static Coro<void> execute(std::shared_ptr<Engine> self, InvocationRecord record);
   /// False: too late, the invocation is somebody else's by now.
-  Coro<bool> tell(Change change);
+  Coro<bool> told(Pending<void> change) const;
   void finished() noexcept;
 
   const AppPtr app_;
@@ -99,6 +100,8 @@ private:
   std::size_t used_ = 0;
   std::deque<Pending<void>> resuming_;  // have waited, and want a slot again
   std::unordered_map<std::string, Active> active_;
+  std::unordered_set<std::string> early_;  // asked to end while it was not known what was taken
+  bool taking_ = false;
   std::optional<Pending<void>> sleeping_;
   std::uint64_t kicks_ = 0;
   bool stopping_ = false;

@@ -53,6 +53,7 @@ struct Record : InvocationRecord {  // with no workflow_id where that is its own
   Steady::time_point due{};
   std::vector<HistoryEntry> history;
   std::vector<Pending<void>> ends;  // set when it is final
+  std::vector<Pending<InvocationRecord>> ends_with_record;
   std::vector<Record*> waits_for, waited_by;
 };
 using RecordPtr = std::shared_ptr<Record>;
@@ -76,6 +77,7 @@ struct Runner {
 /// Collected under the mutex, told without it.
 struct News {
   std::vector<Pending<void>> ends;
+  std::vector<std::pair<Pending<InvocationRecord>, InvocationRecord>> ends_with_record;
   std::vector<std::function<void()>> calls;
   std::vector<std::string> values;  // keys; an empty one: all of them
   bool work = false;
@@ -111,8 +113,8 @@ public:
     });
   }
 
-  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
-                                              std::vector<std::string> queues) override {
+  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most, std::vector<std::string> queues,
+                                              bool begin) override {
     return with_news<std::vector<InvocationRecord>>([&](News& news) {
       std::vector<InvocationRecord> out;
       out.reserve(std::min<std::size_t>(most, 32));
@@ -125,6 +127,7 @@ public:
           continue;
         }
         set(*r, Status::pending, runner, news);
+        if (begin) set(*r, Status::running, runner, news);
         show(*r, out);
       }
       return out;
@@ -149,12 +152,7 @@ public:
   }
 
   Pending<InvocationRecord> get(std::string id) override {
-    return with_news<InvocationRecord>([&](News&) {
-      const Record& r = at(id);
-      InvocationRecord out = r;
-      out.workflow_id = workflow_of(r);
-      return out;
-    });
+    return with_news<InvocationRecord>([&](News&) { return shown(at(id)); });
   }
   Pending<std::vector<HistoryEntry>> history(std::string id) override {
     return with_news<std::vector<HistoryEntry>>([&](News&) { return at(id).history; });
@@ -171,6 +169,21 @@ public:
     } else {
       std::erase_if(it->second->ends, [](const auto& e) { return e.done(); });  // nobody waits any more
       it->second->ends.push_back(p);
+    }
+    return p;
+  }
+
+  Pending<InvocationRecord> final_record(std::string id) override {
+    Pending<InvocationRecord> p;
+    const std::lock_guard lock(mutex_);
+    const auto it = records_.find(id);
+    if (it == records_.end()) {
+      p.set_exception(std::make_exception_ptr(InvocationNotFoundError(id)));
+    } else if (is_final(it->second->status)) {
+      p.set_result(shown(*it->second));
+    } else {
+      std::erase_if(it->second->ends_with_record, [](const auto& e) { return e.done(); });
+      it->second->ends_with_record.push_back(p);
     }
     return p;
   }
@@ -453,6 +466,11 @@ private:
           news.calls.push_back([tell = listener.second.value, key] { tell(key); });
     lock.unlock();
     for (const auto& end : news.ends) end.set_result();
+    for (auto& [end, record] : news.ends_with_record)
+      if (is_final(record.status))
+        end.set_result(std::move(record));
+      else  // purged
+        end.set_exception(std::make_exception_ptr(InvocationNotFoundError(record.id)));
     for (const auto& call : news.calls) call();
   }
 
@@ -471,6 +489,11 @@ private:
   static const std::string& workflow_of(const Record& r) { return r.workflow_id.empty() ? r.id : r.workflow_id; }
   static void show(const Record& r, std::vector<InvocationRecord>& out) {
     out.emplace_back(r).workflow_id = workflow_of(r);
+  }
+  static InvocationRecord shown(const Record& r) {
+    InvocationRecord out = r;
+    out.workflow_id = workflow_of(r);
+    return out;
   }
 
   Added add_one(NewInvocation&& call, News& news) {
@@ -790,6 +813,8 @@ private:
     });
     news.ends.insert(news.ends.end(), r.ends.begin(), r.ends.end());
     r.ends.clear();
+    for (auto& p : r.ends_with_record) news.ends_with_record.emplace_back(std::move(p), shown(r));
+    r.ends_with_record.clear();
   }
 
   void forget(Record& r, News& news) {

@@ -65,7 +65,10 @@ CALLER_API std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr&
 CALLER_API std::string next_call_id(const TaskDefinition& definition, const CallBytes& call);
 CALLER_API Coro<std::string> result_of(AppPtr app, std::string id);
 CALLER_API std::string result_now(const AppPtr& app, const std::string& id);
-CALLER_API std::vector<std::size_t> order_of_ends(const AppPtr& app, const std::vector<std::string>& ids);
+/// Of all, when all have ended, each behind its place: in the order of the ids, or in that of the ends.
+CALLER_API std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app,
+                                                                        const std::vector<std::string>& ids,
+                                                                        bool as_they_ended);
 CALLER_API Store& store_of(AppCore& app) noexcept;
 CALLER_API bool runs_here(const AppCore& app) noexcept;
 CALLER_API std::string args_id(std::vector<std::pair<std::string, std::string>> named);
@@ -244,24 +247,16 @@ public:
   std::vector<R> results() const
     requires(!std::is_void_v<R>)
   {
-    std::vector<R> out;
-    out.reserve(list_.size());
-    for (const std::size_t i : detail::order_of_ends(app_, ids())) out.push_back(list_[i].result());
-    return out;
+    return all(true);
   }
   /// The same in the order of the calls.
   std::vector<R> ordered_results() const
     requires(!std::is_void_v<R>)
   {
-    std::vector<R> out;
-    out.reserve(list_.size());
-    for (const auto& i : list_) out.push_back(i.result());
-    return out;
+    return all(false);
   }
   /// Waits until all have ended. Errors: as Invocation::result(), of the first that has failed.
-  void wait() const {
-    for (const auto& i : list_) (void)i.result();
-  }
+  void wait() const { (void)detail::results_now(app_, ids(), false); }
   /// `co_await group`: as ordered_results(), for coroutines.
   Coro<std::vector<R>> async_results() const
     requires(!std::is_void_v<R>)
@@ -277,6 +272,13 @@ private:
       out.push_back(std::move(one));
     }
     co_return out;
+  }
+  std::vector<R> all(bool as_they_ended) const {
+    std::vector<R> out;
+    out.reserve(list_.size());
+    for (const auto& [i, bytes] : detail::results_now(app_, ids(), as_they_ended))
+      out.push_back(detail::result_from<R>(detail::format_of(*app_), bytes));
+    return out;
   }
   std::vector<std::string> ids() const {
     std::vector<std::string> out;

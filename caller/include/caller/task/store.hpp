@@ -183,9 +183,9 @@ public:
 
   /// Takes up to `most` invocations for `runner`, which become PENDING: first those that most others wait for, then by
   /// priority, then by age. What must not run now becomes CONCURRENCY_CONTROLLED (or _FINAL) in the same step.
-  /// `queues`: only of these; empty: of all.
+  /// `queues`: only of these; empty: of all. `begin`: they become RUNNING in the same step, as their code is about to.
   virtual Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
-                                                      std::vector<std::string> queues) = 0;
+                                                      std::vector<std::string> queues, bool begin = false) = 0;
 
   /// Errors: InvocationStatusTransitionError, InvocationStatusOwnershipError.
   virtual Pending<void> change(Change change) = 0;
@@ -196,6 +196,8 @@ public:
   virtual Pending<std::vector<HistoryEntry>> history(std::string id) = 0;
   /// Done when the invocation is final.
   virtual Pending<void> ended(std::string id) = 0;
+  /// As get(), when the invocation is final. Errors: InvocationNotFoundError.
+  virtual Pending<InvocationRecord> final_record(std::string id) = 0;
   /// Newest first. A page costs what is passed over: go on with `before`, not with `offset`, where there are many.
   virtual Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) = 0;
   /// The same for a task and a status.

@@ -58,13 +58,14 @@ public:
   std::string description() const override { return "of the runner"; }
   Pending<std::vector<Added>> add(std::vector<NewInvocation> calls) override { return ask<&Store::add>(calls); }
   Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
-                                              std::vector<std::string> queues) override {
-    return ask<&Store::take>(runner, most, queues);
+                                              std::vector<std::string> queues, bool begin) override {
+    return ask<&Store::take>(runner, most, queues, begin);
   }
   Pending<void> change(Change change) override { return ask<&Store::change>(change); }
   Pending<InvocationRecord> get(std::string id) override { return ask<&Store::get>(id); }
   Pending<std::vector<HistoryEntry>> history(std::string id) override { return ask<&Store::history>(id); }
   Pending<void> ended(std::string id) override { return ask<&Store::ended>(id); }
+  Pending<InvocationRecord> final_record(std::string id) override { return ask<&Store::final_record>(id); }
   Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) override {
     return ask<static_cast<Pending<std::vector<InvocationRecord>> (Store::*)(Selection, std::size_t, std::size_t)>(
         &Store::list)>(selection, offset, most);

@@ -47,17 +47,20 @@ std::string packed(const std::vector<std::string>& hashes) {
   return out;
 }
 
+std::string_view cut(std::string_view& rest) {
+  std::size_t size = 0;
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), size);
+  const std::size_t at = static_cast<std::size_t>(end - rest.data()) + 1;
+  if (error != std::errc() || at > rest.size() || size > rest.size() - at)
+    throw StateBackendError("Redis gave a list of texts that is none");
+  const std::string_view out = rest.substr(at, size);
+  rest.remove_prefix(at + size);
+  return out;
+}
+
 std::vector<std::string> hashes(const std::string& packed) {
   std::vector<std::string> out;
-  for (std::size_t at = 0; at < packed.size();) {
-    std::size_t size = 0;
-    const auto [end, error] = std::from_chars(packed.data() + at, packed.data() + packed.size(), size);
-    at = static_cast<std::size_t>(end - packed.data()) + 1;
-    if (error != std::errc() || at > packed.size() || size > packed.size() - at)
-      throw StateBackendError("Redis gave a list of data that is none");
-    out.push_back(expanded(packed.substr(at, size)));
-    at += size;
-  }
+  for (std::string_view rest = packed; !rest.empty();) out.push_back(expanded(std::string(cut(rest))));
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,10 @@ std::string expanded(const std::string& stored);
 /// Hashes as one argument of a script, and back.
 std::string packed(const std::vector<std::string>& hashes);
 std::vector<std::string> hashes(const std::string& packed);
+
+/// The first of several texts in one, each behind its length, which is taken away from `rest`.
+/// Errors: StateBackendError when there is none.
+std::string_view cut(std::string_view& rest);
 
 /// A time in what the server counts; whatever is more than nothing stays so.
 std::string micros(std::chrono::nanoseconds t);

@@ -96,8 +96,7 @@ void Client::take_in() {
   }
   for (auto& r : list) {
     if (up_) {
-      write(r);
-      sent_.push_back(std::move(r));
+      send(std::move(r));
     } else {
       waiting_.push_back(std::move(r));
     }
@@ -105,20 +104,26 @@ void Client::take_in() {
   watch();
 }
 
-void Client::write(Request& r) {
-  const bool whole = r.whole || r.script->sha.empty();
-  std::vector<std::string_view> command{whole ? "EVAL" : "EVALSHA", whole ? r.script->text : r.script->sha, "1"};
+void Client::write(const Request& r) {
+  if (!r.script) return commands_->write(command_bytes({"FUNCTION", "LOAD", scripts().library}));
+  const bool known = !r.script->function.empty();
+  std::vector<std::string_view> command{known ? "FCALL" : "EVAL", known ? r.script->function : r.script->text, "1"};
   command.insert(command.end(), r.arguments.begin(), r.arguments.end());
   commands_->write(command_bytes(command));
 }
+void Client::send(Request r) {
+  write(r);
+  sent_.push_back(std::move(r));
+}
+void Client::load() { send({nullptr, {}, {}, Steady::now() + patience_}); }
 
 void Client::up() {
   up_ = was_ever_up_ = true;
   last_trouble_.clear();
+  load();
   while (!waiting_.empty()) {
-    waiting_.front().whole = false;
-    write(waiting_.front());
-    sent_.push_back(std::move(waiting_.front()));
+    waiting_.front().again = false;
+    send(std::move(waiting_.front()));
     waiting_.pop_front();
   }
 }
@@ -128,18 +133,24 @@ void Client::reply(Reply&& answer) {
   if (sent_.empty()) return give_up_connection();  // it says what nobody asked for
   Request r = std::move(sent_.front());
   sent_.pop_front();
+  if (!r.script) return loaded(answer);
   if (answer.kind != Reply::Kind::error) return r.done(&answer, nullptr);
-  if (answer.text.starts_with("NOSCRIPT") && !r.whole) {
-    r.whole = true;
-    write(r);
-    sent_.push_back(std::move(r));
-    return;
+  if (answer.text.starts_with("ERR Function not found") && !r.again && refused_.empty()) {  // somebody flushed them
+    r.again = true;
+    load();
+    return send(std::move(r));
   }
   if (answer.text.starts_with("LOADING")) {  // it reads its file; later
     sent_.push_front(std::move(r));
     return give_up_connection();
   }
-  r.done(nullptr, error_of("Redis at " + address_.shown + " refuses a step: " + answer.text));
+  r.done(nullptr,
+         error_of("Redis at " + address_.shown + " refuses a step: " + (refused_.empty() ? answer.text : refused_)));
+}
+
+void Client::loaded(const Reply& answer) {
+  const bool there = answer.kind != Reply::Kind::error || answer.text.find("already exists") != std::string::npos;
+  refused_ = there ? "" : answer.text;
 }
 
 void Client::give_up_connection() {
@@ -152,7 +163,7 @@ void Client::down(const Trouble& trouble) {
   last_trouble_ = trouble.text;
   // First what was asked first.
   while (!sent_.empty()) {
-    waiting_.push_front(std::move(sent_.back()));
+    if (sent_.back().script) waiting_.push_front(std::move(sent_.back()));
     sent_.pop_back();
   }
   if (trouble.refused || !was_ever_up_) fail_all(waiting_, trouble.text);
@@ -161,7 +172,8 @@ void Client::down(const Trouble& trouble) {
 void Client::fail_all(std::deque<Request>& requests, const std::string& text) {
   std::deque<Request> list;
   list.swap(requests);
-  for (auto& r : list) r.done(nullptr, error_of(text));
+  for (auto& r : list)
+    if (r.script) r.done(nullptr, error_of(text));
 }
 
 /// Looks when the oldest request's time is over, as long as there is one.

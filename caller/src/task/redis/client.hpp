@@ -53,11 +53,11 @@ public:
 
 private:
   struct Request {
-    const Script* script;
+    const Script* script;                // null: the library is to be loaded
     std::vector<std::string> arguments;  // key and arguments
     Done done;
     std::chrono::steady_clock::time_point deadline;
-    bool whole = false;  // the server does not know the script yet
+    bool again = false;  // the server did not know the function
   };
 
   template <class F>
@@ -65,10 +65,13 @@ private:
     (void)loop_.post(std::move(f));
   }
   void take_in();
-  void write(Request& request);
+  void write(const Request& request);
+  void send(Request request);
+  void load();
   void up();
   void reply(Reply&& r);
   void down(const Trouble& trouble);
+  void loaded(const Reply& answer);
   void message(Reply&& r);
   void give_up_connection();
   void fail_all(std::deque<Request>& requests, const std::string& text);
@@ -89,6 +92,7 @@ private:
   std::set<std::string> channels_;
   bool up_ = false, was_ever_up_ = false, messages_up_ = false, watching_ = false, muted_ = false;
   std::string last_trouble_;
+  std::string refused_;  // why there is no library
 };
 
 }  // namespace caller::task::redis

@@ -1,11 +1,11 @@
-// What every script of the store in Redis begins with. Lua 5.1 as Redis runs it.
+// What the steps of the store in Redis share: the beginning of the library of functions. Lua 5.1 as Redis runs it.
 #include "scripts.hpp"
 
 namespace caller::task::redis {
 
 const char* const kPrelude = R"lua(
--- What every step of the store shares. One step is one script: it loads what it needs once, changes it, and `commit`
--- writes it. Keys: KEYS[1] is the prefix of the application, which no other application's begins with.
+-- What every step of the store shares. A step loads what it needs once, changes it, and `commit` writes it. It begins
+-- with `begin`, as what stands here is from the step before. Keys: KEYS[1] is the prefix of the application, which no other application's begins with.
 --   inv       id -> record (below)                 args, out  id -> arguments, outcome too long for the record
 --   order     ids by number                        seq        numbers and tickets
 --   queues    names;  q:<name> waiting, by priority and ticket;  u:<name> those of them that others wait for
@@ -20,12 +20,15 @@ const char* const kPrelude = R"lua(
 -- A record: t task, c call (d: less the task's id before it), a args, p parent, q queue, y priority, s status, o owner,
 -- r retries, n number, z ticket, b created, m changed (if later), g registration key, k running key, f must not wait, x cancel
 -- asked for, u due, h history (status, time since b, owner's place in O), w waits for, v waited for by, l who is to be
--- told of its end, R result, E exception, A/B in args/out, T who made the last change, W workflow if it is another's (true:
+-- told of its end (with a + behind: of the record, too), R result, E exception, A/B in args/out, T who made the last change, W workflow if it is another's (true:
 -- its parent's id), D hashes of data.
-local P, call = KEYS[1], redis.call
-local time = call('TIME')
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local R, dirty, count, told, work, sooner = {}, {}, {}, {}, false, false
+local P, ARGV, call, now, R, dirty, count, told, work, sooner, WATCHED
+local function begin(keys, arguments)
+  P, ARGV, call = keys[1], arguments, redis.call
+  local time = call('TIME')
+  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  R, dirty, count, told, work, sooner, WATCHED = {}, {}, {}, {}, false, false, {}
+end
 
 local function load(id)
   local r = R[id]
@@ -72,7 +75,6 @@ local function cc_prefix(key) return #key .. ':' .. key .. ':' end
 local set
 
 -- For those who watch the task: see kWatchKey.
-local WATCHED = {}
 local function watched(task)
   local mask = WATCHED[task]
   if mask == nil then
@@ -125,6 +127,34 @@ local function admit(key)
     call('ZREM', P .. 'cc', first)
   end
 end
+local function args_of(r) return r.A and call('HGET', P .. 'args', r.id) or r.a or '' end
+local function call_of(r) return r.d and r.t .. r.d or r.c or '' end
+local function show(r, out)
+  local result, exception = r.R, r.E
+  if r.B then
+    local bytes = call('HGET', P .. 'out', r.id)
+    if r.s == FAILED then exception = bytes else result = bytes end
+  end
+  local n = #out
+  out[n + 1], out[n + 2], out[n + 3], out[n + 4] = r.id, r.t, call_of(r), args_of(r)
+  out[n + 5], out[n + 6], out[n + 7], out[n + 8] = r.p or '', r.q, num(r.s), r.o or ''
+  out[n + 9], out[n + 10], out[n + 11], out[n + 12] = num(r.y), num(r.r), num(r.b), num(r.m or r.b)
+  out[n + 13], out[n + 14], out[n + 15], out[n + 16] = result or '', exception or '', r.g or '', r.k or ''
+  out[n + 17], out[n + 18], out[n + 19] = r.f and '0' or '1', workflow_of(r), ''
+  if r.D then
+    local packed = {}
+    for _, hash in ipairs(r.D) do packed[#packed + 1] = #tostring(hash) .. ':' .. tostring(hash) end
+    out[n + 19] = table.concat(packed)
+  end
+  return out
+end
+-- A record in a message: E, and each of its texts behind its length. Of what is large there is none.
+local function whole(r)
+  if r.A or r.B then return end
+  local fields = show(r, {})
+  for i, text in ipairs(fields) do fields[i] = #text .. ':' .. text end
+  return 'E' .. table.concat(fields)
+end
 local function finish(r)
   for _, id in ipairs(r.v or {}) do
     local other = load(id)
@@ -145,7 +175,14 @@ local function finish(r)
     end
   end
   r.v, r.w, r.u = nil, nil, nil
-  for _, client in ipairs(r.l or {}) do told[#told + 1] = {P .. 'c:' .. client, 'e' .. r.id} end
+  for _, client in ipairs(r.l or {}) do
+    if client:sub(-1) == '+' then
+      client = client:sub(1, -2)
+      told[#told + 1] = {P .. 'c:' .. client, whole(r) or 'e' .. r.id}
+    else
+      told[#told + 1] = {P .. 'c:' .. client, 'e' .. r.id}
+    end
+  end
   r.l = nil
   call('ZADD', P .. 'ended', now, r.id)
 end
@@ -235,27 +272,6 @@ local function release_due()
   end
 end
 
-local function args_of(r) return r.A and call('HGET', P .. 'args', r.id) or r.a or '' end
-local function call_of(r) return r.d and r.t .. r.d or r.c or '' end
-local function show(r, out)
-  local result, exception = r.R, r.E
-  if r.B then
-    local bytes = call('HGET', P .. 'out', r.id)
-    if r.s == FAILED then exception = bytes else result = bytes end
-  end
-  local n = #out
-  out[n + 1], out[n + 2], out[n + 3], out[n + 4] = r.id, r.t, call_of(r), args_of(r)
-  out[n + 5], out[n + 6], out[n + 7], out[n + 8] = r.p or '', r.q, num(r.s), r.o or ''
-  out[n + 9], out[n + 10], out[n + 11], out[n + 12] = num(r.y), num(r.r), num(r.b), num(r.m or r.b)
-  out[n + 13], out[n + 14], out[n + 15], out[n + 16] = result or '', exception or '', r.g or '', r.k or ''
-  out[n + 17], out[n + 18], out[n + 19] = r.f and '0' or '1', workflow_of(r), ''
-  if r.D then
-    local packed = {}
-    for _, hash in ipairs(r.D) do packed[#packed + 1] = #tostring(hash) .. ':' .. tostring(hash) end
-    out[n + 19] = table.concat(packed)
-  end
-  return out
-end
 local function absent(id)
   if call('HEXISTS', P .. 'inv', id) == 1 then return {'unreadable', id} end
   return {'absent', id}

@@ -56,14 +56,14 @@ public:
     } else {
       client_->stop();
     }
-    std::unordered_map<std::string, std::vector<Pending<void>>> left;
+    std::unordered_map<std::string, Waiting> left;
     {
       const std::lock_guard lock(mutex_);
       left.swap(ends_);
     }
-    for (const auto& [id, list] : left)
-      for (const auto& p : list)
-        p.set_exception(StateBackendError("the store of tasks was closed before invocation " + id + " ended"));
+    for (const auto& [id, waiting] : left)
+      waiting.fail(std::make_exception_ptr(
+          StateBackendError("the store of tasks was closed before invocation " + id + " ended")));
   }
 
   std::string description() const override { return client_->address().shown; }
@@ -88,10 +88,10 @@ public:
     });
   }
 
-  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
-                                              std::vector<std::string> queues) override {
+  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most, std::vector<std::string> queues,
+                                              bool begin) override {
     Pending<std::vector<InvocationRecord>> p;
-    Strings a{std::move(runner), std::to_string(std::min<std::size_t>(most, 10'000)), std::string()};
+    Strings a{std::move(runner), std::to_string(std::min<std::size_t>(most, 10'000)), std::string(), begin ? "1" : "0"};
     a.insert(a.end(), std::make_move_iterator(queues.begin()), std::make_move_iterator(queues.end()));
     take_some(p, std::move(a));
     return p;
@@ -135,16 +135,9 @@ public:
     });
   }
 
-  Pending<void> ended(std::string id) override {
-    Pending<void> p;
-    {
-      const std::lock_guard lock(mutex_);
-      auto& list = ends_[id];
-      std::erase_if(list, [](const auto& e) { return e.done(); });  // nobody waits any more
-      list.push_back(p);
-    }
-    ask_for_end(id);
-    return p;
+  Pending<void> ended(std::string id) override { return wait_for_end(std::move(id), &Waiting::ends); }
+  Pending<InvocationRecord> final_record(std::string id) override {
+    return wait_for_end(std::move(id), &Waiting::records);
   }
 
   Pending<std::vector<InvocationRecord>> list(Selection s, std::size_t offset, std::size_t most) override {
@@ -433,42 +426,100 @@ private:
 
   // ---- messages ----
 
-  void ask_for_end(const std::string& id) {
-    client_->run(scripts().await, prefix_, {id, name_}, [this, id](Reply* reply, std::exception_ptr error) {
-      if (!error) {
-        try {
-          Answer answer(*reply);
-          check(answer);
-          if (answer.number() == 0) return;  // a message will come
-        } catch (...) {
-          error = std::current_exception();
-        }
-      }
-      end(id, error);
-    });
+  /// Who waits for the end of an invocation.
+  struct Waiting {
+    std::vector<Pending<void>> ends;
+    std::vector<Pending<InvocationRecord>> records;
+    void fail(const std::exception_ptr& error) const {
+      for (const auto& p : ends) p.set_exception(error);
+      for (const auto& p : records) p.set_exception(error);
+    }
+  };
+
+  template <class T>
+  Pending<T> wait_for_end(std::string id, std::vector<Pending<T>> Waiting::* kind) {
+    Pending<T> p;
+    {
+      const std::lock_guard lock(mutex_);
+      auto& list = ends_[id].*kind;
+      std::erase_if(list, [](const auto& e) { return e.done(); });  // nobody waits any more
+      list.push_back(p);
+    }
+    ask_for_end(std::move(id), !std::is_void_v<T>);
+    return p;
   }
 
-  void end(const std::string& id, const std::exception_ptr& error) {
-    std::vector<Pending<void>> list;
+  void ask_for_end(std::string id, bool with_record) {
+    Strings a{id, name_, with_record ? "+" : ""};
+    client_->run(scripts().await, prefix_, std::move(a),
+                 [this, id = std::move(id)](Reply* reply, std::exception_ptr error) {
+                   std::optional<InvocationRecord> record;
+                   if (!error) {
+                     try {
+                       Answer answer(*reply);
+                       check(answer);
+                       if (answer.number() == 0) return;  // a message will come
+                       if (answer.more()) record = answer.record();
+                     } catch (...) {
+                       error = std::current_exception();
+                     }
+                   }
+                   end(id, std::move(record), error);
+                 });
+  }
+
+  /// Without a record those who want one ask for it.
+  void end(const std::string& id, std::optional<InvocationRecord> record = {}, const std::exception_ptr& error = {}) {
+    Waiting waiting;
     {
       const std::lock_guard lock(mutex_);
       const auto it = ends_.find(id);
       if (it == ends_.end()) return;
-      list.swap(it->second);
+      waiting = std::move(it->second);
       ends_.erase(it);
     }
-    for (const auto& p : list) error ? p.set_exception(error) : p.set_result();
+    if (error) return waiting.fail(error);
+    for (const auto& p : waiting.ends) p.set_result();
+    for (const auto& p : waiting.records) {
+      if (record)
+        p.set_result(*record);
+      else if (!p.done())
+        client_->run(scripts().get, prefix_, {id}, [p](Reply* reply, const std::exception_ptr& failed) {
+          settle(p, reply, failed, {}, [](Answer& a) { return a.record(); });
+        });
+    }
+  }
+
+  /// A message with a record.
+  void end_with(const std::string& message) {
+    Reply reply;
+    reply.kind = Reply::Kind::list;
+    const auto put = [&](std::string_view text) {
+      reply.list.emplace_back();
+      reply.list.back().kind = Reply::Kind::text;
+      reply.list.back().text = text;
+    };
+    put("ok");
+    try {
+      for (std::string_view rest = std::string_view(message).substr(1); !rest.empty();) put(cut(rest));
+      Answer answer(reply);
+      InvocationRecord record = answer.record();
+      const std::string id = record.id;
+      end(id, std::move(record));
+    } catch (const StateBackendError&) {  // no message of ours
+    }
   }
 
   /// The client's thread: what came before may have been missed.
   void subscribed(const std::string& channel) {
     if (channel == prefix_ + "c:" + name_) {
-      Strings ids;
+      Strings ids, with_record;
       {
         const std::lock_guard lock(mutex_);
-        for (const auto& [id, list] : ends_) ids.push_back(id);
+        for (const auto& [id, waiting] : ends_) (waiting.records.empty() ? ids : with_record).push_back(id);
       }
-      for (const auto& id : ids) ask_for_end(id);
+      for (auto& id : ids) ask_for_end(std::move(id), false);
+      for (auto& id : with_record) ask_for_end(std::move(id), true);
     } else if (channel == prefix_ + "news") {
       release();
     } else if (channel == prefix_ + "v") {
@@ -544,12 +595,15 @@ private:
       Strings ids;
       {
         const std::lock_guard lock(mutex_);
-        for (const auto& [id, list] : ends_) ids.push_back(id);
+        for (const auto& [id, waiting] : ends_) ids.push_back(id);
       }
-      for (const auto& id : ids) end(id, nullptr);
+      for (const auto& id : ids) end(id);
       tell_of_value({});
     } else if (channel == prefix_ + "c:" + name_) {
-      end(m.substr(1), nullptr);
+      if (m[0] == 'E')
+        end_with(m);
+      else
+        end(m.substr(1));
     } else if (channel.starts_with(prefix_ + "r:")) {
       cancelled(channel.substr(prefix_.size() + 2), m.substr(1));
     }
@@ -627,7 +681,7 @@ private:
   std::unique_ptr<Client> client_;
   std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
   std::mutex mutex_;
-  std::unordered_map<std::string, std::vector<Pending<void>>> ends_;
+  std::unordered_map<std::string, Waiting> ends_;
   std::map<std::uint64_t, std::pair<std::string, Listener>> listeners_;
   struct Held {
     std::set<std::string> ids;

@@ -10,7 +10,7 @@ namespace caller::task::redis {
 
 namespace {
 
-// For the steps that add: fourteen of each call, as of NewInvocation, from ARGV[a + 1] on.
+// For the steps that add: fourteen (W) of each call, as of NewInvocation, from ARGV[a + 1] on.
 constexpr const char* kAdding = R"lua(
 local W = 14
 -- Asked for the second time, as the answer was lost or by somebody else: it is there already.
@@ -107,7 +107,7 @@ end
 return commit(out)
 )lua";
 
-// ARGV: runner, most, who asks, queues…
+// ARGV: runner, most, who asks, are they to run at once, queues…
 constexpr const char* kTake = R"lua(
 local runner, most, token, out = ARGV[1], tonumber(ARGV[2]), ARGV[3], {'ok', '0'}
 local before = call('HGET', P .. 'took', runner)
@@ -116,14 +116,14 @@ if before then
   if ok and type(last) == 'table' and last[1] == token then  -- the answer was lost
     for i = 2, #last do
       local r = load(last[i])
-      if r and r.s == PENDING and r.o == runner then show(r, out) end
+      if r and (r.s == PENDING or r.s == RUNNING) and r.o == runner then show(r, out) end
     end
     return out
   end
 end
 release_due()
 local queues = {}
-for i = 4, #ARGV do queues[#queues + 1] = ARGV[i] end
+for i = 5, #ARGV do queues[#queues + 1] = ARGV[i] end
 if #queues == 0 then queues = call('SMEMBERS', P .. 'queues') end
 local function best(kind)
   local at, from, score
@@ -155,6 +155,7 @@ while #taken <= most do
     if r.f then set(r, CC_FINAL) else set(r, CC) end
   else
     set(r, PENDING, runner)
+    if ARGV[4] == '1' then set(r, RUNNING, runner) end
     taken[#taken + 1] = r.id
     show(r, out)
   end
@@ -215,14 +216,16 @@ end
 return out
 )lua";
 
-// ARGV: id, client to be told
+// ARGV: id, client to be told, and, if it is to be told of the record, a +
 constexpr const char* kAwait = R"lua(
 local r = load(ARGV[1])
 if not r then return absent(ARGV[1]) end
-if FINAL[r.s] then return {'ok', '1'} end
-if not has(r.l, ARGV[2]) then
+local wants = ARGV[3] == '+'
+if FINAL[r.s] then return wants and show(r, {'ok', '1'}) or {'ok', '1'} end
+local plain, plus = has(r.l, ARGV[2]), has(r.l, ARGV[2] .. '+')
+if not plus and (wants or not plain) then
   r.l = r.l or {}
-  r.l[#r.l + 1] = ARGV[2]
+  r.l[plain or #r.l + 1] = ARGV[2] .. ARGV[3]
   dirty[r.id] = true
 end
 return commit({'ok', '0'})
@@ -634,6 +637,7 @@ std::string table_of_states() {
                                                  {"REROUTED", Status::rerouted},
                                                  {"RETRY", Status::retry},
                                                  {"PENDING", Status::pending},
+                                                 {"RUNNING", Status::running},
                                                  {"KILLED", Status::killed},
                                                  {"PENDING_RECOVERY", Status::pending_recovery},
                                                  {"RUNNING_RECOVERY", Status::running_recovery},
@@ -656,45 +660,59 @@ static_assert(static_cast<int>(Status::registered) == 0 && static_cast<int>(Stat
               static_cast<int>(Status::running) == 6 && static_cast<int>(Status::success) == 12 &&
               static_cast<int>(Status::cancelled) == 15);
 
+namespace {
+
+/// One step of the library, by its place in `Scripts`.
+struct Step {
+  Script Scripts::* at;
+  const char* name;
+  const char* body;
+};
+constexpr Step kSteps[] = {{&Scripts::add, "add", kAdd},
+                           {&Scripts::take, "take", kTake},
+                           {&Scripts::change, "change", kChange},
+                           {&Scripts::get, "get", kGet},
+                           {&Scripts::history, "history", kHistory},
+                           {&Scripts::await, "await", kAwait},
+                           {&Scripts::list, "list", kList},
+                           {&Scripts::wait_for, "wait_for", kWaitFor},
+                           {&Scripts::check_cycle, "check_cycle", kCheckCycle},
+                           {&Scripts::cancel, "cancel", kCancel},
+                           {&Scripts::heartbeat, "heartbeat", kHeartbeat},
+                           {&Scripts::forget_runner, "forget_runner", kForgetRunner},
+                           {&Scripts::runners, "runners", kRunners},
+                           {&Scripts::recover, "recover", kRecover},
+                           {&Scripts::purge, "purge", kPurge},
+                           {&Scripts::release, "release", kRelease},
+                           {&Scripts::counts, "counts", kCounts},
+                           {&Scripts::value, "value", kValue},
+                           {&Scripts::set_value, "set_value", kSetValue},
+                           {&Scripts::values, "values", kListValues},
+                           {&Scripts::put_data, "put_data", kPutData},
+                           {&Scripts::data, "data", kData}};
+
+Scripts make_scripts() {
+  const std::string common = table_of_states() + kPrelude + kAdding + kValues;
+  std::string steps;
+  for (const Step& s : kSteps) steps += std::string(s.name) + "\n" + s.body;
+  // Libraries of several versions of this one live beside each other, each under a name of its own.
+  const std::string prefix = "caller_" + detail::sha1_of(common + steps).substr(0, 12);
+  Scripts out;
+  out.library = "#!lua name=" + prefix + "\n" + common;
+  for (const Step& s : kSteps) {
+    Script& script = out.*s.at;
+    script.function = prefix + "_" + s.name;
+    out.library += "redis.register_function('" + script.function +
+                   "', function(keys, arguments)\nbegin(keys, arguments)\n" + s.body + "end)\n";
+  }
+  out.requests.text = "local given = ARGV\n" + common + "begin(KEYS, given)\n" + kRequests;
+  return out;
+}
+
+}  // namespace
+
 const Scripts& scripts() {
-  static const Scripts all = [] {
-    const std::string common = table_of_states() + kPrelude;
-    const auto made = [&](const char* body) {
-      Script s{common + body, {}};
-      s.sha = detail::sha1_of(s.text);
-      return s;
-    };
-    const auto with = [&](std::initializer_list<const char*> parts) {
-      std::string body;
-      for (const char* part : parts) body += part;
-      return made(body.c_str());
-    };
-    Scripts made_all{.add = with({kAdding, kAdd}),
-                     .take = made(kTake),
-                     .change = with({kAdding, kChange}),
-                     .get = made(kGet),
-                     .history = made(kHistory),
-                     .await = made(kAwait),
-                     .list = made(kList),
-                     .wait_for = made(kWaitFor),
-                     .check_cycle = made(kCheckCycle),
-                     .cancel = made(kCancel),
-                     .heartbeat = made(kHeartbeat),
-                     .forget_runner = made(kForgetRunner),
-                     .runners = made(kRunners),
-                     .recover = made(kRecover),
-                     .purge = with({kValues, kPurge}),
-                     .release = made(kRelease),
-                     .requests = made(kRequests),
-                     .counts = made(kCounts),
-                     .value = with({kValues, kValue}),
-                     .set_value = with({kValues, kAdding, kSetValue}),
-                     .values = with({kValues, kListValues}),
-                     .put_data = made(kPutData),
-                     .data = made(kData)};
-    made_all.requests.sha.clear();  // never later than what is sent after it
-    return made_all;
-  }();
+  static const Scripts all = make_scripts();
   return all;
 }
 

@@ -1,20 +1,23 @@
-// The steps of the store in Redis, each one script that the server runs as a whole. Internal to this folder.
+// The steps of the store in Redis, each of which the server runs as a whole: functions of one library, as a script
+// would be made anew for each call. Internal to this folder.
 #pragma once
 
 #include <string>
 
 namespace caller::task::redis {
 
-/// A script, and its name to the server.
+/// A step: a function of the library, or a script that is always sent as a whole.
 struct Script {
+  std::string function;  ///< empty: `text` is the script
   std::string text;
-  std::string sha;  ///< empty: it is always sent as a whole
 };
 
-/// Every script takes the application's prefix as its one key.
+/// Every step takes the application's prefix as its one key.
 struct Scripts {
+  std::string library;  ///< for FUNCTION LOAD
   Script add, take, change, get, history, await, list, wait_for, check_cycle, cancel, heartbeat, forget_runner, runners,
-      recover, purge, release, requests, counts, value, set_value, values, put_data, data;
+      recover, purge, release, counts, value, set_value, values, put_data, data;
+  Script requests;  ///< never later than what is sent after it, as a function that was not found would be
 };
 
 /// Made once for the process. Thread-safety: any thread.

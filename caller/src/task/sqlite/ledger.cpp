@@ -355,7 +355,7 @@ std::optional<std::int64_t> Ledger::next(const std::vector<std::string>& queues)
 }
 
 std::vector<InvocationRecord> Ledger::take(const std::string& runner, std::size_t most,
-                                           const std::vector<std::string>& queues, News& news) {
+                                           const std::vector<std::string>& queues, bool begin, News& news) {
   std::vector<InvocationRecord> out;
   if (runner.empty()) throw RunnerError("a runner that takes invocations needs an id");
   while (out.size() < most) {
@@ -372,6 +372,7 @@ std::vector<InvocationRecord> Ledger::take(const std::string& runner, std::size_
       continue;
     }
     set(*r, Status::pending, runner, news);
+    if (begin) set(*r, Status::running, runner, news);
     out.push_back(read_record(db_, r->id));
   }
   return out;

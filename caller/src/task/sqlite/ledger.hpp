@@ -46,7 +46,7 @@ public:
 
   std::vector<Added> add(const std::vector<NewInvocation>& calls, News& news);
   std::vector<InvocationRecord> take(const std::string& runner, std::size_t most,
-                                     const std::vector<std::string>& queues, News& news);
+                                     const std::vector<std::string>& queues, bool begin, News& news);
   void change(const Change& change, News& news);
   void wait_for(const std::string& waiter, const std::vector<std::string>& ids);
   bool cancel(const std::string& id, News& news);

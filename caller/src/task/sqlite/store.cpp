@@ -22,10 +22,10 @@ public:
         [calls = std::move(calls)](Ledger& l, News& news) { return l.add(calls, news); }, true);
   }
   Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
-                                              std::vector<std::string> queues) override {
+                                              std::vector<std::string> queues, bool begin) override {
     return writer_->submit<std::vector<InvocationRecord>>(
-        [runner = std::move(runner), most, queues = std::move(queues)](Ledger& l, News& news) {
-          return l.take(runner, most, queues, news);
+        [runner = std::move(runner), most, queues = std::move(queues), begin](Ledger& l, News& news) {
+          return l.take(runner, most, queues, begin, news);
         },
         false, true);
   }
@@ -42,6 +42,20 @@ public:
     return writer_->read<std::vector<HistoryEntry>>([&](Database& db) { return read_history(db, id); });
   }
   Pending<void> ended(std::string id) override { return writer_->ended(id); }
+  Pending<InvocationRecord> final_record(std::string id) override {
+    const Pending<void> end = writer_->ended(id);
+    if (end.done() && !end.exception()) return get(std::move(id));
+    Pending<InvocationRecord> p;
+    (void)end.add_done_callback([p, end, id = std::move(id), writer = std::weak_ptr(writer_)](const PendingBase&) {
+      if (const auto error = end.exception()) return (void)p.set_exception(error);
+      const auto alive = writer.lock();
+      if (!alive) return (void)p.set_exception(std::make_exception_ptr(StateBackendError("the store was closed")));
+      const auto record = alive->read<InvocationRecord>([&](Database& db) { return read_record(db, id); });
+      if (const auto error = record.exception()) return (void)p.set_exception(error);
+      p.set_result(record.result());
+    });
+    return p;
+  }
   Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) override {
     return writer_->read<std::vector<InvocationRecord>>(
         [&](Database& db) { return read_list(db, selection, offset, most); });
