@@ -50,10 +50,18 @@ void Engine::start() {
 }
 
 Pending<void> Engine::stop(bool at_once) {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
   on_loop([self = shared_from_this(), at_once] {
-    self->stopping_ = true;
-    if (at_once)
-      for (const auto& [invocation, active] : self->active_) self->ask_to_end(invocation, true);
+    std::vector<std::string> all;
+    {
+      const std::lock_guard lock(self->mutex_);
+      if (at_once)
+        for (const auto& [invocation, active] : self->active_) all.push_back(invocation);
+    }
+    for (const auto& invocation : all) self->ask_to_end(invocation, true);
     self->kick();
   });
   return stopped_;
@@ -81,60 +89,97 @@ RunnerRecord Engine::told() const {
 
 // ---- slots ----
 
-void Engine::give_back_slot() noexcept {
-  on_loop([self = shared_from_this()] { self->release_slot(); });
-}
+void Engine::give_back_slot() noexcept { release_slot(); }
 Pending<void> Engine::take_slot_again() {
   Pending<void> granted;
-  on_loop([self = shared_from_this(), granted] {
-    self->resuming_.push_back(granted);
-    self->grant();
-  });
+  {
+    const std::lock_guard lock(mutex_);
+    resuming_.push_back(granted);
+  }
+  grant();
   return granted;
 }
-void Engine::grant() {
-  while (!resuming_.empty() && used_ < slots_) {
-    if (resuming_.front().set_result()) ++used_;  // else it wants none any more
+/// Those that get a slot now; it is theirs already.
+std::vector<Pending<void>> Engine::grants_locked() {
+  std::vector<Pending<void>> out;
+  for (; !resuming_.empty() && used_ < slots_; ++used_) {
+    out.push_back(std::move(resuming_.front()));
     resuming_.pop_front();
   }
-  working_.store(used_, std::memory_order_relaxed);
+  return out;
+}
+void Engine::grant() {
+  for (;;) {
+    std::vector<Pending<void>> granted;
+    {
+      const std::lock_guard lock(mutex_);
+      granted = grants_locked();
+    }
+    std::size_t unwanted = 0;
+    for (const auto& p : granted) unwanted += !p.set_result();
+    if (unwanted == 0) return;
+    const std::lock_guard lock(mutex_);
+    used_ -= unwanted;
+  }
 }
 void Engine::release_slot() {
-  --used_;
+  {
+    const std::lock_guard lock(mutex_);
+    --used_;
+  }
   grant();
-  kick();
+  if (executor_->is_here())
+    start_puller();
+  else
+    on_loop([self = shared_from_this()] { self->kick(); });
 }
 
 // ---- the loop ----
 
-/// Any thread. Only the first call since the queue was found empty has anything to do.
+/// Any thread. Of those that the loop takes, only the first call since the queue was found empty has anything to do.
 void Engine::work_arrived() {
-  if (idle_.exchange(false)) on_loop([self = shared_from_this()] { self->kick(); });
+  if (executor_->is_here()) {
+    arrivals_.fetch_add(1);
+    start_puller();
+  } else if (idle_.exchange(false)) {
+    on_loop([self = shared_from_this()] { self->kick(); });
+  }
 }
 void Engine::kick() {
   ++kicks_;
   if (sleeping_) std::exchange(sleeping_, std::nullopt)->set_result();
 }
 
-Coro<void> Engine::serve() {
-  while (!stopping_) {
+/// Takes, for an executor that is elsewhere.
+Coro<void> Engine::serve_elsewhere() {
+  for (;;) {
     const std::uint64_t seen = kicks_;
-    if (used_ < slots_ && resuming_.empty()) {
+    std::size_t free = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) co_return;
+      if (used_ < slots_ && resuming_.empty()) free = slots_ - used_;
+      taking_ += free > 0;
+    }
+    if (free > 0) {
       idle_ = true;  // before we look: what arrives afterwards wakes us
-      taking_ = true;
-      const Pending<std::vector<InvocationRecord>> asked = store().take(id_, slots_ - used_, options_.queues, true);
+      const Pending<std::vector<InvocationRecord>> asked = store().take(id_, free, options_.queues, true);
       if (!asked.done()) (void)co_await asked.async_wait_done();
-      taking_ = false;
-      if (const auto error = asked.exception()) {
-        early_.clear();
+      std::vector<InvocationRecord> list;
+      const std::exception_ptr error = asked.exception();
+      if (!error) list = asked.result();
+      for (const auto& record : list) (void)know(record, false);
+      {
+        const std::lock_guard lock(mutex_);
+        if (--taking_ == 0) early_.clear();
+      }
+      if (error) {
         app_->log("the runner cannot take invocations: " + ExceptionRecord::of(error).message);
         co_await sleep_for(kAfterError);
         continue;
       }
-      std::vector<InvocationRecord> list = asked.result();
       const bool some = !list.empty();
       for (auto& record : list) begin(std::move(record));
-      early_.clear();
       if (some) continue;
     }
     if (seen != kicks_) continue;
@@ -142,7 +187,22 @@ Coro<void> Engine::serve() {
     const Pending<void> sleep = *sleeping_;
     co_await sleep;
   }
-  while (!active_.empty()) {
+}
+
+Coro<void> Engine::serve() {
+  if (executor_->is_here()) {
+    start_puller();
+  } else {
+    Coro<void> serving = serve_elsewhere();
+    co_await std::move(serving);
+  }
+  for (;;) {
+    const std::uint64_t seen = kicks_;
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_ && active_.empty() && pullers_ == 0) break;
+    }
+    if (seen != kicks_) continue;
     sleeping_.emplace();
     const Pending<void> sleep = *sleeping_;
     co_await sleep;
@@ -182,61 +242,108 @@ Coro<void> Engine::keep_alive() {
 
 // ---- one invocation ----
 
+/// `has_slot`: else it gets one.
+Engine::ActivePtr Engine::know(const InvocationRecord& record, bool has_slot) {
+  const std::lock_guard lock(mutex_);
+  used_ += !has_slot;
+  const ActivePtr active = active_[record.id] = std::make_shared<Active>();
+  active->give_up = stopping_;  // it was on its way to us
+  active->cancelled = stopping_ || early_.contains(record.id);
+  return active;
+}
+
 void Engine::begin(InvocationRecord record) {
-  ++used_;
-  working_.store(used_, std::memory_order_relaxed);
-  Active& active = active_[record.id];
-  active.give_up = stopping_;  // it was on its way to us
-  active.cancelled = stopping_ || early_.contains(record.id);
   (void)loop_.call_soon([self = shared_from_this(), record = std::move(record)]() mutable {
     return execute(std::move(self), std::move(record));
   });
 }
 
 void Engine::ask_to_end(const std::string& invocation, bool give_up) {
-  const auto it = active_.find(invocation);
-  if (it == active_.end()) {
-    if (taking_) early_.insert(invocation);
-    return;
+  std::optional<Pending<std::string>> here;
+  ActivePtr known;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = active_.find(invocation);
+    if (it == active_.end()) {
+      if (taking_ > 0) early_.insert(invocation);
+      return;
+    }
+    known = it->second;
+    Active& active = *known;
+    active.cancelled = true;
+    active.give_up = active.give_up || give_up;
+    if (!active.begun || active.over) return;
+    if (active.here) {
+      active.over = true;  // whatever its code still does
+      here = active.pending;
+      give_up = active.give_up;
+    }
   }
-  it->second.cancelled = true;
-  it->second.give_up = it->second.give_up || give_up;
-  if (it->second.begun) executor_->cancel(invocation, give_up);
+  if (!here) return executor_->cancel(invocation, give_up);
+  (void)here->cancel(give_up ? "the runner was stopped" : "cancelled");
+  Change end{invocation, give_up ? Status::killed : Status::cancelled, id_, {}, {}, {}};
+  (void)loop_.call_soon([self = shared_from_this(), told = ending(std::move(end), known)]() mutable {
+    return conclude(std::move(self), std::move(told));
+  });
+  release_slot();
 }
 
-Coro<void> Engine::execute(std::shared_ptr<Engine> self, InvocationRecord record) {
-  const std::string id = record.id;
-  Active& active = self->active_.at(id);
-  active.begun = true;
-  Change end{id, active.give_up ? Status::killed : Status::cancelled, self->id_, {}, {}, {}};
-  if (!active.cancelled) {
-    Coro<Change> work = self->executor_->work(std::move(record));
-    end = co_await std::move(work);
-  }
-  const Status to = end.to;
-  // It may fail while it waits for another one, whose end it will not see.
-  const bool may_be_paused = to == Status::failed || to == Status::retry;
-  std::optional<Change> again;
-  if (may_be_paused) again = end;
-  const Pending<void> ending = self->store().change(std::move(end));
-  self->release_slot();  // before that is written: what is taken next is asked for with it
-  const bool ended = co_await self->told(ending);
-  if (!ended && may_be_paused) {
-    Change resumed{id, Status::resumed, self->id_, {}, {}, {}};
+/// Tells of it; what there is to do afterwards is conclude().
+Engine::Ending Engine::ending(Change end, ActivePtr active) const {
+  Ending out{end.id, end.to, {}, {}, std::move(active)};
+  if (end.to == Status::failed || end.to == Status::retry) out.again = end;
+  out.told = store().change(std::move(end));
+  return out;
+}
+
+Coro<void> Engine::conclude(std::shared_ptr<Engine> self, Ending ending) {
+  const bool ended = co_await self->told(ending.told);
+  if (!ended && ending.again) {
+    Change resumed{ending.id, Status::resumed, self->id_, {}, {}, {}};
     const Pending<void> resuming = self->store().change(std::move(resumed));
     const bool goes_on = co_await self->told(resuming);
     if (goes_on) {
-      const Pending<void> once_more = self->store().change(std::move(*again));
+      const Pending<void> once_more = self->store().change(std::move(*ending.again));
       (void)co_await self->told(once_more);
     }
   }
-  if (to == Status::killed) {
-    Change back{id, Status::rerouted, {}, {}, {}, {}};
+  if (ending.to == Status::killed) {
+    Change back{ending.id, Status::rerouted, {}, {}, {}, {}};
     const Pending<void> going_back = self->store().change(std::move(back));
     (void)co_await self->told(going_back);
   }
-  self->active_.erase(id);
-  self->kick();
+  bool stopping = false;
+  {
+    const std::lock_guard lock(self->mutex_);
+    // It may have come to us again.
+    if (const auto it = self->active_.find(ending.id); it != self->active_.end() && it->second == ending.active)
+      self->active_.erase(it);
+    stopping = self->stopping_;
+  }
+  if (stopping) self->on_loop([self] { self->kick(); });
+}
+
+/// On the loop. The slot is the invocation's.
+Coro<void> Engine::execute(std::shared_ptr<Engine> self, InvocationRecord record) {
+  const std::string id = record.id;
+  bool cancelled = false, give_up = false;
+  ActivePtr active;
+  {
+    const std::lock_guard lock(self->mutex_);
+    active = self->active_.at(id);
+    active->begun = true;
+    cancelled = active->cancelled;
+    give_up = active->give_up;
+  }
+  Change end{id, give_up ? Status::killed : Status::cancelled, self->id_, {}, {}, {}};
+  if (!cancelled) {
+    Coro<Change> work = self->executor_->work(std::move(record));
+    end = co_await std::move(work);
+  }
+  Ending telling = self->ending(std::move(end), std::move(active));
+  self->release_slot();  // before that is written: what is taken next is asked for with it
+  Coro<void> rest = conclude(self, std::move(telling));
+  co_await std::move(rest);
 }
 
 Coro<bool> Engine::told(Pending<void> change) const {

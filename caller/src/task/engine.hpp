@@ -1,7 +1,11 @@
 // What every runner does that executes: takes invocations, has them executed, tells of itself, and counts slots.
 //
-// All state belongs to the loop's thread. A slot is what an invocation occupies while its code is at work; one that
-// waits for another gives its slot back, so that nested calls need no more slots than one, however deep.
+// A slot is what an invocation occupies while its code is at work; one that waits for another gives its slot back, so
+// that nested calls need no more slots than one, however deep.
+//
+// Where the code is executed elsewhere, in other processes, the loop takes and tells. In this process each slot in use
+// has a worker of the loop that takes an invocation, executes it, tells its end and takes the next one, so that no
+// other thread need wake; what it cannot execute as a plain function, the loop does for it.
 #pragma once
 
 #include <atomic>
@@ -9,10 +13,12 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include <caller/caller.hpp>
 
@@ -35,6 +41,8 @@ public:
   virtual void cancel(const std::string& invocation, bool give_up) = 0;
   /// Nothing is at work any more, and nothing will come.
   virtual Coro<void> close() = 0;
+  /// Whether workers of the engine's loop may execute plain functions themselves.
+  virtual bool is_here() const noexcept { return false; }
 };
 
 class Engine final : public SlotKeeper, public std::enable_shared_from_this<Engine> {
@@ -43,7 +51,10 @@ public:
          std::unique_ptr<Executor> executor);
 
   const std::string& id() const noexcept { return id_; }
-  std::size_t working() const noexcept { return working_.load(std::memory_order_relaxed); }
+  std::size_t working() const noexcept {
+    const std::lock_guard lock(mutex_);
+    return used_ - looking_;
+  }
   const AppPtr& app() const noexcept { return app_; }
   const RunnerOptions& options() const noexcept { return options_; }
   const Caller& loop() const noexcept { return loop_; }
@@ -55,8 +66,11 @@ public:
 
   void give_back_slot() noexcept override;
   Pending<void> take_slot_again() override;
-  /// For an invocation whose end was not its own: it has the slot that its end will give back. On the loop.
-  void take_slot_unasked() noexcept { ++used_; }
+  /// For an invocation whose end was not its own: it has the slot that its end will give back.
+  void take_slot_unasked() noexcept {
+    const std::lock_guard lock(mutex_);
+    ++used_;
+  }
 
   template <class F>
   void on_loop(F f) const {
@@ -68,21 +82,46 @@ private:
   struct Active {
     bool begun = false;  // its code
     bool cancelled = false, give_up = false;
+    bool here = false;                            // a worker executes it as a plain function
+    bool over = false;                            // … and its end is decided
+    std::optional<Pending<std::string>> pending;  // of that function
+  };
+  using ActivePtr = std::shared_ptr<Active>;
+  /// An end that is being told.
+  struct Ending {
+    std::string id;
+    Status to;
+    std::optional<Change> again;  // it may have failed while it waited for another one, whose end it will not see
+    Pending<void> told;
+    ActivePtr active;
   };
 
   RunnerRecord told() const;
+  std::vector<Pending<void>> grants_locked();
   void grant();
   void release_slot();
   void work_arrived();
   void kick();
   void ask_to_end(const std::string& invocation, bool give_up);
   Coro<void> serve();
+  Coro<void> serve_elsewhere();
   Coro<void> keep_alive();
+  ActivePtr know(const InvocationRecord& record, bool has_slot);
   void begin(InvocationRecord record);
   static Coro<void> execute(std::shared_ptr<Engine> self, InvocationRecord record);
+  Ending ending(Change end, ActivePtr active) const;
+  static Coro<void> conclude(std::shared_ptr<Engine> self, Ending ending);
   /// False: too late, the invocation is somebody else's by now.
   Coro<bool> told(Pending<void> change) const;
   void finished() noexcept;
+
+  // Workers that take: each has a slot, with an invocation or, while it looks for one, without.
+  void start_puller();
+  void launch_puller(std::optional<InvocationRecord> record) noexcept;
+  bool keep_slot();
+  static Coro<void> pull(std::shared_ptr<Engine> self, std::optional<InvocationRecord> record);
+  static Coro<std::vector<InvocationRecord>> pull_some(std::shared_ptr<Engine> self);
+  static Coro<std::optional<Ending>> run_here(std::shared_ptr<Engine> self, InvocationRecord record);
 
   const AppPtr app_;
   const RunnerOptions options_;
@@ -94,17 +133,21 @@ private:
   std::shared_ptr<void> listener_;
   std::shared_ptr<TriggerService> triggers_;
   Pending<void> beat_, stopped_;
-  std::atomic<std::size_t> working_{0};
   std::atomic<bool> idle_{false};
-  // Of the loop's thread:
-  std::size_t used_ = 0;
+  std::atomic<std::uint64_t> arrivals_{0};
+
+  mutable std::mutex mutex_;
+  std::size_t used_ = 0;                // slots
+  std::size_t looking_ = 0;             // those of them without an invocation
+  std::size_t pullers_ = 0;             // workers that take
   std::deque<Pending<void>> resuming_;  // have waited, and want a slot again
-  std::unordered_map<std::string, Active> active_;
+  std::unordered_map<std::string, ActivePtr> active_;
   std::unordered_set<std::string> early_;  // asked to end while it was not known what was taken
-  bool taking_ = false;
+  std::size_t taking_ = 0;
+  bool stopping_ = false;
+  // Of the loop's thread:
   std::optional<Pending<void>> sleeping_;
   std::uint64_t kicks_ = 0;
-  bool stopping_ = false;
 };
 
 /// A runner with an engine.

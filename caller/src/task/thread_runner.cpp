@@ -74,6 +74,7 @@ public:
   }
   void cancel(const std::string& invocation, bool give_up) override { local_->cancel(invocation, give_up); }
   Coro<void> close() override { co_return; }
+  bool is_here() const noexcept override { return true; }
 
 private:
   Engine* engine_ = nullptr;

@@ -11,7 +11,7 @@ const char* const kPrelude = R"lua(
 --   queues    names;  q:<name> waiting, by priority and ticket;  u:<name> those of them that others wait for
 --   due       ids by time                          waiting    registration key -> id;  busy  running key -> id
 --   cc        held back, by running key            own:<runner>, pending (by time), killed, ended (by time)
---   leases    runners by end of lease;  runners  runner -> what it told;  took  runner -> its last take
+--   leases    runners by end of lease;  runners  runner -> what it told;  took:<runner>  take -> ids, until its answer has come
 --   counts    status -> how many;  few:<status> ids by number, of the states in which there are few
 --   kin       of each child p<parent> and number, of each member of another's workflow w<workflow> and number
 --   val       key -> value, behind 0 or 1 and when it is over;  vals  the keys in order;  vexp  keys by that time

@@ -91,7 +91,8 @@ public:
   Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most, std::vector<std::string> queues,
                                               bool begin) override {
     Pending<std::vector<InvocationRecord>> p;
-    Strings a{std::move(runner), std::to_string(std::min<std::size_t>(most, 10'000)), std::string(), begin ? "1" : "0"};
+    Strings a{std::move(runner), std::to_string(std::min<std::size_t>(most, 10'000)), std::string(), begin ? "1" : "0",
+              std::string()};
     a.insert(a.end(), std::make_move_iterator(queues.begin()), std::make_move_iterator(queues.end()));
     take_some(p, std::move(a));
     return p;
@@ -357,8 +358,8 @@ private:
 
   void take_some(Pending<std::vector<InvocationRecord>> p, Strings a) {
     a[2] = token();
+    a[4] = asks(a[0]);
     Strings again = a;
-    asks(a[0]);
     client_->run(scripts().take, prefix_, std::move(a),
                  [this, p, again = std::move(again)](Reply* reply, const std::exception_ptr& error) mutable {
                    bool more = false;
@@ -369,7 +370,7 @@ private:
                      return answer.records();
                    });
                    if (!part.exception()) list = part.wait();
-                   has(again[0], list);
+                   has(again[0], again[2], list, part.exception() == nullptr);
                    if (part.exception()) return (void)p.set_exception(part.exception());
                    if (more && list.empty() && !p.done()) return take_some(p, std::move(again));
                    p.set_result(std::move(list));
@@ -554,13 +555,18 @@ private:
 
   // ---- what our runners have ----
 
-  void asks(const std::string& runner) {
+  /// The takes whose answers have come since the last one.
+  std::string asks(const std::string& runner) {
     const std::lock_guard lock(mutex_);
     if (const auto it = held_.find(runner); it != held_.end()) ++it->second.asking;
+    const auto node = arrived_.extract(runner);
+    return node ? std::move(node.mapped()) : std::string();
   }
-  void has(const std::string& runner, const std::vector<InvocationRecord>& list) {
+  void has(const std::string& runner, const std::string& take, const std::vector<InvocationRecord>& list,
+           bool arrived) {
     {
       const std::lock_guard lock(mutex_);
+      if (arrived && !list.empty()) arrived_[runner] += take + " ";
       const auto it = held_.find(runner);
       if (it == held_.end()) return;
       if (it->second.asking > 0) --it->second.asking;
@@ -690,6 +696,7 @@ private:
     bool compare = false;     // with what the server says it has
   };
   std::unordered_map<std::string, Held> held_;
+  std::unordered_map<std::string, std::string> arrived_;  // by runner: takes of something whose answers have come
   std::uint64_t last_token_ = 0;
   std::atomic<std::uint64_t> last_step_{0};
   std::uint64_t release_ = 0;  // of the client's thread

@@ -107,23 +107,29 @@ end
 return commit(out)
 )lua";
 
-// ARGV: runner, most, who asks, are they to run at once, queues…
+// ARGV: runner, most, who asks, are they to run at once, whose answers have come, queues…
 constexpr const char* kTake = R"lua(
 local runner, most, token, out = ARGV[1], tonumber(ARGV[2]), ARGV[3], {'ok', '0'}
-local before = call('HGET', P .. 'took', runner)
+local took = P .. 'took:' .. runner
+local before = call('HGET', took, token)
 if before then
   local ok, last = pcall(cmsgpack.unpack, before)
-  if ok and type(last) == 'table' and last[1] == token then  -- the answer was lost
-    for i = 2, #last do
-      local r = load(last[i])
+  if ok and type(last) == 'table' then  -- the answer was lost
+    for _, id in ipairs(last) do
+      local r = load(id)
       if r and (r.s == PENDING or r.s == RUNNING) and r.o == runner then show(r, out) end
     end
     return out
   end
 end
+if ARGV[5] ~= '' then
+  local arrived = {}
+  for step in ARGV[5]:gmatch('%S+') do arrived[#arrived + 1] = step end
+  call('HDEL', took, unpack(arrived))
+end
 release_due()
 local queues = {}
-for i = 5, #ARGV do queues[#queues + 1] = ARGV[i] end
+for i = 6, #ARGV do queues[#queues + 1] = ARGV[i] end
 if #queues == 0 then queues = call('SMEMBERS', P .. 'queues') end
 local function best(kind)
   local at, from, score
@@ -134,8 +140,8 @@ local function best(kind)
   end
   return at, from
 end
-local taken, steps = {token}, 0
-while #taken <= most do
+local taken, steps = {}, 0
+while #taken < most do
   steps = steps + 1
   if steps > most + 200 then
     out[2] = '1'  -- there is more to look at
@@ -160,7 +166,7 @@ while #taken <= most do
     show(r, out)
   end
 end
-if #taken > 1 then call('HSET', P .. 'took', runner, cmsgpack.pack(taken)) end
+if #taken > 0 then call('HSET', took, token, cmsgpack.pack(taken)) end
 return commit(out)
 )lua";
 
@@ -403,6 +409,7 @@ return {'ok'}
 
 constexpr const char* kForgetRunner = R"lua(
 call('ZADD', P .. 'leases', 'XX', 0, ARGV[1])
+call('UNLINK', P .. 'took:' .. ARGV[1])
 return {'ok'}
 )lua";
 
@@ -437,7 +444,7 @@ for _, runner in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. num(
   call('UNLINK', P .. 'own:' .. runner)
   call('ZREM', P .. 'leases', runner)
   call('HDEL', P .. 'runners', runner)
-  call('HDEL', P .. 'took', runner)
+  call('UNLINK', P .. 'took:' .. runner)
 end
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'pending', '-inf', '(' .. num(now - tonumber(ARGV[1])))) do
   local r = load(id)
@@ -461,9 +468,9 @@ constexpr const char* kPurge = R"lua(
 if ARGV[1] == '' then
   local n = call('HLEN', P .. 'inv')
   for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do call('UNLINK', P .. 'q:' .. q, P .. 'u:' .. q) end
-  for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do call('UNLINK', P .. 'own:' .. runner) end
+  for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do call('UNLINK', P .. 'own:' .. runner, P .. 'took:' .. runner) end
   for _, key in ipairs({'inv', 'args', 'out', 'order', 'queues', 'due', 'waiting', 'busy', 'cc', 'pending', 'killed',
-                        'ended', 'counts', 'took', 'kin', 'val', 'vals', 'vexp', 'data', 'refs', 'unused'}) do
+                        'ended', 'counts', 'kin', 'val', 'vals', 'vexp', 'data', 'refs', 'unused'}) do
     call('UNLINK', P .. key)
   end
   for s in pairs(NAMES) do call('UNLINK', P .. 'few:' .. s) end

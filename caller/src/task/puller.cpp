@@ -1,0 +1,220 @@
+// Workers that take invocations and execute plain functions themselves; the thread runner's way.
+#include <exception>
+#include <utility>
+
+#include "engine.hpp"
+
+namespace caller::task::detail {
+
+namespace {
+constexpr auto kAfterError = std::chrono::milliseconds(200);
+}
+
+/// Any thread. If there is a slot for it.
+void Engine::start_puller() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_ || used_ >= slots_ || !resuming_.empty()) return;
+    ++used_;
+    ++looking_;
+    ++pullers_;
+  }
+  launch_puller(std::nullopt);
+}
+
+namespace {
+
+/// What a worker begins with; called `lost` if there was none to begin.
+template <class Lost>
+class Ticket {
+public:
+  Ticket(std::optional<InvocationRecord> record, Lost lost) : record_(std::move(record)), lost_(std::move(lost)) {}
+  Ticket(const Ticket&) = delete;
+  Ticket& operator=(const Ticket&) = delete;
+  ~Ticket() {
+    if (!taken_) lost_(std::move(record_));
+  }
+  std::optional<InvocationRecord> take() noexcept {
+    taken_ = true;
+    return std::move(record_);
+  }
+
+private:
+  std::optional<InvocationRecord> record_;
+  Lost lost_;
+  bool taken_ = false;
+};
+
+}  // namespace
+
+/// It is counted already, and so is its slot.
+void Engine::launch_puller(std::optional<InvocationRecord> record) noexcept {
+  try {
+    auto lost = [self = shared_from_this()](std::optional<InvocationRecord> left) {
+      self->app_->log("the runner has no thread for what it could execute");
+      const bool waits = left.has_value();
+      if (left) self->begin(std::move(*left));  // the loop does it
+      {
+        const std::lock_guard lock(self->mutex_);
+        --self->pullers_;
+        self->used_ -= !waits;
+        self->looking_ -= !waits;
+      }
+      self->grant();
+      self->on_loop([self] { self->kick(); });
+    };
+    auto ticket = std::make_shared<Ticket<decltype(lost)>>(std::move(record), std::move(lost));
+    (void)loop_.to_thread([self = shared_from_this(), ticket] { return pull(self, ticket->take()); });
+  } catch (...) {  // the loop has stopped: nobody is waited for any more
+  }
+}
+
+/// Whether a worker whose slot is another's now gets one to look for more.
+bool Engine::keep_slot() {
+  const std::lock_guard lock(mutex_);
+  if (stopping_ || used_ >= slots_ || !resuming_.empty()) return false;
+  ++used_;
+  ++looking_;
+  return true;
+}
+
+/// With a slot that has no invocation. What it gives are those it has taken, which have a slot each; if none, the slot
+/// is gone.
+Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> self) {
+  std::vector<InvocationRecord> list;
+  for (;;) {
+    const std::uint64_t seen = self->arrivals_.load();  // before we look
+    std::size_t most = 0;
+    bool leave = false;
+    {
+      const std::lock_guard lock(self->mutex_);
+      leave = self->stopping_ || !self->resuming_.empty();
+      if (leave) {
+        --self->used_;
+        --self->looking_;
+      } else {
+        most = 1 + self->slots_ - self->used_;
+        self->used_ += most - 1;
+        self->looking_ += most - 1;
+        ++self->taking_;
+      }
+    }
+    if (leave) {
+      self->grant();
+      co_return list;
+    }
+    const Pending<std::vector<InvocationRecord>> asked =
+        self->store().take(self->id_, most, self->options_.queues, true);
+    if (!asked.done()) (void)co_await asked.async_wait_done();
+    const std::exception_ptr error = asked.exception();
+    if (!error) list = asked.result();
+    for (const auto& record : list) (void)self->know(record, true);
+    {
+      const std::lock_guard lock(self->mutex_);
+      if (--self->taking_ == 0) self->early_.clear();
+      self->looking_ -= most;
+      self->used_ -= most - list.size();
+    }
+    if (most > list.size()) self->grant();
+    if (error) {
+      self->app_->log("the runner cannot take invocations: " + ExceptionRecord::of(error).message);
+      (void)self->loop_.call_later(kAfterError, [self] { self->start_puller(); });
+      co_return list;
+    }
+    if (!list.empty()) co_return list;
+    if (seen == self->arrivals_.load() || !self->keep_slot()) co_return list;
+  }
+}
+
+/// None: its slot is another's, or the loop's business.
+Coro<std::optional<Engine::Ending>> Engine::run_here(std::shared_ptr<Engine> self, InvocationRecord record) {
+  DefinitionPtr definition;
+  try {
+    definition = self->app_->find(record.task_id);
+  } catch (const std::exception&) {  // the loop finds the same
+  }
+  const bool plain = definition && definition->plain && definition->options.timeout.count() <= 0;
+  ActivePtr active;
+  std::optional<Pending<std::string>> begun;
+  if (plain) {
+    const auto run = make_run(self->app_, record, self->id_, self);
+    const std::lock_guard lock(self->mutex_);
+    active = self->active_.at(record.id);
+    if (!active->cancelled) {
+      active->begun = active->here = true;
+      with_run(run, [&] {
+        active->pending = Caller::current().call_soon(
+            [definition, format = self->app_->options.format, args = std::move(record.args)](std::stop_token stop) {
+              return definition->plain(format, args, std::move(stop));
+            });
+      });
+      begun = active->pending;
+    }
+  }
+  if (!begun) {
+    self->begin(std::move(record));
+    co_return std::nullopt;
+  }
+  const Pending<std::string> running = *begun;
+  WaitOptions how;
+  how.protect = true;
+  (void)co_await running.async_wait_done(how);
+  {
+    const std::lock_guard lock(self->mutex_);
+    if (std::exchange(active->over, true)) co_return std::nullopt;  // its end was told when it was asked to end
+  }
+  if (running.cancelled()) {
+    Change ended{record.id, active->give_up ? Status::killed : Status::cancelled, self->id_, {}, {}, {}};
+    Ending told = self->ending(std::move(ended), std::move(active));
+    co_return told;
+  }
+  std::exception_ptr error = running.exception();
+  std::string result;
+  if (!error) result = running.result();
+  Change end = outcome(*definition, record, self->id_, error, std::move(result));
+  Ending told = self->ending(std::move(end), std::move(active));
+  co_return told;
+}
+
+Coro<void> Engine::pull(std::shared_ptr<Engine> self, std::optional<InvocationRecord> record) {
+  std::optional<Ending> last;  // told, and what was taken next asked for with it
+  for (;;) {
+    if (!record) {
+      Coro<std::vector<InvocationRecord>> taking = pull_some(self);
+      std::vector<InvocationRecord> list = co_await std::move(taking);
+      if (last) {
+        Coro<void> rest = conclude(self, std::move(*last));
+        last.reset();
+        co_await std::move(rest);
+      }
+      if (list.empty()) break;
+      for (std::size_t i = 1; i < list.size(); ++i) {
+        {
+          const std::lock_guard lock(self->mutex_);
+          ++self->pullers_;
+        }
+        self->launch_puller(std::move(list[i]));
+      }
+      record = std::move(list.front());
+    }
+    Coro<std::optional<Ending>> running = run_here(self, std::move(*record));
+    record.reset();
+    std::optional<Ending> end = co_await std::move(running);
+    if (!end) {
+      if (!self->keep_slot()) break;
+      continue;
+    }
+    last = std::move(end);
+    const std::lock_guard lock(self->mutex_);
+    ++self->looking_;
+  }
+  bool stopping = false;
+  {
+    const std::lock_guard lock(self->mutex_);
+    --self->pullers_;
+    stopping = self->stopping_;
+  }
+  if (stopping) self->on_loop([self] { self->kick(); });
+}
+
+}  // namespace caller::task::detail
