@@ -146,10 +146,11 @@ TEST_CASE("options of a runner that is made by hand give way to what is configur
   const auto runner = app.make_runner(RunnerKind::thread, options);
   runner->start();
   CHECK(app.store().runners().wait().at(0).description == "configured");
-  CHECK_THROWS_AS((void)App({}, [&] {
-                    config.assign("runner.slots", "many");
-                    return config;
-                  }()),
+  CHECK_THROWS_AS((void)App({},
+                            [&] {
+                              config.assign("runner.slots", "many");
+                              return config;
+                            }()),
                   ConfigError);
 }
 

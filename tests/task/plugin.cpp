@@ -2,6 +2,7 @@
 // it.
 #include <cctype>
 #include <chrono>
+#include <cstdlib>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -27,6 +28,8 @@ CALLER_TASKS(app) {
            },
            {"text"});
   app.task("demo.fail", [](const std::string& why) { throw std::runtime_error(why); }, {"why"});
+  // Ends its process, and what else runs there.
+  app.task("demo.crash", [] { std::abort(); });
   // Until it is asked to end; for whoever stops a runner.
   app.task("demo.endless", [](std::stop_token stop) {
     while (!stop.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(1));

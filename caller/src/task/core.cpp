@@ -33,6 +33,7 @@ AppCore::AppCore(AppOptions with, Config config) : data(*this), given_(std::move
   settle();
   store_ = options.store;
   use_runners_store();
+  if (in_worker(options.app_id)) return;  // its runner's process has told it
   for (const auto& warning : config_.warnings()) log(Severity::warning, warning);
 }
 

@@ -479,10 +479,10 @@ struct AppOptions {
   ClientDataOptions client_data{};                     ///< large arguments and results
   /// Of what is told to people, in any thread; none: to standard error.
   std::function<void(Severity, const std::string&)> log{};
-  std::string store_name = "memory";       ///< see Components
-  std::string runner_name = "thread";      ///< what App::runner() gives; see Components
-  RunnerOptions runner_options{};          ///< of that one; of another one that is configured only its functions
-  Severity logging_level = Severity::info; ///< what is logged: this, and what is worse
+  std::string store_name = "memory";        ///< see Components
+  std::string runner_name = "thread";       ///< what App::runner() gives; see Components
+  RunnerOptions runner_options{};           ///< of that one; of another one that is configured only its functions
+  Severity logging_level = Severity::info;  ///< what is logged: this, and what is worse
   /// Settings of whatever class, by their names: {"sqlite.path", "demo.db"}.
   std::map<std::string, std::string> values{};
 };
@@ -511,7 +511,9 @@ public:
   ClientDataStore client_data_store() const noexcept { return ClientDataStore(core_); }
   /// Where its settings come from.
   Config config() const;
+  /// How arguments and results are written.
   Format serializer() const noexcept;
+  /// Tells people what the application has to say.
   Logger logger() const;
 
   /// Assigns a setting, before all other places. What tasks were registered with stays. Errors: ConfigError;
@@ -594,6 +596,7 @@ public:
   /// As task(), but calling it gives the value; of a coroutine function, an awaitable. See DirectTask.
   template <class F>
   auto direct_task(std::string id, F f, Params params = {}, TaskOptions options = {}) const;
+  /// One that is made into many calls.
   template <class F, class Parallel, class Aggregate>
   auto direct_task(std::string id, F f, Params params, TaskOptions options, Parallel parallel,
                    Aggregate aggregate) const;
@@ -603,7 +606,8 @@ public:
   /// make_runner(), and ConfigError for an unknown name. Source: pynenc Pynenc.runner.
   Runner& runner() const;
   /// One of that kind. What is configured for it, in [runner] or [thread_runner] and so on, goes before `options`.
-  /// Errors: ConfigError; RunnerNotExecutableError in a process that executes invocations for a runner of the same application.
+  /// Errors: ConfigError; RunnerNotExecutableError in a process that executes invocations for a runner of the same
+  /// application.
   std::unique_ptr<Runner> make_runner(RunnerKind kind, RunnerOptions options = {}) const;
   /// A runner that executes this application's tasks on threads of this process. It takes nothing before its start().
   std::unique_ptr<Runner> thread_runner(RunnerOptions options = {}) const {
@@ -735,14 +739,14 @@ Task<R(A...)> Task<R(A...)>::from_json(const App& app, std::string_view json) {
 
 /// The invocation whose code runs: which one it is, and of what. Source: pynenc Task.invocation.
 struct RunningInvocation {
-  std::string id, task_id, call_id;
-  std::string parent_id;    ///< of which it is a call; empty: none
-  std::string workflow_id;  ///< the invocation its workflow began with
-  std::string runner_id;
-  int retries = 0;
+  std::string id, task_id, call_id;  ///< its own, its task's, its call's
+  std::string parent_id;             ///< of which it is a call; empty: none
+  std::string workflow_id;           ///< the invocation its workflow began with
+  std::string runner_id;             ///< who executes it
+  int retries = 0;                   ///< how often it was tried before
   /// The application it belongs to. Errors: none.
   App app() const { return App(core); }
-  detail::AppPtr core;
+  detail::AppPtr core;  ///< for the library
 };
 /// Thread-safety: any thread. Errors: RunnerNotExecutableError outside of tasks. Source: pynenc Task.invocation.
 CALLER_API RunningInvocation invocation();

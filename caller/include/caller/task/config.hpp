@@ -40,11 +40,11 @@ CALLER_API std::string_view name(ConfigSource source) noexcept;
 
 /// A value as it was found.
 struct ConfigText {
-  std::string name;                // of its field: "runner.slots"
-  std::vector<std::string> items;  // one, unless it is a list
-  bool list = false;
-  ConfigSource source = ConfigSource::fallback;
-  std::string where;  // the variable, or the file and its line; empty: see source
+  std::string name;                              ///< of its field: "runner.slots"
+  std::vector<std::string> items;                ///< one, unless it is a list
+  bool list = false;                             ///< whether it is one
+  ConfigSource source = ConfigSource::fallback;  ///< where it was found
+  std::string where;                             ///< the variable, or the file and its line; empty: see source
 
   /// For people; a list with commas between.
   CALLER_API std::string text() const;
@@ -70,16 +70,24 @@ CALLER_API std::string duration_text(std::chrono::nanoseconds time);
 CALLER_API std::string real_text(double value);
 }  // namespace detail
 
+/// `true`, `yes`, `on`, `1` and their opposites.
 template <>
 struct ConfigType<bool> {
+  /// In words.
   static std::string type() { return "true or false"; }
+  /// As it is written.
   static std::string text(bool value) { return value ? "true" : "false"; }
+  /// Errors: ConfigError.
   static bool read(const ConfigText& found) { return detail::read_boolean(found); }
 };
+/// Within the limits of the type.
 template <std::integral T>
 struct ConfigType<T> {
+  /// In words.
   static std::string type() { return "whole number"; }
+  /// As it is written.
   static std::string text(T value) { return std::to_string(value); }
+  /// Errors: ConfigError.
   static T read(const ConfigText& found) {
     constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
     constexpr auto most = std::numeric_limits<T>::max();
@@ -87,30 +95,46 @@ struct ConfigType<T> {
                                                std::cmp_less(most, kMost) ? static_cast<std::int64_t>(most) : kMost));
   }
 };
+/// A number.
 template <>
 struct ConfigType<double> {
+  /// In words.
   static std::string type() { return "number"; }
+  /// As it is written.
   static std::string text(double value) { return detail::real_text(value); }
+  /// Errors: ConfigError.
   static double read(const ConfigText& found) { return detail::read_real(found); }
 };
+/// Any text.
 template <>
 struct ConfigType<std::string> {
+  /// In words.
   static std::string type() { return "text"; }
+  /// As it is written.
   static std::string text(const std::string& value) { return value; }
+  /// Errors: ConfigError.
   static std::string read(const ConfigText& found) { return detail::read_text(found); }
 };
+/// With commas between, or a list of the file.
 template <>
 struct ConfigType<std::vector<std::string>> {
+  /// In words.
   static std::string type() { return "list"; }
+  /// As its items are written.
   static std::vector<std::string> items(const std::vector<std::string>& value) { return value; }
+  /// Errors: ConfigError.
   static std::vector<std::string> read(const ConfigText& found) { return detail::read_list(found); }
 };
 /// Written with its unit: `250ms`, `10s`, `5min`, `24h`.
 template <class R, class P>
 struct ConfigType<std::chrono::duration<R, P>> {
+  /// The type.
   using Duration = std::chrono::duration<R, P>;
+  /// In words.
   static std::string type() { return "duration"; }
+  /// As it is written.
   static std::string text(Duration value) { return detail::duration_text(value); }
+  /// Errors: ConfigError.
   static Duration read(const ConfigText& found) {
     const auto time = detail::read_duration(found);
     const auto out = std::chrono::duration_cast<Duration>(time);
@@ -121,8 +145,8 @@ struct ConfigType<std::chrono::duration<R, P>> {
 
 /// One setting.
 struct ConfigField {
-  std::string name, type, help;
-  ConfigText fallback;
+  std::string name, type, help;      ///< as it is written; its type and meaning in words
+  ConfigText fallback;               ///< the default
   std::vector<std::string> choices;  ///< if only these are allowed
   /// Another name, under which numbers stand without their unit: {"max_pending_seconds", "s"}.
   std::vector<std::pair<std::string, std::string>> other_names;
@@ -136,9 +160,11 @@ struct ConfigField {
 /// Thread-safety: as any value. Errors: none. Source: cistell ConfigBase.
 class CALLER_API ConfigClass {
 public:
+  /// Without fields yet.
   explicit ConfigClass(std::string class_name, std::vector<std::string> of_parents = {})
       : name(std::move(class_name)), parents(std::move(of_parents)) {}
 
+  /// Adds a field.
   template <class T>
   ConfigClass& field(std::string field_name, const T& fallback, std::string help) {
     ConfigField f;
@@ -156,6 +182,7 @@ public:
     fields.push_back(std::move(f));
     return *this;
   }
+  /// Adds a field of text.
   ConfigClass& field(std::string field_name, const char* fallback, std::string help) {
     return field(std::move(field_name), std::string(fallback), std::move(help));
   }
@@ -164,14 +191,15 @@ public:
     fields.back().other_names.emplace_back(std::move(other_name), std::move(unit));
     return *this;
   }
+  /// Of the last field; see ConfigField::names_section.
   ConfigClass& names_section() {
     fields.back().names_section = true;
     return *this;
   }
 
-  std::string name;
-  std::vector<std::string> parents;
-  std::vector<ConfigField> fields;
+  std::string name;                  ///< of the section
+  std::vector<std::string> parents;  ///< classes, the nearest first
+  std::vector<ConfigField> fields;   ///< its own
 };
 
 /// Where a Config looks.
@@ -195,6 +223,7 @@ struct ConfigSources {
 /// are told, each value knows where it came from.
 class CALLER_API Config {
 public:
+  /// Without classes yet. Errors: ConfigError.
   explicit Config(ConfigSources sources = ConfigSources::of_process());
   Config(const Config&);
   Config(Config&&) noexcept;
@@ -204,6 +233,7 @@ public:
   /// Errors: ConfigMultiInheritanceError when two parents have the same field; ConfigError for an unknown parent, or a
   /// class of that name that is there already.
   void add(ConfigClass c);
+  /// Whether there is such a class.
   bool knows(std::string_view class_name) const;
 
   /// Goes before everything else. `name`: "slots" or "runner.slots". Errors: ConfigError for an unknown name, with the
@@ -225,6 +255,7 @@ public:
   }
   /// Every value of a class, or of all of them. What looks like a password is not shown.
   std::vector<ConfigText> show(std::string_view class_name = {}, std::string_view task_id = {}) const;
+  /// All of them.
   const std::vector<ConfigClass>& classes() const noexcept;
 
   /// Names nobody knows, one sentence each, with the nearest one that is known.

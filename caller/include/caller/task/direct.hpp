@@ -15,14 +15,19 @@ namespace caller::task {
 template <class R, class... A, bool Async>
 class DirectTask<R(A...), Async> {
 public:
+  /// Makes the arguments of many calls of those of one.
   using Parallel = std::function<std::vector<std::tuple<A...>>(const A&...)>;
+  /// Makes one result of theirs.
   using Aggregate = detail::AggregateOf<R>;
 
+  /// See App::direct_task().
   explicit DirectTask(Task<R(A...)> task, Parallel parallel = {}, Aggregate aggregate = {})
       : task_(std::move(task)), parallel_(std::move(parallel)), aggregate_(std::move(aggregate)) {}
 
+  /// The task behind it.
   const Task<R(A...)>& task() const noexcept { return task_; }
 
+  /// Calls it, and gives the value, or an awaitable.
   template <class... B>
     requires(sizeof...(B) <= sizeof...(A))
   std::conditional_t<Async, Coro<R>, R> operator()(B&&... given) const {

@@ -25,8 +25,8 @@ struct RedisOptions {
   std::chrono::milliseconds patience{10'000};    ///< one that was there and is gone is waited for that long
   std::string ca_file{};    ///< certificates of the authorities that are believed; empty: those of the system
   std::string cert_file{};  ///< our own certificate, for servers that want one; with `key_file`
-  std::string key_file{};
-  RedisVerify verify = RedisVerify::full;
+  std::string key_file{};   ///< its private key
+  RedisVerify verify = RedisVerify::full;  ///< what the server's certificate must be
 };
 
 /// As make_redis_store(url, app_id, patience). Thread-safety and source: as there. Errors: also ConfigError for files

@@ -104,8 +104,7 @@ const Bound<RunnerOptions>& runner_settings() {
     b.member(
         "min_processes", [](O& o) -> auto& { return o.min_processes; },
         "multi_thread: kept while they have nothing to do");
-    b.member(
-        "max_processes", [](O& o) -> auto& { return o.max_processes; }, "multi_thread; 0: one for each core");
+    b.member("max_processes", [](O& o) -> auto& { return o.max_processes; }, "multi_thread; 0: one for each core");
     b.member(
         "threads", [](O& o) -> auto& { return o.threads; },
         "multi_thread: invocations at work at once in a process; 0: one for each core");
@@ -115,8 +114,7 @@ const Bound<RunnerOptions>& runner_settings() {
     b.member(
         "start_timeout", [](O& o) -> auto& { return o.start_timeout; }, "of a process, until it can execute something");
     b.member(
-        "worker", [](O& o) -> auto& { return o.worker; },
-        "program and arguments of the processes; none: this program");
+        "worker", [](O& o) -> auto& { return o.worker; }, "program and arguments of the processes; none: this program");
     return b;
   }());
   return *all;
