@@ -21,10 +21,10 @@ public:
 };
 
 /// `caller kernel …`, `caller tube …`; `caller runner …`, `caller task …`, `caller config …`; `caller monitor`.
-/// `words`: the whole command line, which the processes of a runner are started with.
+/// `words`: the command line, with which a runner starts its processes. `is_worker`: this is one of them.
 std::unique_ptr<Commands> kernel_commands(CLI::App& app);
 std::unique_ptr<Commands> tube_commands(CLI::App& app);
-std::unique_ptr<Commands> task_commands(CLI::App& app, std::vector<std::string> words);
+std::unique_ptr<Commands> task_commands(CLI::App& app, std::vector<std::string> words, bool is_worker);
 std::unique_ptr<Commands> monitor_commands(CLI::App& app);
 
 }  // namespace caller::kernel::cli

@@ -12,14 +12,6 @@ namespace {
 
 namespace cli = caller::kernel::cli;
 
-/// What was given, but for the last word of a process that executes invocations for a runner: see
-/// caller::task::worker_main().
-std::vector<std::string> words_of(int argc, char** argv) {
-  std::vector<std::string> words(argv + 1, argv + argc);
-  if (!words.empty() && words.back().starts_with("--caller-task-worker=")) words.pop_back();
-  return words;
-}
-
 /// As CLI11 takes them. `-if` and `-of` of tubes, which look like two letters each, are one.
 std::vector<std::string> for_parser(std::vector<std::string> words) {
   for (std::string& word : words) {
@@ -34,7 +26,10 @@ int run(int argc, char** argv) {
   CLI::App app{"Caller: a C++20 executor runtime, the Jupyter kernel it powers, tubes and tasks", "caller"};
   app.set_version_flag("--version", "caller " CALLER_VERSION);
   app.require_subcommand(1);
-  const std::vector<std::string> words = words_of(argc, argv);
+  std::vector<std::string> words(argv + 1, argv + argc);
+  // The last word of a process that executes invocations for a runner: see caller::task::worker_main().
+  const bool is_worker = !words.empty() && words.back().starts_with("--caller-task-worker=");
+  if (is_worker) words.pop_back();
   std::vector<std::unique_ptr<cli::Commands>> all;
 #ifdef CALLER_HAVE_KERNEL
   all.push_back(cli::kernel_commands(app));
@@ -43,7 +38,7 @@ int run(int argc, char** argv) {
   all.push_back(cli::tube_commands(app));
 #endif
 #ifdef CALLER_HAVE_TASK
-  all.push_back(cli::task_commands(app, words));
+  all.push_back(cli::task_commands(app, words, is_worker));
 #endif
 #ifdef CALLER_HAVE_MONITOR
   all.push_back(cli::monitor_commands(app));

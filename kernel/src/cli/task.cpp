@@ -182,7 +182,10 @@ int runner_start(const TaskFlags& flags) {
   if (app.task_ids().empty())
     throw std::runtime_error(
         "a runner without tasks has nothing to execute; give a library of them: --app libtasks.so");
-  worker_main(app);  // does not return in a process that a runner has started
+  if (flags.is_worker) {
+    worker_main(app);  // does not return
+    throw std::runtime_error("a runner of another application started this process; the settings changed meanwhile");
+  }
   if (app.conf().runner_name == "sync")
     throw std::runtime_error("a SyncRunner executes the calls of its own process alone; choose another one");
   Runner& runner = app.runner();

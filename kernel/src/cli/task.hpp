@@ -11,7 +11,8 @@ struct TaskFlags {
   std::vector<std::string> libraries;
   std::string app_id, url, sqlite, config;
   // runner start
-  std::vector<std::string> words;  // the whole command line
+  std::vector<std::string> words;  // the command line
+  bool is_worker = false;          // a process of another runner
   std::string runner;
   std::string slots;
   std::vector<std::string> queues;

@@ -9,7 +9,7 @@ namespace {
 
 class TaskCommands final : public Commands {
 public:
-  TaskCommands(CLI::App& app, std::vector<std::string> words);
+  TaskCommands(CLI::App& app, std::vector<std::string> words, bool is_worker);
   bool given() const override;
   int run() override;
 
@@ -36,8 +36,9 @@ private:
   void as_json(CLI::App& c) { c.add_flag("--json", flags.json, "As JSON"); }
 };
 
-TaskCommands::TaskCommands(CLI::App& app, std::vector<std::string> words) {
+TaskCommands::TaskCommands(CLI::App& app, std::vector<std::string> words, bool is_worker) {
   flags.words = std::move(words);
+  flags.is_worker = is_worker;
   auto* const runner = app.add_subcommand("runner", "Execute tasks, or show who does");
   runner->require_subcommand(1);
   auto* const start = add(*runner, "start", "Execute tasks until Ctrl-C; a second one ends at once", &runner_start);
@@ -92,8 +93,8 @@ int TaskCommands::run() {
 
 }  // namespace
 
-std::unique_ptr<Commands> task_commands(CLI::App& app, std::vector<std::string> words) {
-  return std::make_unique<TaskCommands>(app, std::move(words));
+std::unique_ptr<Commands> task_commands(CLI::App& app, std::vector<std::string> words, bool is_worker) {
+  return std::make_unique<TaskCommands>(app, std::move(words), is_worker);
 }
 
 }  // namespace caller::kernel::cli

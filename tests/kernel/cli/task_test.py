@@ -240,6 +240,7 @@ class Tasks(unittest.TestCase):
         self.assertIn("has no tasks: it needs a function CALLER_TASKS", self.error(*start, "--app", LIBRARY))
         self.assertIn("a DummyRunner executes nothing", self.error(*start, "--app", PLUGIN, "--runner", "dummy"))
         self.assertIn("executes the calls of its own process alone", self.error(*start, "--app", PLUGIN, "--runner", "sync"))
+        self.assertIn("a runner of another application", self.error(*start, "--app", PLUGIN, "--caller-task-worker=other"))
         wrong = self.error(*start, "--app", PLUGIN, "--runner", "thred")
         self.assertIn('there is no runner "thred"; the nearest is thread; known are ', wrong)
         self.assertIn("runner.slots: expected a whole number", self.error(*start, "--app", PLUGIN, "--slots", "few"))
