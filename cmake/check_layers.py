@@ -34,7 +34,8 @@ HOMES = {
     # The sources of this project that use sockets themselves; they keep Asio's symbols to themselves.
     "Boost": (r"boost/", BRIDGES + ("caller/src/task/redis/link.cpp", "caller/src/monitor/http.cpp")),
     "libuv": (r"uv\.h$|uv/", ("caller/src/runtime/uv_driver.cpp",)),
-    "libyaml": (r"yaml\.h$|yaml-cpp/", ("caller/src/tube/tree.cpp",)),
+    "libyaml": (r"yaml\.h$|yaml-cpp/", ("caller/src/tube/tree.cpp", "caller/src/task/config/yaml.cpp")),
+    "toml++": (r"toml\+\+/", ("caller/src/task/config/toml.cpp",)),
     "SQLite": (r"sqlite3|SQLiteCpp/", ("caller/src/task/sqlite/", "kernel/src/protocol/history", "kernel/src/session/history")),
     "hiredis": (r"hiredis/", ("caller/src/task/redis/",)),
     "ZeroMQ": (r"zmq", ("kernel/src/protocol/", "kernel/src/xeus/", "caller/src/tube/")),

@@ -25,8 +25,7 @@ public:
   Pending<std::vector<caller::task::Added>> add(std::vector<caller::task::NewInvocation> c) override {
     return real->add(std::move(c));
   }
-  Pending<std::vector<caller::task::InvocationRecord>> take(S r, std::size_t n, std::vector<S> q,
-                                                            bool begin) override {
+  Pending<std::vector<caller::task::InvocationRecord>> take(S r, std::size_t n, std::vector<S> q, bool begin) override {
     return real->take(std::move(r), n, std::move(q), begin);
   }
   Pending<void> change(caller::task::Change c) override { return real->change(std::move(c)); }
@@ -37,7 +36,9 @@ public:
     return odd([&] { return real->history(std::move(id)); });
   }
   Pending<void> ended(S id) override { return real->ended(std::move(id)); }
-  Pending<caller::task::InvocationRecord> final_record(S id) override { return real->final_record(std::move(id)); }
+  Pending<caller::task::InvocationRecord> final_record(S id) override {
+    return odd([&] { return real->final_record(std::move(id)); });
+  }
   Pending<std::vector<caller::task::InvocationRecord>> list(caller::task::Selection s, std::size_t offset,
                                                             std::size_t most) override {
     return odd([&] { return real->list(std::move(s), offset, most); });

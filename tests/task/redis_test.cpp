@@ -61,10 +61,13 @@ TEST_CASE("an address of Redis that makes no sense is refused with what is wrong
   CHECK(shown("redis://localhost") == "redis://localhost:6379/0");
   CHECK(shown("redis://u:p%40ss@h.example:1234/7") == "redis://h.example:1234/7");
   CHECK(shown("redis://:p/w@[::1]:1234/") == "redis://[::1]:1234/0");
+  CHECK(shown("rediss://u:p@h.example?verify=none&ca_file=%2Fdev%2Fnull") == "rediss://h.example:6379/0");
   CHECK(shown("unix://u:p@/run/redis.sock?db=3") == "unix:///run/redis.sock?db=3");
   const std::pair<const char*, const char*> wrong[] = {{"", "it begins neither"},
                                                        {"http://x", "it begins neither"},
-                                                       {"rediss://x", "TLS"},
+                                                       {"rediss://x?tls=1", "means nothing here"},
+                                                       {"rediss://x?cert_file=a", "go together"},
+                                                       {"redis://x?verify=none", "means nothing here"},
                                                        {"redis://", "no host"},
                                                        {"redis://h:0", "not a port"},
                                                        {"redis://h:99999", "not a port"},

@@ -656,7 +656,7 @@ TEST_CASE("run() ends what is at work at the first signal, and gives it back at 
       REQUIRE(pid >= 0);
       if (pid == 0) {
         AppOptions o = options_for(Format::json);
-        o.runner = kind;
+        o.runner_name = name(kind);
         o.runner_options = with_slots(kind, 1);
         const App app(o);
         const Tasks tasks(app);

@@ -37,7 +37,7 @@ struct Process {
           o.app_id = "test";
           o.store = std::move(store);
           o.format = format;
-          o.log = [log = log](const std::string& text) { log->push_back(text); };
+          o.log = [log = log](Severity, const std::string& text) { log->push_back(text); };
           return App(std::move(o));
         }()),
         note(app.task("t.note", [](std::string s) { return s; }, {"text"})) {}

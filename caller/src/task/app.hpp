@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include <caller/task/app.hpp>
+#include <caller/task/components.hpp>
 #include <caller/task/workflow.hpp>
 
 #include "client_data.hpp"
@@ -16,34 +17,79 @@
 
 namespace caller::task::detail {
 
+/// The runner of an application, owned by the handles on it: a runner keeps the application, not the other way.
+class RunnerBox {
+public:
+  ~RunnerBox();
+  std::unique_ptr<Runner> runner;
+  std::atomic<bool> used{false};
+};
+
 class AppCore : public std::enable_shared_from_this<AppCore> {
 public:
-  explicit AppCore(AppOptions with);
+  /// Errors: ConfigError.
+  AppCore(AppOptions with, Config config);
   ~AppCore();
-  AppOptions options;
+  AppOptions options;  // as configured; constant once a component was used
   TriggerBook triggers;
   ClientData data;
 
-  void add(DefinitionPtr definition);
+  DefinitionPtr add(std::shared_ptr<TaskDefinition> definition);
   /// Errors: UnknownTaskError.
   DefinitionPtr find(const std::string& id) const;
-  void log(const std::string& text) const noexcept;
+  std::vector<std::string> task_ids() const;
+  void log(Severity severity, const std::string& text) const noexcept;
+  void log(const std::string& text) const noexcept { log(Severity::warning, text); }
   /// Whether calls run where they are made: development mode, or a SyncRunner that was started.
   bool runs_here() const noexcept { return options.dev_mode || sync_runners.load(std::memory_order_relaxed) > 0; }
   std::atomic<int> sync_runners{0};
-  /// The application's own, made when it is asked for.
-  Runner& runner();
+
+  Store& store() {
+    if (Store* const s = used_store_.load(std::memory_order_acquire)) return *s;
+    return use_store();
+  }
+  std::shared_ptr<Store> shared_store();
+  /// Makes the store without using it, so that errors come early.
+  void prepare_store();
+  void set_store(std::shared_ptr<Store> store);
+  bool store_used() const noexcept { return used_store_.load(std::memory_order_acquire) != nullptr; }
+
+  /// The box of `handle`, or that of another handle, or a new one. The first handle makes it.
+  std::shared_ptr<RunnerBox> box(std::shared_ptr<RunnerBox>& handle);
+  Runner& use_runner(std::shared_ptr<RunnerBox>& handle);
+  void set_runner(std::shared_ptr<RunnerBox>& handle, std::unique_ptr<Runner> runner);
+  bool runner_used() const;
+
+  Config config() const;
+  void assign(const std::string& name, const std::string& value, const std::string& task_id);
+  /// Options as the settings of that kind of runner have them.
+  RunnerOptions settle(RunnerKind kind, RunnerOptions given) const;
+  /// Those that the program gave for the application's own runner, as far as they are for one of that kind.
+  RunnerOptions own_runner_options(RunnerKind kind) const;
 
 private:
   DefinitionPtr with_whole_data(const TaskDefinition& definition);
   static Coro<std::string> run_with_whole_data(AppCore& app, std::function<Coro<std::string>(Format, std::string)> run,
                                                Format format, std::string args);
+  Store& use_store();
+  void use_runners_store();
+  void settle();
 
-  mutable std::mutex mutex_;
+  const AppOptions given_;
+  mutable std::mutex mutex_;  // of what follows
+  Config config_;
   std::map<std::string, DefinitionPtr, std::less<>> tasks_;
-  std::once_flag runner_made_;
-  std::unique_ptr<Runner> runner_;
+  mutable std::recursive_mutex making_;  // of components, whose makers may look at the application
+  std::shared_ptr<Store> store_;
+  bool store_by_name_ = false;
+  std::atomic<Store*> used_store_{nullptr};
+  std::weak_ptr<RunnerBox> runner_;
 };
+
+/// As settings name it: `multi_thread`.
+std::string_view word(RunnerKind kind) noexcept;
+/// The class of its settings.
+inline std::string settings_of(RunnerKind kind) { return std::string(word(kind)) + "_runner"; }
 
 std::string new_uuid();
 /// In hexadecimal: a name for content, not a protection.

@@ -76,7 +76,7 @@ public:
   void on_loop(F f) const {
     loop_.post(std::move(f));
   }
-  Store& store() const noexcept { return store_of(*app_); }
+  Store& store() const { return store_of(*app_); }
 
 private:
   struct Active {
@@ -159,6 +159,12 @@ public:
   std::size_t working() const noexcept override { return engine_->working(); }
   void start() override;
   Pending<void> stop(bool at_once) override;
+
+protected:
+  /// With the time in which processes are killed, and their invocations handed back.
+  std::chrono::milliseconds patience() const noexcept override {
+    return engine_->options().grace + std::chrono::seconds(1);
+  }
 
 private:
   std::shared_ptr<Engine> engine_;

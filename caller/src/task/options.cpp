@@ -5,6 +5,15 @@
 
 namespace caller::task {
 
+ErrorType error_type(std::string name) {
+  for (auto& base : errors<std::exception, std::runtime_error, std::logic_error, std::system_error, TaskingError>()) {
+    const bool same = base.name == name || base.name == "caller::task::" + name;
+    if (same) return {std::move(name), std::move(base.matches)};
+  }
+  auto matches = [name](const std::exception_ptr& error) { return ExceptionRecord::of(error).type == name; };
+  return {std::move(name), std::move(matches)};
+}
+
 std::chrono::milliseconds Backoff::before(int n) const noexcept {
   const double wait = static_cast<double>(first.count()) * std::pow(factor, std::max(0, n - 1));
   return std::chrono::milliseconds(static_cast<std::int64_t>(std::min(wait, static_cast<double>(most.count()))));

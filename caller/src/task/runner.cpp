@@ -150,16 +150,33 @@ std::optional<RunnerKind> runner_kind_of(std::string_view text) noexcept {
 
 Runner::~Runner() = default;
 
-void Runner::run() {
+std::chrono::milliseconds Runner::patience() const noexcept { return std::chrono::seconds(1); }
+
+RunEnd Runner::run(const std::function<void()>& started) {
   Signals signals;
   start();
+  if (started) started();
   signals.first.wait();
-  const Pending<void> ended = stop();
-  (void)signals.second.add_done_callback([this](const PendingBase&) { (void)stop(true); });
-  ended.wait_done();
+  const Pending<void> ended = stop(), either;
+  const auto done = [either](const PendingBase&) { (void)either.set_result(); };
+  (void)ended.add_done_callback(done);
+  (void)signals.second.add_done_callback(done);
+  either.wait_done();
+  if (ended.done()) return RunEnd::drained;
+  const bool at_work = working() > 0;
+  WaitOptions how;
+  how.timeout = patience();
+  how.protect = true;
+  if (!stop(true).wait_done(how)) return RunEnd::abandoned;
+  return at_work ? RunEnd::handed_back : RunEnd::drained;
 }
 
+namespace detail {
+std::string_view word(RunnerKind kind) noexcept { return kNames[static_cast<std::size_t>(kind)].second; }
+}  // namespace detail
+
 std::unique_ptr<Runner> App::make_runner(RunnerKind kind, RunnerOptions options) const {
+  options = core_->settle(kind, std::move(options));
   switch (kind) {
     case RunnerKind::dummy:
       return std::make_unique<DummyRunner>();

@@ -2,10 +2,17 @@
 #pragma once
 
 #include <caller/task/app.hpp>
+#include <caller/task/builder.hpp>
 #include <caller/task/client_data.hpp>
 #include <caller/task/codec.hpp>
+#include <caller/task/components.hpp>
+#include <caller/task/config.hpp>
+#include <caller/task/direct.hpp>
 #include <caller/task/error.hpp>
+#include <caller/task/logger.hpp>
 #include <caller/task/options.hpp>
+#include <caller/task/plugin.hpp>
+#include <caller/task/redis.hpp>
 #include <caller/task/run.hpp>
 #include <caller/task/runner.hpp>
 #include <caller/task/sqlite.hpp>

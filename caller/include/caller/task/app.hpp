@@ -13,12 +13,14 @@
 #include <coroutine>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -27,8 +29,11 @@
 #include <caller/export.hpp>
 #include <caller/task/client_data.hpp>
 #include <caller/task/codec.hpp>
+#include <caller/task/config.hpp>
 #include <caller/task/error.hpp>
+#include <caller/task/logger.hpp>
 #include <caller/task/options.hpp>
+#include <caller/task/redis.hpp>
 #include <caller/task/run.hpp>
 #include <caller/task/runner.hpp>
 #include <caller/task/sqlite.hpp>
@@ -56,7 +61,12 @@ struct CallBytes {
   std::vector<std::pair<std::size_t, std::size_t>> places;  // of each in `args`: where it begins and ends
 };
 CALLER_API Format format_of(const AppCore& app) noexcept;
-CALLER_API void add_task(AppCore& app, DefinitionPtr definition);
+/// The task as it is with the options that are configured.
+CALLER_API DefinitionPtr add_task(AppCore& app, std::shared_ptr<TaskDefinition> definition);
+CALLER_API DefinitionPtr task_of(const AppCore& app, const std::string& id, const std::string& signature);
+CALLER_API std::string task_json(const TaskDefinition& definition);
+CALLER_API std::string task_id_from_json(std::string_view json);
+class RunnerBox;
 /// All or none; in development mode they run here and now. `id`: of the one call there is; a call of that id that is
 /// there already is that one. Empty: new ones.
 CALLER_API std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition,
@@ -69,7 +79,7 @@ CALLER_API std::string result_now(const AppPtr& app, const std::string& id);
 CALLER_API std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app,
                                                                         const std::vector<std::string>& ids,
                                                                         bool as_they_ended);
-CALLER_API Store& store_of(AppCore& app) noexcept;
+CALLER_API Store& store_of(AppCore& app);
 CALLER_API bool runs_here(const AppCore& app) noexcept;
 CALLER_API std::string args_id(std::vector<std::pair<std::string, std::string>> named);
 
@@ -168,6 +178,10 @@ enum class InvocationKind : std::uint8_t {
   synchronous,  ///< it ran at the call
 };
 
+namespace detail {
+CALLER_API Routed routed_from_json(const AppCore& app, std::string_view json, InvocationKind* kind);
+}  // namespace detail
+
 /// What is the same for invocations of any result.
 /// Thread-safety: any thread. Errors: InvocationNotFoundError once it was purged. Source: pynenc BaseInvocation.
 class CALLER_API InvocationBase {
@@ -190,6 +204,8 @@ public:
   std::string parent_id() const;
   /// What waits is cancelled; what runs is asked to end by its stop token. False: it had ended.
   bool cancel() const;
+  /// What another process needs to know to wait for it, too. Source: pynenc BaseInvocation.to_json.
+  std::string to_json() const;
 
 protected:
   /// For the library.
@@ -213,6 +229,9 @@ public:
   /// Errors: what the task threw (see ExceptionRecord); InvocationCancelledError; TaskRoutingError when it was refused;
   /// CycleDetectedError.
   R result() const { return detail::result_from<R>(detail::format_of(*app_), detail::result_now(app_, routed_.id)); }
+  /// Of what to_json() gave, also in another process. That its result is an R is seen when it is read.
+  /// Errors: SerializationError; TaskRoutingError for an invocation of another application.
+  static Invocation from_json(const App& app, std::string_view json);
   /// The same for coroutines: `co_await add(1, 2)`. Cancel-safety: the invocation goes on.
   Coro<R> async_result() const { return get(app_, routed_.id); }
   using caller_awaitable = void;
@@ -291,6 +310,22 @@ private:
 
 template <class Signature>
 class Task;
+/// See direct.hpp.
+template <class Signature, bool Async>
+class DirectTask;
+namespace detail {
+template <class R>
+struct AggregateFunction {
+  using Type = std::function<R(std::vector<R>)>;
+};
+template <>
+struct AggregateFunction<void> {
+  using Type = std::nullptr_t;
+};
+template <class R>
+using AggregateOf = typename AggregateFunction<R>::Type;
+}  // namespace detail
+
 /// A function of an application that runs somewhere else. Calling it gives an Invocation.
 ///
 /// Thread-safety: any thread. Errors: SerializationError; CycleDetectedError when a task calls itself with the same
@@ -304,8 +339,22 @@ public:
 
   /// As it was given to App::task.
   const std::string& task_id() const noexcept { return definition_->id; }
-  /// Its options.
+  /// As configured: what the task was written with, and what goes before that.
   const TaskOptions& conf() const noexcept { return definition_->options; }
+  /// Names it for other processes. Source: pynenc Task.to_json.
+  std::string to_json() const { return detail::task_json(*definition_); }
+  /// Errors: SerializationError; UnknownTaskError; TaskRoutingError when its function is of another type.
+  static Task from_json(const App& app, std::string_view json);
+
+  /// The arguments of a call, with those that it leaves out. Errors: TaskRoutingError when one is missing.
+  template <class... B>
+    requires(sizeof...(B) <= sizeof...(A))
+  std::tuple<A...> args(B&&... given) const {
+    auto all = std::forward_as_tuple(std::forward<B>(given)...);
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return std::tuple<A...>{argument<I>(all)...};
+    }(std::index_sequence_for<A...>());
+  }
 
   /// A call: it is written down, and executed somewhere, later. Arguments left out take their defaults.
   template <class... B>
@@ -346,6 +395,19 @@ public:
 
 private:
   friend class App;  // for triggers
+  [[noreturn]] void missing(std::size_t i) const {
+    throw TaskRoutingError(task_id(), "task " + task_id() + ": the argument \"" + params_[i].name + "\" is missing");
+  }
+  template <std::size_t I, class Given>
+  std::tuple_element_t<I, std::tuple<A...>> argument(Given& given) const {
+    using T = std::tuple_element_t<I, std::tuple<A...>>;
+    if constexpr (I < std::tuple_size_v<Given>) {
+      return static_cast<T>(std::get<I>(std::move(given)));
+    } else {
+      if (!params_[I].fallback) missing(I);
+      return from_bytes<T>(Format::json, params_[I].fallback(Format::json));
+    }
+  }
   template <std::size_t I, class... B>
   detail::CallBytes bytes(B&&... given) const {
     const Format format = detail::format_of(*app_);
@@ -363,9 +425,7 @@ private:
     };
     put_all<0>(put, std::forward<B>(given)...);
     for (; i < sizeof...(A); ++i) {
-      if (!params_[i].fallback)
-        throw TaskRoutingError(task_id(),
-                               "task " + task_id() + ": the argument \"" + params_[i].name + "\" is missing");
+      if (!params_[i].fallback) missing(i);
       w.key(params_[i].name);
       const std::size_t begin = out.args.size();
       w.raw(params_[i].fallback(format));
@@ -387,18 +447,29 @@ private:
   template <std::size_t I, class Put>
   static void put_all(const Put&) {}
 
-  std::vector<Invocation<R>> made(std::vector<detail::Routed> routed) const;
+  std::vector<Invocation<R>> made(std::vector<detail::Routed> routed) const {
+    const bool here = detail::runs_here(*app_);
+    std::vector<Invocation<R>> out;
+    out.reserve(routed.size());
+    for (auto& r : routed) {
+      const auto kind = here       ? InvocationKind::synchronous
+                        : r.reused ? InvocationKind::reused
+                                   : InvocationKind::distributed;
+      out.emplace_back(app_, std::move(r), kind);
+    }
+    return out;
+  }
 
   detail::AppPtr app_;
   detail::DefinitionPtr definition_;
   std::vector<Param> params_;
 };
 
-/// What an application is made with.
+/// What an application is made with. What is configured elsewhere goes before all of it but `store` and `log`.
 struct AppOptions {
   /// One for all processes that work together.
   std::string app_id = "caller";
-  std::shared_ptr<Store> store{};  ///< none: in memory
+  std::shared_ptr<Store> store{};  ///< none: made by name when it is first used
   Format format = Format::json;    ///< of arguments and results; one for all processes
   bool dev_mode = false;           ///< calls run where they are made, at once
   /// A vanished runner's invocations go back to the queue after this. Runners tell of themselves three times as often.
@@ -406,33 +477,80 @@ struct AppOptions {
   std::chrono::milliseconds max_pending{5'000};        ///< from taken to begun
   std::chrono::hours auto_final_invocation_purge{24};  ///< 0: never
   ClientDataOptions client_data{};                     ///< large arguments and results
-  std::function<void(const std::string&)>
-      log{};                               ///< of what goes wrong where nobody waits, in any thread; none: nowhere
-  RunnerKind runner = RunnerKind::thread;  ///< what App::runner() gives
-  RunnerOptions runner_options{};
+  /// Of what is told to people, in any thread; none: to standard error.
+  std::function<void(Severity, const std::string&)> log{};
+  std::string store_name = "memory";        ///< see Components
+  std::string runner_name = "thread";       ///< what App::runner() gives; see Components
+  RunnerOptions runner_options{};           ///< of that one; of another one that is configured only its functions
+  Severity logging_level = Severity::info;  ///< what is logged: this, and what is worse
+  /// Settings of whatever class, by their names: {"sqlite.path", "demo.db"}.
+  std::map<std::string, std::string> values{};
 };
 
 /// Tasks, and where their invocations live. Copies are handles on the same application.
 /// Thread-safety: any thread. Errors: see each function. Source: pynenc Pynenc.
 class CALLER_API App {
 public:
-  /// Errors: those of the store.
+  /// Errors: ConfigError for files, settings and names that cannot be used; it lists all of them.
   explicit App(AppOptions options = {});
+  /// `config`: made by app_config(), and what was assigned to it. Errors: as the one above.
+  App(AppOptions options, Config config);
+  /// `config_values`: as AppOptions::values. `config_filepath`: YAML, TOML or JSON. Source: pynenc Pynenc.
+  explicit App(std::string app_id, std::map<std::string, std::string> config_values = {},
+               std::string config_filepath = {});
   /// For the library: a handle on the same application.
   explicit App(detail::AppPtr core) : core_(std::move(core)) {}
 
   /// As it was given.
   const std::string& app_id() const noexcept;
-  /// Where invocations live.
-  Store& store() const noexcept;
-  /// What it was made with.
+  /// Where invocations live; made when it is first asked for. Errors: those of the store's maker.
+  Store& store() const;
+  /// As configured.
   const AppOptions& conf() const noexcept;
   /// Makes whole what the store holds in parts.
   ClientDataStore client_data_store() const noexcept { return ClientDataStore(core_); }
+  /// Where its settings come from.
+  Config config() const;
+  /// How arguments and results are written.
+  Format serializer() const noexcept;
+  /// Tells people what the application has to say.
+  Logger logger() const;
+
+  /// Assigns a setting, before all other places. What tasks were registered with stays. Errors: ConfigError;
+  /// AlreadyInitializedError once the store or the runner was used.
+  void assign(const std::string& name, const std::string& value, const std::string& task_id = {}) const;
+  /// Errors: AlreadyInitializedError once the store was used.
+  void set_store(std::shared_ptr<Store> store) const;
+  /// Errors: AlreadyInitializedError once the runner was used.
+  void set_runner(std::unique_ptr<Runner> runner) const;
+  /// Whether a component was used: "store" or "runner". Errors: ConfigError for another name.
+  bool is_initialized(std::string_view component) const;
+
+  /// Loads a shared object and lets it register its tasks; see CALLER_TASKS. It is never unloaded.
+  /// Errors: ConfigError when it cannot be loaded, or has no tasks; what registering them throws.
+  void load(const std::string& library) const;
+
+  /// The call of an invocation that has ended, once more: a new one, whose id it returns.
+  /// Errors: InvocationNotFoundError; InvocationStatusError while it has not ended. Source: –
+  std::string retry(const std::string& invocation_id) const;
   /// Forgets every invocation.
   std::size_t purge() const;
   /// Errors: UnknownTaskError with the nearest names.
   detail::DefinitionPtr find_task(const std::string& task_id) const;
+  /// A task that was registered somewhere else, by the type of its function: `find_task<int(int, int)>("demo.add")`.
+  /// Errors: UnknownTaskError; TaskRoutingError when its function is of another type. Source: pynenc Pynenc.get_task.
+  template <class Signature>
+  Task<Signature> find_task(const std::string& task_id) const {
+    auto definition = detail::task_of(*core_, task_id, detail::type_name(typeid(Signature)));
+    std::vector<Param> params;
+    for (std::size_t i = 0; i < definition->parameters.size(); ++i) {
+      params.emplace_back(definition->parameters[i]);
+      params.back().fallback = definition->fallbacks[i];
+    }
+    return Task<Signature>(core_, std::move(definition), std::move(params));
+  }
+  /// Ids of all tasks, sorted.
+  std::vector<std::string> task_ids() const;
 
   /// A function, or coroutine function, as a task. `params` names its parameters, but for a leading std::stop_token.
   ///
@@ -475,10 +593,21 @@ public:
   /// Returns how many invocations it added. Errors: StateBackendError. Source: pynenc trigger_loop_iteration.
   std::size_t evaluate_triggers() const;
 
-  /// The application's own runner, of the kind that AppOptions names; made when it is first asked for:
-  /// `app.runner().run()`. It ends with the application. Errors: as make_runner(). Source: pynenc Pynenc.runner.
+  /// As task(), but calling it gives the value; of a coroutine function, an awaitable. See DirectTask.
+  template <class F>
+  auto direct_task(std::string id, F f, Params params = {}, TaskOptions options = {}) const;
+  /// One that is made into many calls.
+  template <class F, class Parallel, class Aggregate>
+  auto direct_task(std::string id, F f, Params params, TaskOptions options, Parallel parallel,
+                   Aggregate aggregate) const;
+
+  /// The application's own runner, the one that is configured; made when it is first asked for: `app.runner().run()`.
+  /// It is stopped with the last handle on the application; those in tasks' code do not count. Errors: as
+  /// make_runner(), and ConfigError for an unknown name. Source: pynenc Pynenc.runner.
   Runner& runner() const;
-  /// Errors: RunnerNotExecutableError in a process that executes invocations for a runner of the same application.
+  /// One of that kind. What is configured for it, in [runner] or [thread_runner] and so on, goes before `options`.
+  /// Errors: ConfigError; RunnerNotExecutableError in a process that executes invocations for a runner of the same
+  /// application.
   std::unique_ptr<Runner> make_runner(RunnerKind kind, RunnerOptions options = {}) const;
   /// A runner that executes this application's tasks on threads of this process. It takes nothing before its start().
   std::unique_ptr<Runner> thread_runner(RunnerOptions options = {}) const {
@@ -510,7 +639,11 @@ private:
     static_assert(!(is_coroutine && P::stops), "a coroutine is cancelled where it waits; it takes no std::stop_token");
     auto definition = std::make_shared<detail::TaskDefinition>();
     definition->id = std::move(id);
-    for (const auto& p : params) definition->parameters.push_back(p.name);
+    definition->signature = detail::type_name(typeid(R(A...)));
+    for (const auto& p : params) {
+      definition->parameters.push_back(p.name);
+      definition->fallbacks.push_back(p.fallback);
+    }
     if (definition->parameters.size() != sizeof...(A))
       throw TaskRoutingError(definition->id, "task " + definition->id + ": " + std::to_string(params.size()) +
                                                  " names for " + std::to_string(sizeof...(A)) + " parameters");
@@ -541,8 +674,7 @@ private:
         }
       };
     }
-    detail::add_task(*core_, definition);
-    return Task<R(A...)>(core_, std::move(definition), std::vector<Param>(params));
+    return Task<R(A...)>(core_, detail::add_task(*core_, std::move(definition)), std::vector<Param>(params));
   }
 
   template <class R, class... A, class F>
@@ -591,111 +723,39 @@ private:
   }
 
   detail::AppPtr core_;
+  mutable std::shared_ptr<detail::RunnerBox> runner_;  // whoever has a handle keeps it; the core does not
 };
 
+template <class R>
+Invocation<R> Invocation<R>::from_json(const App& app, std::string_view json) {
+  InvocationKind kind{};
+  detail::Routed routed = detail::routed_from_json(*app.core(), json, &kind);
+  return Invocation(app.core(), std::move(routed), kind);
+}
 template <class R, class... A>
-std::vector<Invocation<R>> Task<R(A...)>::made(std::vector<detail::Routed> routed) const {
-  const bool here = detail::runs_here(*app_);
-  std::vector<Invocation<R>> out;
-  out.reserve(routed.size());
-  for (auto& r : routed) {
-    const auto kind = here       ? InvocationKind::synchronous
-                      : r.reused ? InvocationKind::reused
-                                 : InvocationKind::distributed;
-    out.emplace_back(app_, std::move(r), kind);
-  }
-  return out;
+Task<R(A...)> Task<R(A...)>::from_json(const App& app, std::string_view json) {
+  return app.find_task<R(A...)>(detail::task_id_from_json(json));
 }
 
-/// `AppBuilder{}.app_id("demo").memory().build()`. Thread-safety: one thread. Errors: as App's. Source: pynenc
-/// PynencBuilder.
-class CALLER_API AppBuilder {
-public:
-  /// See AppOptions::app_id.
-  AppBuilder& app_id(std::string id) {
-    options_.app_id = std::move(id);
-    return *this;
-  }
-  /// Everything in memory, of this process only; the default.
-  AppBuilder& memory() { return store(make_memory_store()); }
-  /// See make_redis_store(). Errors: in build().
-  AppBuilder& redis(std::string url) {
-    make_store_ = [url = std::move(url)](const AppOptions& o) { return make_redis_store(url, o.app_id); };
-    return *this;
-  }
-  /// Errors: StateBackendError, in build().
-  AppBuilder& sqlite(std::string path, SqliteOptions options = {}) {
-    make_store_ = [path = std::move(path), options](const AppOptions&) { return make_sqlite_store(path, options); };
-    return *this;
-  }
-  /// A store that is made already.
-  AppBuilder& store(std::shared_ptr<Store> s) {
-    options_.store = std::move(s);
-    make_store_ = nullptr;
-    return *this;
-  }
-  /// How arguments and results are written; the same in all processes.
-  AppBuilder& serializer(Format f) {
-    options_.format = f;
-    return *this;
-  }
-  /// Calls run where they are made, at once.
-  AppBuilder& dev_mode(bool on = true) {
-    options_.dev_mode = on;
-    return *this;
-  }
-  /// How long a runner is believed to live after its last heartbeat.
-  AppBuilder& lease(std::chrono::milliseconds time) {
-    options_.lease = time;
-    return *this;
-  }
-  /// What App::runner() gives. `min`: threads that are kept while they have nothing to do; `max`: slots.
-  AppBuilder& thread_runner(std::size_t min, std::size_t max) {
-    RunnerOptions o;
-    o.slots = max;
-    o.min_threads = min;
-    return runner(RunnerKind::thread, std::move(o));
-  }
-  /// What App::runner() gives: RunnerKind::process.
-  AppBuilder& process_runner(std::size_t slots = 0) {
-    RunnerOptions o;
-    o.slots = slots;
-    return runner(RunnerKind::process, std::move(o));
-  }
-  /// What App::runner() gives: RunnerKind::persistent_process.
-  AppBuilder& persistent_process_runner(std::size_t processes = 0) {
-    RunnerOptions o;
-    o.slots = processes;
-    return runner(RunnerKind::persistent_process, std::move(o));
-  }
-  /// What App::runner() gives: RunnerKind::multi_thread.
-  AppBuilder& multi_thread_runner(std::size_t min_processes, std::size_t max_processes, std::size_t threads) {
-    RunnerOptions o;
-    o.min_processes = min_processes;
-    o.max_processes = max_processes;
-    o.threads = threads;
-    return runner(RunnerKind::multi_thread, std::move(o));
-  }
-  /// What App::runner() gives: RunnerKind::dummy.
-  AppBuilder& dummy_runner() { return runner(RunnerKind::dummy); }
-  /// What App::runner() gives: RunnerKind::sync.
-  AppBuilder& sync_runner() { return runner(RunnerKind::sync); }
-  /// What App::runner() gives.
-  AppBuilder& runner(RunnerKind kind, RunnerOptions options = {}) {
-    options_.runner = kind;
-    options_.runner_options = std::move(options);
-    return *this;
-  }
-  /// The application. Errors: those of the store.
-  App build() {
-    // The name of the application is known now. In a worker's process the runner's store is used instead.
-    if (make_store_ && !in_worker(options_.app_id)) options_.store = make_store_(options_);
-    return App(std::move(options_));
-  }
-
-private:
-  AppOptions options_;
-  std::function<std::shared_ptr<Store>(const AppOptions&)> make_store_;
+/// The invocation whose code runs: which one it is, and of what. Source: pynenc Task.invocation.
+struct RunningInvocation {
+  std::string id, task_id, call_id;  ///< its own, its task's, its call's
+  std::string parent_id;             ///< of which it is a call; empty: none
+  std::string workflow_id;           ///< the invocation its workflow began with
+  std::string runner_id;             ///< who executes it
+  int retries = 0;                   ///< how often it was tried before
+  /// The application it belongs to. Errors: none.
+  App app() const { return App(core); }
+  detail::AppPtr core;  ///< for the library
 };
+/// Thread-safety: any thread. Errors: RunnerNotExecutableError outside of tasks. Source: pynenc Task.invocation.
+CALLER_API RunningInvocation invocation();
+/// The same; none outside of tasks.
+CALLER_API std::optional<RunningInvocation> try_invocation();
+/// Of the running task; outside of tasks one that tells nobody. Thread-safety: any thread. Errors: none. Source: pynenc
+/// Task.logger.
+CALLER_API Logger logger();
 
 }  // namespace caller::task
+
+#include <caller/task/direct.hpp>

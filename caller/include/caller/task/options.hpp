@@ -20,12 +20,12 @@ enum class Concurrency : std::uint8_t {
   KEYS,       ///< those with the same `key_arguments`
 };
 
-/// A type of exception, and those derived from it. Made by `errors<E…>()`.
+/// A type of exception, and those derived from it. Made by `errors<E…>()`, or by its name.
 struct ErrorType {
   /// The name of the type.
   std::string name;
   /// Whether an exception is one of these.
-  bool (*matches)(const std::exception_ptr&);
+  std::function<bool(const std::exception_ptr&)> matches;
 };
 
 /// `errors<std::runtime_error, MyError>()`. Thread-safety: any thread. Errors: none. Source: pynenc retry_for.
@@ -41,6 +41,12 @@ std::vector<ErrorType> errors() {
                       }
                     }}...};
 }
+
+/// By the name under which it crosses processes (see ExceptionRecord): that type itself. `std::exception`,
+/// `std::runtime_error`, `std::logic_error`, `std::system_error` and `TaskingError` also mean what is derived from
+/// them. Thread-safety: any thread. Errors: none; a name that nobody throws matches nothing. Source: pynenc
+/// exception_mapper.
+CALLER_API ErrorType error_type(std::string name);
 
 /// How long a retry waits: `first` before the first, each time `factor` times as long, at most `most`.
 /// Units: milliseconds; 0: at once. Source: Celery's retry_backoff.

@@ -25,6 +25,9 @@ namespace caller::task::detail {
 struct TaskDefinition {
   std::string id;
   std::vector<std::string> parameters;
+  /// Of a parameter that a call leaves out; empty: it must not.
+  std::vector<std::function<std::string(Format)>> fallbacks;
+  std::string signature;  ///< of the function, in C++
   TaskOptions options;
   /// Exactly one of them. Both read the arguments and give the result as bytes.
   std::function<std::string(Format, std::string_view args, std::stop_token)> plain;

@@ -41,14 +41,23 @@ struct RunnerOptions {
   std::function<void()> on_start{};   ///< before anything is taken, in start(); what it throws, start() throws
   std::function<void()> on_stop{};    ///< last of all, also if the start failed after on_start; in any thread
   std::size_t min_threads = 0;        ///< thread: that many are kept while they have nothing to do; 0: ten
+  /// Code that was told to end may go on for so long: before its process is killed, and after the second signal of
+  /// Runner::run().
+  std::chrono::milliseconds grace{5'000};
   // Of those with processes:
   std::size_t min_processes = 1;                    ///< multi_thread: kept while they have nothing to do
   std::size_t max_processes = 0;                    ///< multi_thread; 0: as many as the machine has cores
   std::size_t threads = 0;                          ///< multi_thread: invocations at work at once in one; 0: as many
   std::chrono::milliseconds idle_timeout{4'000};    ///< processes that are too many end after so long without work
-  std::chrono::milliseconds grace{5'000};           ///< code that was told to end may go on for so long
   std::chrono::milliseconds start_timeout{30'000};  ///< of a process, until it reaches worker_main()
   std::vector<std::string> worker{};                ///< program and arguments; empty: this program, without any
+};
+
+/// How Runner::run() ended.
+enum class RunEnd : std::uint8_t {
+  drained,      ///< what was at work has ended
+  handed_back,  ///< what was at work was given up, for somebody else to do
+  abandoned,    ///< something did not end when it was asked to: the process should end at once
 };
 
 /// Takes invocations and executes them, from start() to stop().
@@ -73,11 +82,16 @@ public:
   /// Invocations at work now; those that wait for others do not count.
   virtual std::size_t working() const noexcept = 0;
 
-  /// Starts, and waits for SIGINT or SIGTERM; then it ends what is at work, at the second one at once. From then on the
-  /// signals do again what they did before. Blocks the calling thread; its Caller, if it has one, turns.
-  /// Errors: as start(); RunnerError while another runner of the process waits for signals. Source: pynenc
-  /// BaseRunner.run.
-  void run();
+  /// Starts, and waits for SIGINT or SIGTERM; then it takes no more, and what is at work ends. At the second one that
+  /// is asked to end, and has the time that patience() says for it; from then on the signals do again what they did
+  /// before. `started` is called once when the runner takes invocations. Blocks the calling thread; its Caller, if it
+  /// has one, turns. Thread-safety: one at a time in a process. Errors: as start(); RunnerError while another runner of
+  /// the process waits for signals. Source: pynenc BaseRunner.run.
+  RunEnd run(const std::function<void()>& started = {});
+
+protected:
+  /// After the second signal of run(): how long what is at work may take to end.
+  virtual std::chrono::milliseconds patience() const noexcept;
 };
 
 /// Whether this process executes invocations for a runner of the application: its store is that runner's.

@@ -256,10 +256,12 @@ CALLER_API std::shared_ptr<Store> make_memory_store();
 
 /// In a Redis server of version 7 or later, shared by every process that gives the same address and application.
 ///
-/// `url` is `redis://[user:password@]host[:port][/database]` or `unix:///path[?db=database]`. Nothing is asked of the
-/// server before the first step. One that was there and is gone is waited for, as long as `patience`. What it accepted
-/// survives its restart if it keeps an AOF with `appendfsync always`; with `everysec` what it was told in the last
-/// seconds may be lost, and is executed again or forgotten. Times and leases are those of the server's clock.
+/// `url` is `redis://[user:password@]host[:port][/database]`, with `rediss://` by TLS (see RedisOptions), or
+/// `unix:///path[?db=database]`. Nothing is asked of the server before the first step. One that was there and is gone
+/// is waited for, as long as `patience`. What it accepted survives its restart if it keeps an AOF with `appendfsync
+/// always`; with `everysec` what it was told in the last seconds may be lost, and is executed again or forgotten. Times
+/// and leases are those of the server's clock.
+///
 /// Thread-safety: any thread. Errors: ConfigError when the address makes no sense, or this build knows no Redis; later,
 /// in each Pending, StateBackendError. Source: pynenc RedisBroker, RedisOrchestrator, RedisStateBackend.
 CALLER_API std::shared_ptr<Store> make_redis_store(const std::string& url, const std::string& app_id,

@@ -52,7 +52,7 @@ public:
     Pool::Events events;
     events.said = [this](const LinkPtr& link, Frame kind, std::string_view bytes) { hear(link, kind, bytes); };
     events.ended = [this](const LinkPtr& link) { engine_->on_loop([this, link] { lost(link); }); };
-    pool_.emplace(engine.app()->options.store, std::move(events));
+    pool_.emplace(engine.app()->shared_store(), std::move(events));
     engine.on_loop([this] {
       try {
         for (std::size_t n = std::max<std::size_t>(manner_.least, 1); n > 0; --n) start_process();

@@ -1,6 +1,11 @@
 #include "address.hpp"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <optional>
 #include <string_view>
 
@@ -10,7 +15,8 @@ namespace caller::task::redis {
 
 namespace {
 
-constexpr std::string_view kForm = "redis://[user:password@]host[:port][/database] or unix:///path[?db=database]";
+constexpr std::string_view kForm =
+    "redis://[user:password@]host[:port][/database], rediss:// for TLS, or unix:///path[?db=database]";
 
 [[noreturn]] void refuse(const std::string& why) {
   throw ConfigError("the address of Redis: " + why + "; it has the form " + std::string(kForm));
@@ -58,11 +64,43 @@ void take_user(Address& a, std::string_view& rest) {
   a.password = decoded(who.substr(colon + 1));
 }
 
+/// `ca_file=…&verify=none`
+void take_tls(Address& a, std::string_view query) {
+  while (!query.empty()) {
+    const auto end = std::min(query.find('&'), query.size());
+    const std::string_view one = query.substr(0, end);
+    query.remove_prefix(std::min(end + 1, query.size()));
+    const auto equal = one.find('=');
+    const std::string_view key = one.substr(0, equal);
+    const std::string value = decoded(equal == std::string_view::npos ? std::string_view() : one.substr(equal + 1));
+    if (key == "ca_file")
+      a.ca_file = value;
+    else if (key == "cert_file")
+      a.cert_file = value;
+    else if (key == "key_file")
+      a.key_file = value;
+    else if (key == "verify" && value == "full")
+      a.verify = RedisVerify::full;
+    else if (key == "verify" && value == "authority")
+      a.verify = RedisVerify::authority;
+    else if (key == "verify" && value == "none")
+      a.verify = RedisVerify::none;
+    else
+      refuse("\"" + std::string(one) +
+             "\" means nothing here: there are ca_file, cert_file, key_file, and verify, which is full, authority or "
+             "none");
+  }
+}
+
 }  // namespace
 
-Address parse_address(const std::string& url) {
+Address parse_address(const RedisOptions& options) {
   Address a;
-  std::string_view rest = url;
+  a.ca_file = options.ca_file;
+  a.cert_file = options.cert_file;
+  a.key_file = options.key_file;
+  a.verify = options.verify;
+  std::string_view rest = options.url;
   const auto is = [&](std::string_view scheme) {
     if (!rest.starts_with(scheme)) return false;
     rest.remove_prefix(scheme.size());
@@ -86,10 +124,19 @@ Address parse_address(const std::string& url) {
     a.shown = "unix://" + a.path + (a.database ? "?db=" + std::to_string(a.database) : "");
     return a;
   }
-  if (is("rediss://")) refuse("TLS (rediss://) is not built in");
-  if (!is("redis://")) refuse("it begins neither with redis:// nor with unix://");
+  a.tls = is("rediss://");
+  if (!a.tls && !is("redis://")) refuse("it begins neither with redis:// or rediss:// nor with unix://");
   // What is behind the last @ is the place: a password may hold a / that nobody wrote as %2F.
   take_user(a, rest);
+  if (const auto mark = rest.find('?'); mark != std::string_view::npos) {
+    if (!a.tls) refuse("\"" + std::string(rest.substr(mark)) + "\" means nothing here");
+    take_tls(a, rest.substr(mark + 1));
+    rest = rest.substr(0, mark);
+  }
+  if (a.cert_file.empty() != a.key_file.empty()) refuse("cert_file and key_file go together, and one is missing");
+  for (const std::string* file : {&a.ca_file, &a.cert_file, &a.key_file})
+    if (!file->empty() && ::access(file->c_str(), R_OK) != 0)
+      throw ConfigError("the certificates of Redis: the file " + *file + " cannot be read: " + std::strerror(errno));
   if (const auto slash = rest.find('/'); slash != std::string_view::npos) {
     if (slash + 1 < rest.size()) a.database = database(rest.substr(slash + 1));
     rest = rest.substr(0, slash);
@@ -107,7 +154,8 @@ Address parse_address(const std::string& url) {
   } else if (!rest.empty()) {
     refuse("behind the host there is \"" + std::string(rest) + "\"");
   }
-  a.shown = "redis://" + (v6 ? "[" + a.host + "]" : a.host) + ":" + a.port + "/" + std::to_string(a.database);
+  a.shown = (a.tls ? "rediss://" : "redis://") + (v6 ? "[" + a.host + "]" : a.host) + ":" + a.port + "/" +
+            std::to_string(a.database);
   return a;
 }
 

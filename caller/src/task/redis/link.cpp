@@ -7,9 +7,13 @@
 #include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/host_name_verification.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/write.hpp>
 #include <cstdlib>
 #include <optional>
@@ -27,6 +31,29 @@ using Endpoint = asio::generic::stream_protocol::endpoint;
 using boost::system::error_code;
 
 namespace {
+
+using TlsStream = asio::ssl::stream<Socket&>;
+
+/// Errors: ConfigError for files that cannot be used.
+asio::ssl::context tls_context(const Address& a) {
+  asio::ssl::context context(asio::ssl::context::tls_client);
+  context.set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1);
+  error_code failed;
+  const auto use = [&](const char* what, const std::string& file) {
+    if (failed) throw ConfigError(std::string("redis.") + what + ": " + file + " cannot be used: " + failed.message());
+  };
+  if (a.ca_file.empty())
+    context.set_default_verify_paths(failed);
+  else
+    use("ca_file", (context.load_verify_file(a.ca_file, failed), a.ca_file));
+  if (!a.cert_file.empty()) {
+    use("cert_file", (context.use_certificate_chain_file(a.cert_file, failed), a.cert_file));
+    use("key_file", (context.use_private_key_file(a.key_file, asio::ssl::context::pem, failed), a.key_file));
+  }
+  context.set_verify_mode(a.verify == RedisVerify::none ? asio::ssl::verify_none : asio::ssl::verify_peer);
+  if (a.verify == RedisVerify::full) context.set_verify_callback(asio::ssl::host_name_verification(a.host));
+  return context;
+}
 
 constexpr milliseconds kFirstPause{10}, kLongestPause{1000}, kConnecting{5000};
 
@@ -77,6 +104,8 @@ std::string command_bytes(const std::vector<std::string_view>& arguments) {
 struct Link::Session {
   Caller loop;
   Socket socket{loop.executor()};
+  std::optional<asio::ssl::context> context;
+  std::optional<TlsStream> tls;  // over the socket, if the address says so
   std::unique_ptr<redisReader, FreeReader> reader{redisReaderCreate()};
   std::array<char, 16384> chunk;
   std::string out, writing;
@@ -109,7 +138,10 @@ Coro<void> Link::flush(std::shared_ptr<Session> s) {
   while (!s->out.empty() && !failed) {
     s->writing.clear();
     s->writing.swap(s->out);
-    co_await asio::async_write(s->socket, asio::buffer(s->writing), asio::redirect_error(use_pending, failed));
+    if (s->tls)
+      co_await asio::async_write(*s->tls, asio::buffer(s->writing), asio::redirect_error(use_pending, failed));
+    else
+      co_await asio::async_write(s->socket, asio::buffer(s->writing), asio::redirect_error(use_pending, failed));
   }
   if (failed) s->close();  // whoever reads finds out
   s->flushing = false;
@@ -119,17 +151,21 @@ void Link::drop() noexcept {
   if (session_) session_->close();
 }
 
-/// Empty when it is connected, else why not.
-Coro<std::string> Link::connect(std::shared_ptr<Link> self, std::shared_ptr<Session> s) {
+/// Without a text when it is connected.
+Coro<Trouble> Link::connect(std::shared_ptr<Link> self, std::shared_ptr<Session> s) {
   std::vector<Endpoint> places;
   error_code failed;
+  Trouble trouble;
   if (!self->address_.path.empty()) {
     places.emplace_back(asio::local::stream_protocol::endpoint(self->address_.path));
   } else {
     asio::ip::tcp::resolver resolver(s->loop.executor());
     const auto found = co_await resolver.async_resolve(self->address_.host, self->address_.port,
                                                        asio::redirect_error(use_pending, failed));
-    if (failed) co_return failed.message();
+    if (failed) {
+      trouble.text = failed.message() + "; start redis-server there or correct the address";
+      co_return trouble;
+    }
     for (const auto& entry : found) places.emplace_back(entry.endpoint());
   }
   for (const Endpoint& place : places) {
@@ -152,18 +188,64 @@ Coro<std::string> Link::connect(std::shared_ptr<Link> self, std::shared_ptr<Sess
       s->socket.set_option(asio::ip::tcp::no_delay(true), ignored);
       s->socket.set_option(asio::socket_base::keep_alive(true), ignored);
     }
-    co_return std::string();
+    if (self->address_.tls) trouble = co_await greet(self, s);
+    co_return trouble;
   }
-  co_return failed.message();
+  trouble.text = failed.message() + "; start redis-server there or correct the address";
+  co_return trouble;
+}
+
+/// The handshake of TLS.
+Coro<Trouble> Link::greet(std::shared_ptr<Link> self, std::shared_ptr<Session> s) {
+  const Address& address = self->address_;
+  Trouble trouble;
+  std::string wrong_file;
+  try {
+    s->context.emplace(tls_context(address));
+  } catch (const ConfigError& e) {
+    wrong_file = e.what();
+  }
+  if (!wrong_file.empty()) {
+    trouble.text = wrong_file;
+    trouble.refused = true;
+    co_return trouble;
+  }
+  s->tls.emplace(s->socket, *s->context);
+  error_code failed;
+  asio::ip::make_address(address.host, failed);
+  if (failed) ::SSL_set_tlsext_host_name(s->tls->native_handle(), address.host.c_str());  // not for a mere number
+  failed = {};
+  const Pending<void> greeting =
+      s->tls->async_handshake(asio::ssl::stream_base::client, asio::redirect_error(use_pending, failed));
+  WaitOptions how;
+  how.timeout = kConnecting;
+  const bool in_time = co_await greeting.async_wait_done(how);
+  if (!in_time) {
+    s->close();
+    WaitOptions end;
+    end.shield = true;
+    (void)co_await greeting.async_wait_done(end);
+    failed = asio::error::timed_out;
+  }
+  if (!failed) co_return trouble;
+  const long verified = ::SSL_get_verify_result(s->tls->native_handle());
+  if (verified != X509_V_OK) {
+    trouble.text = std::string("its certificate is not accepted: ") + ::X509_verify_cert_error_string(verified) +
+                   "; name the file of its authority as ca_file, or the host as the certificate does";
+    trouble.refused = true;
+  } else {
+    trouble.text = "no TLS is spoken there: " + failed.message() + "; correct the address, or the server's tls-port";
+  }
+  co_return trouble;
 }
 
 Coro<Trouble> Link::converse(std::shared_ptr<Link> self, std::shared_ptr<Session> s) {
   const Address& address = self->address_;
   const std::string at = "Redis at " + address.shown;
   Trouble trouble;
-  std::string problem = co_await connect(self, s);
-  if (!problem.empty()) {
-    trouble.text = at + " cannot be reached: " + problem + "; start redis-server there or correct the address";
+  trouble = co_await connect(self, s);
+  if (!trouble.text.empty()) {
+    trouble.text = at + " cannot be reached: " + trouble.text;
     co_return trouble;
   }
   const std::string database = std::to_string(address.database);
@@ -184,8 +266,11 @@ Coro<Trouble> Link::converse(std::shared_ptr<Link> self, std::shared_ptr<Session
   co_await flush(s);
   for (;;) {
     error_code failed;
-    const std::size_t n =
-        co_await s->socket.async_read_some(asio::buffer(s->chunk), asio::redirect_error(use_pending, failed));
+    std::size_t n = 0;
+    if (s->tls)
+      n = co_await s->tls->async_read_some(asio::buffer(s->chunk), asio::redirect_error(use_pending, failed));
+    else
+      n = co_await s->socket.async_read_some(asio::buffer(s->chunk), asio::redirect_error(use_pending, failed));
     if (failed) {
       trouble.text = at + (trouble.was_up ? " is gone: " : " closed the connection: ") + failed.message() +
                      "; see whether the server runs, and its log";

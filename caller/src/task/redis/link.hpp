@@ -55,7 +55,8 @@ public:
 private:
   struct Session;
   static Coro<Trouble> converse(std::shared_ptr<Link> self, std::shared_ptr<Session> session);
-  static Coro<std::string> connect(std::shared_ptr<Link> self, std::shared_ptr<Session> session);
+  static Coro<Trouble> connect(std::shared_ptr<Link> self, std::shared_ptr<Session> session);
+  static Coro<Trouble> greet(std::shared_ptr<Link> self, std::shared_ptr<Session> session);
   static Coro<void> flush(std::shared_ptr<Session> session);
 
   const Address address_;

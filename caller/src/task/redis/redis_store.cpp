@@ -1,4 +1,5 @@
 // The store in Redis: every step a script (scripts.cpp), every wait a message.
+#include <caller/task/redis.hpp>
 #include <caller/task/store.hpp>
 
 #include <algorithm>
@@ -32,13 +33,13 @@ using Strings = std::vector<std::string>;
 /// Its client's callbacks use it; they end before it does.
 class RedisStore final : public Store {
 public:
-  RedisStore(const std::string& url, const std::string& app_id, nanoseconds patience)
+  RedisStore(const RedisOptions& options, const std::string& app_id, nanoseconds patience)
       : prefix_("caller:{" + escaped(app_id) + "}:"),
         name_(detail::new_uuid().substr(0, 13)),
         again_for_(std::chrono::ceil<std::chrono::milliseconds>(
                        std::clamp<nanoseconds>(patience, nanoseconds::zero(), std::chrono::hours(24))) +
                    std::chrono::seconds(10)),
-        client_(std::make_unique<Client>(parse_address(url), patience)) {
+        client_(std::make_unique<Client>(parse_address(options), patience)) {
     client_->start({[this](const std::string& channel) { subscribed(channel); },
                     [this](const std::string& channel, const std::string& m) { message(channel, m); }});
     client_->subscribe(prefix_ + "all");
@@ -707,12 +708,23 @@ public:
 
 }  // namespace redis
 
-std::shared_ptr<Store> make_redis_store(const std::string& url, const std::string& app_id,
-                                        std::chrono::nanoseconds patience) {
+namespace {
+std::shared_ptr<Store> made(const RedisOptions& options, const std::string& app_id, std::chrono::nanoseconds patience) {
   if (app_id.empty()) throw ConfigError("app_id: empty");
-  auto store = std::make_shared<redis::RedisStore>(url, app_id, patience);
+  auto store = std::make_shared<redis::RedisStore>(options, app_id, patience);
   store->share();
   return store;
+}
+}  // namespace
+
+std::shared_ptr<Store> make_redis_store(const std::string& url, const std::string& app_id,
+                                        std::chrono::nanoseconds patience) {
+  RedisOptions options;
+  options.url = url;
+  return made(options, app_id, patience);
+}
+std::shared_ptr<Store> make_redis_store(const RedisOptions& options, const std::string& app_id) {
+  return made(options, app_id, options.patience);
 }
 
 }  // namespace caller::task
