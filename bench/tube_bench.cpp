@@ -4,6 +4,9 @@
 #include <oneapi/tbb/flow_graph.h>
 #include <oneapi/tbb/global_control.h>
 #endif
+#if CALLER_BENCH_TASKFLOW
+#include <taskflow/taskflow.hpp>
+#endif
 
 #include <array>
 #include <cstdint>
@@ -301,6 +304,36 @@ void tbb_tube_threads(benchmark::State& state) {
   }
 }
 BENCHMARK(tbb_tube_threads)->Name("tbb/tube_threads")->UseManualTime();
+#endif
+
+#if CALLER_BENCH_TASKFLOW
+/// Taskflow knows no epochs: a graph that holds all of them, built before.
+void taskflow_tube_threads(benchmark::State& state) {
+  const auto work = [](int n) {
+    const auto until = Clock::now() + std::chrono::microseconds(10);
+    while (Clock::now() < until) pause();
+    return n;
+  };
+  struct Epoch {
+    int source, wide[kWide], sum;
+  };
+  std::vector<Epoch> epochs(kEpochs);
+  tf::Executor executor;
+  tf::Taskflow graph;
+  for (int e = 0; e < kEpochs; ++e) {
+    Epoch& at = epochs[static_cast<std::size_t>(e)];
+    tf::Task source = graph.emplace([&at, e] { at.source = add_one(e); });
+    tf::Task sum = graph.emplace([&at] { at.sum = at.wide[0] + at.wide[1] + at.wide[2] + at.wide[3]; });
+    for (int& result : at.wide) {
+      tf::Task step = graph.emplace([&at, &result, work] { result = work(at.source); });
+      source.precede(step);
+      step.precede(sum);
+    }
+  }
+  Median median(state, kEpochs * kWide);
+  for (auto _ : state) median.time([&] { executor.run(graph).wait(); });
+}
+BENCHMARK(taskflow_tube_threads)->Name("taskflow/tube_threads")->UseManualTime();
 #endif
 
 // ---- loading ----

@@ -214,7 +214,7 @@ private:
   /// A list, mapped, each item changed, and gathered again.
   void add_map() {
     const std::size_t in = some_number();
-    if (signals_[in].maps.size() >= 2) return;
+    if (signals_[in].maps.size() >= 4) return;
     const std::string range = next_id(), map = next_id();
     nodes_.set(range, Map{{"type", "prop.range"}, {"depends", List{Map{{"a", signals_[in].name}}}}});
     const std::size_t list = add_signal(range + ".value", signals_[in].maps, true);

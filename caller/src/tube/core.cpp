@@ -116,7 +116,8 @@ void Core::plan() {
     if (!alive_[n] || node.region == 0) continue;
     const std::uint32_t around = g.regions[node.region].parent;
     if (node.special == Special::gather) watch(around, n).gathers = true;
-    if (node.stateful && around != 0) watch(around, n).chains = true;
+    if (node.stateful)
+      for (std::uint32_t r = around; r != 0; r = g.regions[r].parent) watch(r, n).chains = true;
     for (const std::uint32_t m : node.order_closing) {
       if (!alive_[m]) continue;
       for (std::uint32_t r = around;; r = g.regions[r].parent) {
@@ -228,15 +229,8 @@ void Core::add_inner(Instance* outer, std::uint32_t map, List items) {
     for (const RegionPlan::InputEdge& e : p.inputs)
       if (!i->root->inputs[e.input]) i->dead[e.place] = 1;
     // Stateful nodes take the items one after the other, also across the items of a map around this one, and epochs.
-    i->first = index == 0 && (outer->region == 0 || outer->first);
     for (const std::uint32_t place : p.gated) {
-      if (index > 0) {
-        ++i->waits[place];
-      } else if (i->first) {
-        if (i->root->before) ++i->waits[place];
-      } else if (outer->before && !outer->before->chained[watch_of(outer->region, g.regions[region].nodes[place])]) {
-        ++i->waits[place];
-      }
+      if (index > 0 || !chained_before(outer, g.regions[region].nodes[place])) ++i->waits[place];
     }
     i->closed = p.alive == 0;
     // Below a map every node waits for something in there, unless another process runs it.
@@ -286,16 +280,36 @@ void Core::watch_done(Instance* i, std::uint32_t watch) {
   if (w.outer != kNone && i->parent) watch_item_ended(i->parent, w.outer, 1);
 }
 
-/// A stateful node below two maps is through here and in every item before: the next item may begin with it.
+/// Whether a stateful node is through in all that comes before the first item inside of `i`: in the item before this
+/// one, or before the first one around it that has one before; else in every epoch before.
+bool Core::chained_before(const Instance* i, std::uint32_t node) const noexcept {
+  while (!i->before && i->parent) i = i->parent;
+  return i->parent ? i->before->chained[watch_of(i->region, node)] : !i->before;
+}
+
+/// A stateful node below two maps or more is through here and in every item before: the next item may begin with it.
 void Core::chain(Instance* i, std::uint32_t watch) {
-  const Watch& w = plans_[i->region].watches[watch];
+  const std::uint32_t node = plans_[i->region].watches[watch].node;
   for (Instance* at = i; at && at->left[watch] == 0 && !at->chained[watch]; at = at->after) {
-    if (at->before ? !at->before->chained[watch] : at->first && at->root->before) return;
+    if (!chained_before(at, node)) return;
     at->chained[watch] = 1;
-    if (!at->after) return;
-    const std::vector<Instance*>& list = at->after->inner[w.inner];
-    if (!list.empty()) resolve(list.front(), w.node, false);
+    if (at->after) chain_inside(at->after, watch);
   }
+}
+
+/// The first of the items inside of `i` may begin with a stateful node; those around it may be through already.
+void Core::chain_inside(Instance* i, std::uint32_t watch) {
+  const Watch& w = plans_[i->region].watches[watch];
+  const std::vector<Instance*>& list = i->inner[w.inner];
+  if (list.empty()) return;
+  Instance* first = list.front();
+  if (first->region == graph_->nodes[w.node].region) {
+    resolve(first, w.node, false);
+    return;
+  }
+  const std::uint32_t inner = watch_of(first->region, w.node);
+  chain_inside(first, inner);
+  chain(first, inner);
 }
 
 // ------------------------------------------------------------------------------------------------ events
@@ -429,11 +443,11 @@ void Core::gather(const Ready& ready) {
   const Value* value = nullptr;
   const Value* trigger = nullptr;
   std::int64_t n = node.gather_n;
-  for (std::size_t s = 0; s < node.slots.size(); ++s) {
+  for (std::size_t s = 0; s < node.shape->slots.size(); ++s) {
     const Value* v = argument(node.args[s], ready.instance, node);
-    if (node.slots[s].name == "value")
+    if (node.shape->slots[s].name == "value")
       value = v;
-    else if (node.slots[s].name == "trigger")
+    else if (node.shape->slots[s].name == "trigger")
       trigger = v;
     else if (v)
       n = v->to<std::int64_t>();
@@ -586,7 +600,7 @@ Epoch Core::epoch_of(const Instance* instance) const {
 Event Core::event_of(const Instance* instance, std::uint32_t signal, const Cell& c) const {
   const SignalPlan& s = graph_->signals[signal];
   const NodePlan& node = graph_->nodes[s.node];
-  return {c.id,   time_of(c.stamp), node.id, node.signal_info[signal - node.first_signal].name, epoch_of(instance),
+  return {c.id,   time_of(c.stamp), node.id, node.shape->signals[signal - node.first_signal].name, epoch_of(instance),
           c.value};
 }
 

@@ -88,7 +88,6 @@ struct Instance {
   std::vector<std::optional<Value>> inputs;
   std::vector<Value> assets;  ///< of scope process, by asset
   std::exception_ptr error;
-  bool first = false;      ///< of an item: the first of its map, which is the first of its map, up to the epoch
   std::uint32_t busy = 0;  ///< nodes that run now
   bool ended_stream = false;
   bool closed = false;
@@ -172,7 +171,9 @@ private:
   void end_node(Instance* i, std::uint32_t node);
   void watch_item_ended(Instance* outer, std::uint32_t watch, std::uint32_t items);
   void watch_done(Instance* i, std::uint32_t watch);
+  bool chained_before(const Instance* i, std::uint32_t node) const noexcept;
   void chain(Instance* i, std::uint32_t watch);
+  void chain_inside(Instance* i, std::uint32_t watch);
   void close(Instance* i);
   void close_abandoned(Instance* root);
   void release_first_items(Instance* i);

@@ -74,7 +74,10 @@ public:
 
   std::shared_ptr<const Graph> build() {
     add_assets();
+    g_.nodes.reserve(g_.spec.nodes.size());
+    g_.signals.reserve(g_.spec.nodes.size());
     for (const NodeSpec& node : g_.spec.nodes) add_node(node);
+    g_.by_id.reserve(g_.nodes.size());
     for (NodePlan& node : g_.nodes) g_.by_id.emplace(node.id, static_cast<std::uint32_t>(&node - g_.nodes.data()));
     for (std::uint32_t n = 0; n < g_.nodes.size(); ++n) connect(n);
     sort();
@@ -201,14 +204,16 @@ private:
     node.special = node.type->special;
     node.stateful = spec.stateful.value_or(node.type->stateful);
     node.params = resolved_params(spec, key_of(spec));
-    node.slots = node.type->slots;
-    node.signal_info = node.type->signals;
+    node.shape = shape_of(*node.type);
     switch (node.special) {
       case Special::none:
-        if (node.type->shape) node.type->shape(spec, node.slots, node.signal_info);
+        if (node.type->shape) {
+          Shape& shape = own_shape(node);
+          node.type->shape(spec, shape.slots, shape.signals);
+        }
         if (!node.type->any_params)
-          check_params(spec, key_of(spec), node.type->params_are_slots ? node.slots : node.type->params, node.params,
-                       spec.type);
+          check_params(spec, key_of(spec), node.type->params_are_slots ? node.shape->slots : node.type->params,
+                       node.params, spec.type);
         if (!node.type->any_params && !node.type->params_are_slots)
           need_params(spec.place, key_of(spec), node.type->params, node.params, spec.type);
         break;
@@ -229,13 +234,30 @@ private:
     }
     node.enabled = is_enabled(spec);
     node.first_signal = static_cast<std::uint32_t>(g_.signals.size());
-    node.signals = static_cast<std::uint32_t>(node.signal_info.size());
+    node.signals = static_cast<std::uint32_t>(node.shape->signals.size());
     for (std::uint32_t i = 0; i < node.signals; ++i) {
       SignalPlan signal{};
       signal.node = static_cast<std::uint32_t>(g_.nodes.size());
       g_.signals.push_back(std::move(signal));
     }
     g_.nodes.push_back(std::move(node));
+  }
+  std::shared_ptr<const Shape> shape_of(const NodeType& type) {
+    std::shared_ptr<const Shape>& known = shapes_[&type];
+    if (!known) {
+      auto made = std::make_shared<Shape>(Shape{type.slots, {}, type.signals});
+      for (const Slot& s : made->slots) made->slot_names.push_back(s.name);
+      known = std::move(made);
+    }
+    return known;
+  }
+  /// A copy for this node alone, which others of its type do not share.
+  static Shape& own_shape(NodePlan& node) {
+    auto made = std::make_shared<Shape>(*node.shape);
+    Shape& shape = *made;
+    shape.slot_names.clear();  // connect() writes them
+    node.shape = std::move(made);
+    return shape;
   }
   bool is_enabled(const NodeSpec& spec) const {
     if (const bool* fixed = std::get_if<bool>(&spec.enabled)) return *fixed;
@@ -270,7 +292,7 @@ private:
     if (n_edge && n_param)
       throw SpecError(place_of(spec, "n"), key_of(spec) + ".params.n", "the slot n is filled by an edge already");
     // Only the slots that edges fill exist: an unfilled n or trigger is not missing.
-    std::erase_if(node.slots, [&](const Slot& s) {
+    std::erase_if(own_shape(node).slots, [&](const Slot& s) {
       return (s.name == "n" && !n_edge) || (s.name == "trigger" && trigger == spec.depends.end());
     });
   }
@@ -316,22 +338,23 @@ private:
     } unchain;
     node.child = build_graph(std::move(child), inputs);
     const Graph& c = *node.child;
+    Shape& shape = own_shape(node);
     for (const std::uint32_t i : c.process_inputs) {
       const InputSpec& input = c.spec.input[i];
       Slot slot;
       slot.name = input.id;
       slot.type = input.type;
       slot.optional = !input.required || c.inputs.contains(input.id);
-      node.slots.push_back(std::move(slot));
+      shape.slots.push_back(std::move(slot));
     }
     const bool keyed =
         c.return_node != kNone && !c.return_is_scalar &&
         std::any_of(c.returns.begin(), c.returns.end(), [](const ReturnPlan& r) { return !r.key.empty(); });
     if (!keyed)
-      node.signal_info.push_back({"value", "any"});
+      shape.signals.push_back({"value", "any"});
     else
       for (const ReturnPlan& r : c.returns)
-        if (!r.key.empty()) node.signal_info.push_back({r.key, "any"});
+        if (!r.key.empty()) shape.signals.push_back({r.key, "any"});
   }
   static TubeSpec load_child(const std::string& source, const Place& place, const std::string& key) {
     try {
@@ -345,7 +368,6 @@ private:
 
   // ---------------------------------------------------------------------------------------------- edges
   Source source_of(const NodeSpec& spec, const Depend& d) {
-    const std::string key = key_of(spec) + ".depends";
     Source source;
     if (d.node == "input") {
       const InputSpec& input = *g_.spec.find_input(d.signal);
@@ -366,16 +388,16 @@ private:
       return source;
     }
     source.from = Source::From::signal;
-    source.index = signal_of(d, key);
+    source.index = signal_of(d, "nodes.", spec.id);
     return source;
   }
-  std::uint32_t signal_of(const Depend& d, const std::string& key) const {
+  std::uint32_t signal_of(const Depend& d, const char* of, const std::string& id) const {
     const NodePlan& from = g_.nodes[g_.by_id.at(d.node)];
     for (std::uint32_t i = 0; i < from.signals; ++i)
-      if (from.signal_info[i].name == d.signal) return from.first_signal + i;
+      if (from.shape->signals[i].name == d.signal) return from.first_signal + i;
     std::vector<std::string> names;
-    for (const Signal& s : from.signal_info) names.push_back(s.name);
-    throw SpecError(d.place, key,
+    for (const Signal& s : from.shape->signals) names.push_back(s.name);
+    throw SpecError(d.place, of + id + ".depends",
                     "the node \"" + d.node + "\" (" + from.type->name + ") has no signal \"" + d.signal + "\"" +
                         did_you_mean(d.signal, names) +
                         (names.empty() ? "; it has none" : " (it has " + listed(names) + ")"));
@@ -383,8 +405,10 @@ private:
   void connect(std::uint32_t n) {
     NodePlan& node = g_.nodes[n];
     const NodeSpec& spec = spec_of(n);
-    const std::string key = key_of(spec) + ".depends";
-    const std::size_t declared = node.slots.size();
+    const auto key = [&] { return key_of(spec) + ".depends"; };
+    Shape* own = nullptr;  // once keywords of a pack are among the slots
+    const auto slots = [&]() -> const std::vector<Slot>& { return node.shape->slots; };
+    const std::size_t declared = slots().size();
     node.args.resize(declared);
     std::vector<bool> filled(declared, false);
     const auto fill = [&](std::vector<Source>& to, std::size_t at, const Depend& d, const Slot* slot) {
@@ -393,7 +417,7 @@ private:
       if (source.from == Source::From::fixed) {
         const Value* v = g_.inputs.find(d.signal);
         source.index = add_fixed(node, *v);
-        if (slot) check_value(*slot, *v, d.place, key);
+        if (slot) check_value(*slot, *v, d.place, key());
       } else if (source.from == Source::From::signal) {
         g_.signals[source.index].consumers.push_back({n, source.required});
       } else if (source.from == Source::From::asset) {
@@ -407,7 +431,7 @@ private:
       to[at] = source;
     };
     if (node.type->source && !spec.depends.empty())
-      throw SpecError(spec.depends_place, key,
+      throw SpecError(spec.depends_place, key(),
                       "the node \"" + node.id + "\" (" + node.type->name + ") is a source: it takes nothing");
     std::size_t position = 0;
     for (const Depend& d : spec.depends) {
@@ -424,13 +448,13 @@ private:
       if (!d.slot) {
         if (position < declared) {
           filled[position] = true;
-          Slot always = node.slots[position];
+          Slot always = slots()[position];
           always.optional = false;  // positional arguments are always required
           fill(node.args, position, d, &always);
         } else if (node.type->takes_args) {
           fill(node.positional, position - declared, d, nullptr);
         } else {
-          throw SpecError(d.place, key,
+          throw SpecError(d.place, key(),
                           "too many positional arguments: the type " + node.type->name + " has " +
                               std::to_string(declared) + (declared == 1 ? " slot" : " slots"));
         }
@@ -438,12 +462,12 @@ private:
         continue;
       }
       std::size_t at = 0;
-      while (at < node.slots.size() && node.slots[at].name != *d.slot) ++at;
-      if (at == node.slots.size()) {
+      while (at < slots().size() && slots()[at].name != *d.slot) ++at;
+      if (at == slots().size()) {
         if (!node.type->takes_kwargs) {
           std::vector<std::string> names;
-          for (const Slot& s : node.slots) names.push_back(s.name);
-          throw SpecError(d.place, key,
+          for (const Slot& s : slots()) names.push_back(s.name);
+          throw SpecError(d.place, key(),
                           "the type " + node.type->name + " has no slot \"" + *d.slot + "\"" +
                               did_you_mean(*d.slot, names) +
                               (names.empty() ? " (it has none)" : " (known: " + listed(names) + ")"));
@@ -452,23 +476,27 @@ private:
         extra.name = *d.slot;
         extra.type = "any";
         extra.optional = true;
-        node.slots.push_back(std::move(extra));
+        if (!own) own = &own_shape(node);
+        own->slots.push_back(std::move(extra));
         filled.push_back(false);
-        node.args.resize(node.slots.size());
+        node.args.resize(slots().size());
       }
-      if (filled[at]) throw SpecError(d.place, key, "the slot \"" + *d.slot + "\" is filled twice");
+      if (filled[at]) throw SpecError(d.place, key(), "the slot \"" + *d.slot + "\" is filled twice");
       filled[at] = true;
-      fill(node.args, at, d, &node.slots[at]);
+      fill(node.args, at, d, &slots()[at]);
     }
     if (node.returns && spec.depends.empty())
       throw SpecError(spec.place, key_of(spec), "a return node needs depends: what it returns");
     fill_rest(node, spec, filled);
-    for (const Slot& s : node.slots) node.slot_names.push_back(s.name);
+    if (node.shape->slot_names.size() != slots().size()) {
+      if (!own) own = &own_shape(node);
+      for (const Slot& s : own->slots) own->slot_names.push_back(s.name);
+    }
   }
   /// Slots without an edge take their param, then their default.
   static void fill_rest(NodePlan& node, const NodeSpec& spec, const std::vector<bool>& filled) {
-    for (std::size_t i = 0; i < node.slots.size(); ++i) {
-      const Slot& slot = node.slots[i];
+    for (std::size_t i = 0; i < node.shape->slots.size(); ++i) {
+      const Slot& slot = node.shape->slots[i];
       const Value* param = node.type->params_are_slots ? node.params.find(slot.name) : nullptr;
       if (filled[i]) {
         if (param)
@@ -634,12 +662,11 @@ private:
       AssetPlan& asset = g_.assets[a];
       if (asset.scope == AssetScope::runner) g_.sequential = true;
       if (!spec.depends) continue;
-      const std::string key = "assets." + asset.id + ".depends";
-      asset.keeps = signal_of(*spec.depends, key);
+      asset.keeps = signal_of(*spec.depends, "assets.", asset.id);
       SignalPlan& signal = g_.signals[asset.keeps];
       if (signal.region != 0)
         throw SpecError(
-            spec.depends->place, key,
+            spec.depends->place, "assets." + asset.id + ".depends",
             "the signal is below the map \"" + map_name(signal.region) + "\": an asset keeps one value an epoch");
       signal.kept = true;
       asset.copies = !signal.consumers.empty();
@@ -685,6 +712,7 @@ private:
 
   std::shared_ptr<Graph> graph_;
   Graph& g_;
+  std::unordered_map<const NodeType*, std::shared_ptr<const Shape>> shapes_;
 };
 
 }  // namespace

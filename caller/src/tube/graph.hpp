@@ -40,6 +40,13 @@ struct SignalPlan {
   bool kept = false;  ///< an asset takes its value at the end of each epoch
 };
 
+/// What calls of a node look like; nodes of one type share it.
+struct Shape {
+  std::vector<Slot> slots;  ///< declared ones, then keywords of a pack
+  std::vector<std::string> slot_names;
+  std::vector<Signal> signals;
+};
+
 struct NodePlan {
   std::string id;
   std::shared_ptr<const NodeType> type;
@@ -51,11 +58,9 @@ struct NodePlan {
   std::uint32_t maps_to = kNone;  ///< of a map: the region of its items
   std::uint32_t generation = 0;
   bool stateful = false;
-  bool enabled = true;      ///< as specified
-  bool returns = false;     ///< the return node: collected, never called
-  std::vector<Slot> slots;  ///< declared ones, then keywords of a pack
-  std::vector<std::string> slot_names;
-  std::vector<Signal> signal_info;
+  bool enabled = true;   ///< as specified
+  bool returns = false;  ///< the return node: collected, never called
+  std::shared_ptr<const Shape> shape;
   std::vector<Source> args;        ///< by slot
   std::vector<Source> positional;  ///< beyond the slots
   std::vector<Value> fixed;

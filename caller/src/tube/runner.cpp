@@ -60,7 +60,7 @@ EventMap Frame::events() const {
     const Cell& c = core.cell(i, s.index);
     if (c.state == Cell::State::present) map.events.emplace_back(std::move(name), core.event_of(i, s.index, c));
   };
-  for (std::size_t i = 0; i < plan->args.size(); ++i) add(plan->slot_names[i], plan->args[i]);
+  for (std::size_t i = 0; i < plan->args.size(); ++i) add(plan->shape->slot_names[i], plan->args[i]);
   for (std::size_t i = 0; i < plan->positional.size(); ++i)
     add(std::to_string(plan->args.size() + i), plan->positional[i]);
   return map;
@@ -71,7 +71,7 @@ const RunnerContext& Frame::context() const { return runner.context; }
 std::string Frame::describe() const {
   std::string text;
   for (std::size_t i = 0; i < args.size(); ++i)
-    if (args[i]) text += (text.empty() ? "" : ", ") + plan->slot_names[i] + "=" + args[i]->repr(60);
+    if (args[i]) text += (text.empty() ? "" : ", ") + plan->shape->slot_names[i] + "=" + args[i]->repr(60);
   for (const Value* v : positional)
     if (v) text += (text.empty() ? "" : ", ") + v->repr(60);
   return text;

@@ -31,7 +31,7 @@ public:
   Epoch epoch() const override { return core.epoch_of(ready.instance); }
   EventMap events() const override;
   const RunnerContext& context() const override;
-  std::span<const std::string> slot_names() const override { return plan->slot_names; }
+  std::span<const std::string> slot_names() const override { return plan->shape->slot_names; }
   /// `left=3, right=2`, for messages.
   std::string describe() const;
 

@@ -47,23 +47,33 @@ bool is_tube_id(std::string_view text) {
   });
 }
 
-/// One part of the tree and the keys on the way to it.
+/// One part of the tree, and the way to it: written out only for messages. Must not outlive the one it is in.
 struct At {
   const Tree& tree;
-  std::string key;
+  std::string_view name{};
+  const At* around = nullptr;
+  std::size_t index = kNoIndex;  ///< of an item
 
-  [[noreturn]] void fail(const std::string& message) const { throw SpecError(tree.place(), key, message); }
-  At in(const TreeEntry& e) const { return {e.value, key.empty() ? e.key : key + "." + e.key}; }
-  At item(std::size_t i) const { return {tree.items[i], key + "[" + std::to_string(i) + "]"}; }
+  static constexpr std::size_t kNoIndex = static_cast<std::size_t>(-1);
+
+  std::string key() const {
+    std::string way = around ? around->key() : std::string();
+    if (index != kNoIndex) return way + "[" + std::to_string(index) + "]";
+    if (!way.empty()) way += '.';
+    return way += name;
+  }
+  [[noreturn]] void fail(const std::string& message) const { throw SpecError(tree.place(), key(), message); }
+  At in(const TreeEntry& e) const { return {e.value, e.key, this}; }
+  At item(std::size_t i) const { return {tree.items[i], {}, this, i}; }
 
   const std::vector<TreeEntry>& map(const char* of) const {
     if (tree.type != Tree::Type::mapping) fail(std::string("expected a map of ") + of + ", found " + tree.what());
     return tree.entries;
   }
-  std::string text() const {
-    if (tree.type != Tree::Type::scalar || !tree.scalar.is<std::string>())
-      fail("expected a text, found " + tree.what());
-    return tree.scalar.as<std::string>();
+  const std::string& text() const {
+    const std::string* found = tree.type == Tree::Type::scalar ? tree.scalar.find<std::string>() : nullptr;
+    if (!found) fail("expected a text, found " + tree.what());
+    return *found;
   }
   bool boolean() const {
     if (tree.type != Tree::Type::scalar || !tree.scalar.is<bool>())
@@ -73,26 +83,23 @@ struct At {
   void known(const std::vector<std::string>& keys) const {
     for (const TreeEntry& e : tree.entries)
       if (std::find(keys.begin(), keys.end(), e.key) == keys.end())
-        throw SpecError({tree.file ? *tree.file : std::string(), e.line, e.column},
-                        key.empty() ? e.key : key + "." + e.key,
+        throw SpecError({tree.file ? *tree.file : std::string(), e.line, e.column}, in(e).key(),
                         "unknown key" + did_you_mean(e.key, keys) + " (known: " + listed(keys) + ")");
   }
 };
 
-std::string identifier(const At& at, const std::string& text, const char* what) {
+void check_identifier(const At& at, const std::string& text, const char* what) {
   if (!is_identifier(text))
     at.fail(std::string(what) + " must be an identifier (letters, digits and _, no digit first), found \"" + text +
             "\"");
-  return text;
 }
 
 Depend read_signal(const At& at, std::optional<std::string> slot) {
-  const std::string text = at.text();
+  const std::string_view text = at.text();
   const std::size_t dot = text.find('.');
-  if (dot == std::string::npos || text.find('.', dot + 1) != std::string::npos || !is_identifier(text.substr(0, dot)) ||
-      !is_identifier(text.substr(dot + 1)))
-    at.fail("expected `node.signal`, `input.name` or `assets.name`, found \"" + text + "\"");
-  return {std::move(slot), text.substr(0, dot), text.substr(dot + 1), at.tree.place()};
+  if (dot == std::string_view::npos || !is_identifier(text.substr(0, dot)) || !is_identifier(text.substr(dot + 1)))
+    at.fail("expected `node.signal`, `input.name` or `assets.name`, found \"" + at.text() + "\"");
+  return {std::move(slot), std::string(text.substr(0, dot)), std::string(text.substr(dot + 1)), at.tree.place()};
 }
 
 void read_depends(const At& at, NodeSpec& node) {
@@ -107,7 +114,13 @@ void read_depends(const At& at, NodeSpec& node) {
     at.fail(
         "expected `node.signal` or a list of `node.signal` and `slot: node.signal`, found a map; put a `- ` before "
         "each line");
-  std::unordered_set<std::string> slots;
+  constexpr std::size_t kFew = 16;
+  std::unordered_set<std::string_view> slots;
+  const auto taken = [&](const std::string& slot) {
+    if (at.tree.items.size() > kFew) return !slots.insert(slot).second;
+    return std::any_of(node.depends.begin(), node.depends.end(), [&](const Depend& d) { return d.slot == slot; });
+  };
+  node.depends.reserve(at.tree.items.size());
   for (std::size_t i = 0; i < at.tree.items.size(); ++i) {
     const At item = at.item(i);
     if (item.tree.type == Tree::Type::mapping) {
@@ -115,8 +128,8 @@ void read_depends(const At& at, NodeSpec& node) {
         item.fail("expected one `slot: node.signal`, found " + std::to_string(item.tree.entries.size()));
       const TreeEntry& e = item.tree.entries.front();
       const At signal = item.in(e);
-      identifier(item, e.key, "a slot");
-      if (!slots.insert(e.key).second) signal.fail("the slot \"" + e.key + "\" is filled twice");
+      check_identifier(item, e.key, "a slot");
+      if (taken(e.key)) signal.fail("the slot \"" + e.key + "\" is filled twice");
       node.depends.push_back(read_signal(signal, e.key));
     } else if (item.tree.type == Tree::Type::scalar) {
       node.depends.push_back(read_signal(item, std::nullopt));
@@ -252,7 +265,8 @@ AssetSpec read_asset(const At& at, const std::string& id) {
   if (asset.type.empty()) at.fail("the asset has no type");
   if (!scoped) at.fail("the asset has no scope (runner, process or node)");
   if (asset.depends && asset.scope != AssetScope::runner)
-    throw SpecError(asset.depends->place, at.key + ".depends", "only an asset of scope runner can depend on a signal");
+    throw SpecError(asset.depends->place, at.key() + ".depends",
+                    "only an asset of scope runner can depend on a signal");
   return asset;
 }
 
@@ -263,8 +277,7 @@ void read_section(const At& top, const char* name, const char* what, Read&& read
   const At at{*section, name};
   for (const TreeEntry& e : at.map(what)) {
     const At value = at.in(e);
-    const At key_place{e.value, value.key};
-    identifier(key_place, e.key, "an id");
+    check_identifier(value, e.key, "an id");
     read(value, e.key);
   }
 }
@@ -277,36 +290,36 @@ std::vector<std::string> ids_of(const TubeSpec& spec) {
 
 /// Every dependency names a node, an input or an asset that stands here. Signals are checked when the types are known.
 void check_dependencies(const TubeSpec& spec) {
-  std::unordered_set<std::string_view> nodes;
+  std::unordered_set<std::string_view> nodes(spec.nodes.size());
   for (const NodeSpec& node : spec.nodes) nodes.insert(node.id);
-  const auto check = [&](const Depend& d, const std::string& key) {
+  const auto check = [&](const Depend& d, const char* of, const std::string& id) {
+    if (d.node == "assets"  ? spec.find_asset(d.signal) != nullptr
+        : d.node == "input" ? spec.find_input(d.signal) != nullptr
+                            : nodes.contains(d.node))
+      return;
+    const std::string key = of + ("." + id) + ".depends";
+    std::vector<std::string> names;
     if (d.node == "assets") {
-      if (spec.find_asset(d.signal)) return;
-      std::vector<std::string> names;
       for (const AssetSpec& a : spec.assets) names.push_back(a.id);
       throw SpecError(d.place, key, "there is no asset \"" + d.signal + "\"" + did_you_mean(d.signal, names));
     }
     if (d.node == "input") {
-      if (spec.find_input(d.signal)) return;
-      std::vector<std::string> names;
       for (const InputSpec& i : spec.input) names.push_back(i.id);
       throw SpecError(d.place, key, "there is no input \"" + d.signal + "\"" + did_you_mean(d.signal, names));
     }
-    if (!nodes.contains(d.node))
-      throw SpecError(d.place, key, "there is no node \"" + d.node + "\"" + did_you_mean(d.node, ids_of(spec)));
+    throw SpecError(d.place, key, "there is no node \"" + d.node + "\"" + did_you_mean(d.node, ids_of(spec)));
   };
   for (const NodeSpec& node : spec.nodes) {
-    for (const Depend& d : node.depends) check(d, "nodes." + node.id + ".depends");
+    for (const Depend& d : node.depends) check(d, "nodes", node.id);
     if (const auto* name = std::get_if<std::string>(&node.enabled); name && !spec.find_input(*name))
       throw SpecError(node.place, "nodes." + node.id + ".enabled", "there is no input \"" + *name + "\"");
   }
   for (const AssetSpec& asset : spec.assets) {
     if (!asset.depends) continue;
-    const std::string key = "assets." + asset.id + ".depends";
     if (asset.depends->node == "assets" || asset.depends->node == "input")
-      throw SpecError(asset.depends->place, key,
+      throw SpecError(asset.depends->place, "assets." + asset.id + ".depends",
                       "an asset depends on the signal of a node, not on " + asset.depends->node);
-    check(*asset.depends, key);
+    check(*asset.depends, "assets", asset.id);
   }
 }
 
@@ -324,7 +337,7 @@ TubeSpec read(const Tree& tree) {
       if (!spec.id.empty() && spec.id != id) at.fail("the tube has the id \"" + spec.id + "\" already");
       spec.id = id;
     } else if (e.key == "noob_version") {
-      spec.version = e.value.text;
+      spec.version = e.value.text();
     } else if (e.key == "description" && !e.value.is_null()) {
       spec.description = at.text();
     }
@@ -334,6 +347,7 @@ TubeSpec read(const Tree& tree) {
                [&](const At& at, const std::string& id) { spec.input.push_back(read_input(at, id)); });
   read_section(top, "assets", "assets",
                [&](const At& at, const std::string& id) { spec.assets.push_back(read_asset(at, id)); });
+  if (const Tree* nodes = tree.find("nodes")) spec.nodes.reserve(nodes->entries.size());
   read_section(top, "nodes", "nodes", [&](const At& at, const std::string& id) {
     if (std::find(kReserved.begin(), kReserved.end(), id) != kReserved.end())
       at.fail("\"" + id + "\" is reserved: " + listed({kReserved.begin(), kReserved.end()}) +
@@ -356,7 +370,7 @@ TubeSpec read(const Tree& tree) {
 
 bool is_return(const TreeEntry& node) {
   const Tree* type = node.value.find("type");
-  return type && type->type == Tree::Type::scalar && type->text == "return";
+  return type && type->type == Tree::Type::scalar && type->text() == "return";
 }
 
 /// Maps merge by key, everything else is replaced; `depends` is replaced whole.
@@ -428,13 +442,13 @@ TubeSpec read_all(Tree tree) {
   std::vector<std::string> chain;
   if (tree.type == Tree::Type::mapping)
     for (const char* key : {"noob_id", "tube_id"})
-      if (const Tree* id = tree.find(key)) chain.push_back(id->text);
+      if (const Tree* id = tree.find(key)) chain.push_back(id->text());
   std::vector<std::string> extends;
   if (const Tree* e = tree.find("extends")) {
     if (e->type == Tree::Type::sequence)
-      for (const Tree& item : e->items) extends.push_back(item.text);
+      for (const Tree& item : e->items) extends.push_back(item.text());
     else if (!e->is_null())
-      extends.push_back(e->text);
+      extends.push_back(e->text());
   }
   TubeSpec spec = read(resolve_extends(std::move(tree), chain));
   spec.extends = std::move(extends);

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <deque>
 #include <exception>
+#include <limits>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
@@ -21,6 +22,18 @@ using detail::Frame;
 using detail::Instance;
 using detail::Ready;
 
+namespace {
+/// What run() has asked for. Whoever ends an epoch takes its result and begins the next: the thread that waits for all
+/// of them would have to share a processor with the nodes.
+struct Run {
+  std::size_t to_begin, to_take;
+  std::vector<Result>* results;  ///< null: nobody wants them
+  std::exception_ptr error{};
+  bool over = false;
+};
+constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
+}  // namespace
+
 /// Workers take what is ready from the core, under one lock; they call nodes without it.
 struct ThreadRunner::Pool {
   Pool(ThreadRunner& owner, ThreadOptions given) : runner(owner), options(given) {
@@ -33,7 +46,11 @@ struct ThreadRunner::Pool {
     pthread_mutex_init(mutex.native_handle(), &adaptive);
     pthread_mutexattr_destroy(&adaptive);
   }
+  ~Pool() { stop(); }
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
 
+  /// The threads stay until the runner is destroyed: to start them takes longer than many a run.
   void start() {
     if (!workers.empty()) return;
     stopping = false;
@@ -43,6 +60,7 @@ struct ThreadRunner::Pool {
     }
   }
   void stop() {
+    if (workers.empty()) return;
     {
       const std::lock_guard lock(mutex);
       stopping = true;
@@ -62,7 +80,12 @@ struct ThreadRunner::Pool {
     for (;;) {
       Ready ready;
       if (!r.core.next(ready)) {
-        ended.notify_all();
+        if (run && !run->over) {
+          go_on();  // nodes that were passed over may have ended epochs
+          if (r.core.has_ready()) continue;
+        } else {
+          ended.notify_all();
+        }
         if (stopping) return;
         ++idle;
         work_there.wait(lock);
@@ -122,7 +145,44 @@ struct ThreadRunner::Pool {
       r.core.abandon(root, std::move(error));
       r.core.drop(ready);
     }
-    if (root->closed && worth_waking()) ended.notify_all();
+    if (run)
+      go_on();
+    else if (root->closed && worth_waking())
+      ended.notify_all();
+  }
+  static bool is_over(const Instance* root) { return root->closed && root->busy == 0; }
+  /// Takes the results that are there, in their order, and begins as many epochs as may be at work. The lock is held.
+  void go_on() {
+    if (run->over || (!epochs.empty() && !is_over(epochs.front()))) return;
+    try {
+      TubeRunner::Impl& r = runner.impl();
+      for (;;) {
+        for (; run->to_take > 0 && !epochs.empty() && is_over(epochs.front()); run->to_take -= run->to_take != kNoLimit)
+          if (Result result = take_front(); result && run->results) run->results->push_back(std::move(result));
+        if (run->to_take == 0) break;
+        bool begun = false;
+        for (; run->to_begin > 0 && may_begin(); run->to_begin -= run->to_begin != kNoLimit, begun = true)
+          begin(r.take_inputs({}));
+        if (epochs.empty()) break;
+        if (!begun || !is_over(epochs.front())) return;
+      }
+    } catch (const EndOfStream&) {
+    } catch (...) {
+      run->error = std::current_exception();
+    }
+    run->over = true;
+    ended.notify_all();
+  }
+  /// Until `asked` is over. Errors: those of the first epoch that has failed.
+  void wait_for(Run& asked) {
+    std::unique_lock lock(mutex);
+    // Epochs that were begun before count.
+    if (asked.to_begin != kNoLimit) asked.to_begin -= std::min(asked.to_begin, epochs.size());
+    run = &asked;
+    go_on();
+    ended.wait(lock, [&] { return asked.over; });
+    run = nullptr;
+    if (asked.error) std::rethrow_exception(asked.error);
   }
   /// Whoever takes results and begins epochs shares the processors with the workers: for a moment it waits for several
   /// at once. A worker that finds nothing to do wakes it in any case.
@@ -166,15 +226,19 @@ struct ThreadRunner::Pool {
   }
   /// Waits for the oldest epoch and takes its result. Errors: those of its nodes; EndOfStream.
   Result take(std::unique_lock<std::mutex>& lock) {
-    TubeRunner::Impl& r = runner.impl();
-    Instance* root = epochs.front();
-    const auto over = [&] { return root->closed && root->busy == 0; };
+    const auto over = [&] { return is_over(epochs.front()); };
     if (!over()) {
       patient = true;
       ended.wait_for(lock, kTogether, over);
       patient = false;
       ended.wait(lock, over);
     }
+    return take_front();
+  }
+  /// The result of the oldest epoch, which has ended. Errors: as take().
+  Result take_front() {
+    TubeRunner::Impl& r = runner.impl();
+    Instance* root = epochs.front();
     epochs.pop_front();
     r.current = root;
     struct Leave {
@@ -208,6 +272,7 @@ struct ThreadRunner::Pool {
   std::mutex mutex;
   std::condition_variable work_there, ended;
   std::size_t idle = 0;
+  Run* run = nullptr;  ///< the run at work, if one is
   bool stopping = false;
   static constexpr auto kTogether = std::chrono::microseconds(500);
   bool patient = false;          ///< who takes results looks again after that time
@@ -231,7 +296,6 @@ void ThreadRunner::deinit() {
     std::unique_lock lock(pool_->mutex);
     pool_->drain(lock);
   }
-  pool_->stop();
   TubeRunner::deinit();
 }
 
@@ -276,38 +340,21 @@ Generator<Result> ThreadRunner::iter(std::optional<std::size_t> n) {
 }
 
 std::vector<Result> ThreadRunner::run(std::size_t n) {
-  Impl& r = impl();
-  r.check_inputs_for_iteration();
+  impl().check_inputs_for_iteration();
   std::vector<Result> results;
   init();
   const CloseAtEnd close{*this};
-  std::unique_lock lock(pool_->mutex);
-  try {  // the lock is given back before the runner is closed
-    std::size_t begun = pool_->epochs.size();
-    for (std::size_t i = 0; i < n; ++i) {
-      for (; begun < n && pool_->may_begin(); ++begun) pool_->begin(r.take_inputs({}));
-      if (pool_->epochs.empty()) break;
-      if (Result result = pool_->take(lock)) results.push_back(std::move(result));
-    }
-  } catch (const EndOfStream&) {
-  }
+  Run asked{n, n, &results};
+  pool_->wait_for(asked);
   return results;
 }
 
 void ThreadRunner::run() {
-  Impl& r = impl();
-  r.check_inputs_for_iteration();
+  impl().check_inputs_for_iteration();
   init();
   const CloseAtEnd close{*this};
-  std::unique_lock lock(pool_->mutex);
-  try {
-    for (;;) {
-      while (pool_->may_begin()) pool_->begin(r.take_inputs({}));
-      if (pool_->epochs.empty()) break;
-      (void)pool_->take(lock);
-    }
-  } catch (const EndOfStream&) {
-  }
+  Run asked{kNoLimit, kNoLimit, nullptr};
+  pool_->wait_for(asked);
 }
 
 void ThreadRunner::disable_node(std::string_view node) {

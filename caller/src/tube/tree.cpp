@@ -1,5 +1,6 @@
 #include "tree.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -27,7 +28,7 @@ bool parse_whole(std::string_view text, T& number, int base = 10) {
 }
 
 /// A plain scalar by YAML's core schema: null, true, 12, 0x1f, 0o17, 1.5e3, .inf, .nan, else text.
-Value plain_scalar(const std::string& text) {
+Value plain_scalar(std::string_view text) {
   if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return nullptr;
   if (text == "true" || text == "True" || text == "TRUE") return true;
   if (text == "false" || text == "False" || text == "FALSE") return false;
@@ -39,11 +40,11 @@ Value plain_scalar(const std::string& text) {
     if (digits.size() == text.size() && digits.size() > 2 &&
         parse_whole(digits.substr(2), number, digits[1] == 'x' ? 16 : 8))
       return number;
-    return text;
+    return std::string(text);
   }
   if (all_digits(digits)) {
     std::int64_t number = 0;
-    if (parse_whole(negative ? std::string_view(text) : digits, number)) return number;
+    if (parse_whole(negative ? text : digits, number)) return number;
     std::uint64_t natural = 0;
     if (!negative && parse_whole(digits, natural)) return natural;
   }
@@ -55,7 +56,7 @@ Value plain_scalar(const std::string& text) {
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
     if (error == std::errc() && end == digits.data() + digits.size()) return negative ? -number : number;
   }
-  return text;
+  return std::string(text);
 }
 
 /// libyaml's parser and its current event. Errors of the text are SpecErrors.
@@ -101,10 +102,31 @@ private:
   bool valid_ = false;
 };
 
-std::string text_of(const unsigned char* text, std::size_t length) {
+std::string_view text_of(const unsigned char* text, std::size_t length) {
   return {reinterpret_cast<const char*>(text), length};
 }
-std::string text_of(const unsigned char* text) { return text ? reinterpret_cast<const char*>(text) : std::string(); }
+std::string_view text_of(const unsigned char* text) {
+  return text ? std::string_view(reinterpret_cast<const char*>(text)) : std::string_view();
+}
+
+/// The keys of a map: a set only where looking at each would take longer.
+class Keys {
+public:
+  explicit Keys(const std::vector<TreeEntry>& entries) : entries_(entries) {}
+  /// Whether there is an entry of that key; all others are known since the last call.
+  bool contains(std::string_view key) {
+    if (entries_.size() <= kFew)
+      return std::any_of(entries_.begin(), entries_.end(), [&](const TreeEntry& e) { return e.key == key; });
+    for (; known_ < entries_.size(); ++known_) set_.insert(entries_[known_].key);
+    return set_.contains(std::string(key));
+  }
+
+private:
+  static constexpr std::size_t kFew = 16;
+  const std::vector<TreeEntry>& entries_;
+  std::unordered_set<std::string> set_;
+  std::size_t known_ = 0;
+};
 
 class Builder {
 public:
@@ -137,7 +159,7 @@ public:
           open(Tree::Type::mapping, text_of(e.data.mapping_start.anchor));
           break;
         case YAML_MAPPING_END_EVENT:
-          merge_keys();
+          merge_keys(*stack_.back().tree);
           close();
           break;
         case YAML_SEQUENCE_END_EVENT:
@@ -150,98 +172,115 @@ public:
   }
 
 private:
-  void alias(const yaml_event_t& e) {
-    const auto found = anchors_.find(text_of(e.data.alias.anchor));
-    if (found == anchors_.end())
-      events_.fail(e.start_mark, "an alias of something that was not named before, or that it is inside of");
-    parts_ += found->second.parts;
-    if (parts_ > kMaxParts) events_.fail(e.start_mark, "the aliases make this specification too large");
-    place(Tree(found->second.tree));
-  }
-  void scalar(const yaml_event_t& e) {
-    Tree t = made();
-    t.text = text_of(e.data.scalar.value, e.data.scalar.length);
-    const std::string tag = text_of(e.data.scalar.tag);
-    // Quoted scalars are text, and so are those that say so; a tag of the user's own says nothing here.
-    const bool plain = e.data.scalar.style == YAML_PLAIN_SCALAR_STYLE && tag != "tag:yaml.org,2002:str";
-    t.scalar = plain ? plain_scalar(t.text) : Value(t.text);
-    const std::string anchor = text_of(e.data.scalar.anchor);
-    if (!anchor.empty()) anchors_.insert_or_assign(anchor, Anchored{t, 1});
-    place(std::move(t));
-  }
-
+  /// A list or map that has not ended. It lies where it will stay: nothing is added around it meanwhile.
   struct Open {
-    Tree tree;
+    Tree* tree;
     std::string anchor;
     std::size_t parts;
+    Keys keys;
     bool has_key = false;
-    TreeEntry pending{};
-    std::unordered_set<std::string> keys{};
   };
   struct Anchored {
     Tree tree;
     std::size_t parts;
   };
 
-  Tree made() {
-    const yaml_mark_t& mark = events_.event().start_mark;
+  bool wants_key() const {
+    return !stack_.empty() && stack_.back().tree->type == Tree::Type::mapping && !stack_.back().has_key;
+  }
+  void alias(const yaml_event_t& e) {
+    const auto found = anchors_.find(std::string(text_of(e.data.alias.anchor)));
+    if (found == anchors_.end())
+      events_.fail(e.start_mark, "an alias of something that was not named before, or that it is inside of");
+    const Tree& named = found->second.tree;
+    parts_ += found->second.parts;
+    if (parts_ > kMaxParts) events_.fail(e.start_mark, "the aliases make this specification too large");
+    if (!wants_key()) {
+      next() = named;
+    } else if (named.type == Tree::Type::scalar) {
+      add_key(named.text(), named.line, named.column);
+    } else {
+      throw SpecError(named.place(), {}, "a key must be a text, not " + named.what());
+    }
+  }
+  void scalar(const yaml_event_t& e) {
+    const std::string_view text = text_of(e.data.scalar.value, e.data.scalar.length);
+    const bool key = wants_key();
+    if (key && !e.data.scalar.anchor) {
+      count(e.start_mark);
+      add_key(text, events_.line(e.start_mark), static_cast<int>(e.start_mark.column) + 1);
+      return;
+    }
+    Tree named;
+    Tree& t = key ? named : next();
+    begin(t, Tree::Type::scalar);
+    // Quoted scalars are text, and so are those that say so; a tag of the user's own says nothing here.
+    const bool plain =
+        e.data.scalar.style == YAML_PLAIN_SCALAR_STYLE && text_of(e.data.scalar.tag) != "tag:yaml.org,2002:str";
+    t.scalar = plain ? plain_scalar(text) : Value(std::string(text));
+    if (!t.scalar.is<std::string>()) t.spelled = std::string(text);
+    if (e.data.scalar.anchor) anchors_.insert_or_assign(std::string(text_of(e.data.scalar.anchor)), Anchored{t, 1});
+    if (key) add_key(text, t.line, t.column);
+  }
+
+  void count(const yaml_mark_t& mark) {
     if (++parts_ > kMaxParts) events_.fail(mark, "this specification is too large");
-    Tree t;
+  }
+  /// Where the part that begins now belongs; a key is none.
+  Tree& next() {
+    if (stack_.empty()) return root_;
+    Open& top = stack_.back();
+    if (top.tree->type == Tree::Type::sequence) return top.tree->items.emplace_back();
+    top.has_key = false;
+    return top.tree->entries.back().value;
+  }
+  void begin(Tree& t, Tree::Type type) {
+    const yaml_mark_t& mark = events_.event().start_mark;
+    count(mark);
+    t.type = type;
     t.file = file_;
     t.line = events_.line(mark);
     t.column = static_cast<int>(mark.column) + 1;
-    return t;
   }
-  void open(Tree::Type type, std::string anchor) {
+  void open(Tree::Type type, std::string_view anchor) {
     if (stack_.size() >= kMaxDepth) events_.fail(events_.event().start_mark, "nested too deeply");
-    Tree t = made();
-    t.type = type;
-    stack_.push_back({std::move(t), std::move(anchor), parts_});
+    if (wants_key())
+      events_.fail(events_.event().start_mark, type == Tree::Type::sequence ? "a key must be a text, not a list"
+                                                                            : "a key must be a text, not a map");
+    Tree& t = next();
+    begin(t, type);
+    stack_.push_back({&t, std::string(anchor), parts_, Keys(t.entries)});
   }
   void close() {
-    Open top = std::move(stack_.back());
-    stack_.pop_back();
-    if (!top.anchor.empty()) anchors_.insert_or_assign(top.anchor, Anchored{top.tree, parts_ - top.parts + 1});
-    place(std::move(top.tree));
-  }
-  void place(Tree t) {
-    if (stack_.empty()) {
-      root_ = std::move(t);
-      return;
-    }
     Open& top = stack_.back();
-    if (top.tree.type == Tree::Type::sequence) {
-      top.tree.items.push_back(std::move(t));
-    } else if (!top.has_key) {
-      if (t.type != Tree::Type::scalar) throw SpecError(t.place(), {}, "a key must be a text, not " + t.what());
-      if (!top.keys.insert(t.text).second) throw SpecError(t.place(), t.text, "this key stands here twice");
-      top.pending.key = t.text;
-      top.pending.line = t.line;
-      top.pending.column = t.column;
-      top.has_key = true;
-    } else {
-      top.pending.value = std::move(t);
-      top.tree.entries.push_back(std::move(top.pending));
-      top.pending = {};
-      top.has_key = false;
-    }
+    if (!top.anchor.empty()) anchors_.insert_or_assign(top.anchor, Anchored{*top.tree, parts_ - top.parts + 1});
+    stack_.pop_back();
+  }
+  void add_key(std::string_view key, int line, int column) {
+    Open& top = stack_.back();
+    if (top.keys.contains(key)) throw SpecError({*file_, line, column}, std::string(key), "this key stands here twice");
+    TreeEntry& e = top.tree->entries.emplace_back();
+    e.key = key;
+    e.line = line;
+    e.column = column;
+    top.has_key = true;
   }
   /// `<<: *other` takes the entries of another map that are not here.
-  void merge_keys() {
-    Open& top = stack_.back();
-    TreeEntry* merge = top.tree.entry("<<");
+  static void merge_keys(Tree& t) {
+    TreeEntry* merge = t.entry("<<");
     if (!merge) return;
     std::vector<Tree> sources;
     if (merge->value.type == Tree::Type::sequence)
-      sources = merge->value.items;
+      sources = std::move(merge->value.items);
     else
-      sources.push_back(merge->value);
-    std::erase_if(top.tree.entries, [](const TreeEntry& e) { return e.key == "<<"; });
+      sources.push_back(std::move(merge->value));
+    std::erase_if(t.entries, [](const TreeEntry& e) { return e.key == "<<"; });
+    Keys keys(t.entries);
     for (Tree& source : sources) {
       if (source.type != Tree::Type::mapping)
         throw SpecError(source.place(), "<<", "expected a map to merge, found " + source.what());
       for (TreeEntry& e : source.entries)
-        if (!top.tree.find(e.key)) top.tree.entries.push_back(std::move(e));
+        if (!keys.contains(e.key)) t.entries.push_back(std::move(e));
     }
   }
 
@@ -285,6 +324,12 @@ Value Tree::value() const {
   return nullptr;
 }
 
+std::string Tree::text() const {
+  if (type != Type::scalar) return {};
+  if (scalar.is<std::string>()) return scalar.as<std::string>();
+  return spelled.is<std::string>() ? spelled.as<std::string>() : scalar.repr();
+}
+
 std::string Tree::what() const {
   switch (type) {
     case Type::sequence:
@@ -317,7 +362,6 @@ Tree tree_of(const Value& value) {
       break;
     default:
       t.scalar = value;
-      t.text = value.is<std::string>() ? value.as<std::string>() : value.repr();
   }
   return t;
 }

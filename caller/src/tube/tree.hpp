@@ -18,8 +18,8 @@ struct TreeEntry;
 struct Tree {
   enum class Type : unsigned char { scalar, sequence, mapping };
   Type type = Type::scalar;
-  Value scalar;      ///< of a scalar
-  std::string text;  ///< of a scalar of YAML, as written
+  Value scalar;   ///< of a scalar
+  Value spelled;  ///< of a scalar of YAML that is no text: as it is written
   std::vector<Tree> items;
   std::vector<TreeEntry> entries;
   std::shared_ptr<const std::string> file;
@@ -31,6 +31,8 @@ struct Tree {
   const Tree* find(std::string_view key) const noexcept;
   TreeEntry* entry(std::string_view key) noexcept;
   Value value() const;
+  /// A scalar's text, of numbers and the like as they are written.
+  std::string text() const;
   /// What it is, for messages: "a list", "a map", "the text …".
   std::string what() const;
 };

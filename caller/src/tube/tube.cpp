@@ -32,8 +32,8 @@ std::vector<NodeInfo> Tube::nodes() const {
     NodeInfo info{node.id,
                   node.type->name,
                   graph_->spec.nodes[infos.size()].description,
-                  node.slots,
-                  node.signal_info,
+                  node.shape->slots,
+                  node.shape->signals,
                   node.stateful,
                   node.enabled,
                   {}};
@@ -54,7 +54,7 @@ std::vector<Edge> Tube::edges() const {
         case Source::From::signal: {
           const NodePlan& from = g.nodes[g.signals[s.index].node];
           edge.source_node = from.id;
-          edge.source_signal = from.signal_info[s.index - from.first_signal].name;
+          edge.source_signal = from.shape->signals[s.index - from.first_signal].name;
           break;
         }
         case Source::From::input:
@@ -70,7 +70,7 @@ std::vector<Edge> Tube::edges() const {
       }
       edges.push_back(std::move(edge));
     };
-    for (std::size_t i = 0; i < node.args.size(); ++i) add(node.args[i], node.slot_names[i]);
+    for (std::size_t i = 0; i < node.args.size(); ++i) add(node.args[i], node.shape->slot_names[i]);
     for (std::size_t i = 0; i < node.positional.size(); ++i)
       add(node.positional[i], std::to_string(node.args.size() + i));
     if (node.returns)

@@ -275,7 +275,8 @@ class Cluster(TubeCellTest):
 
 class Runs(TubeCellTest):
     def test_what_a_node_prints_and_shows_belongs_to_its_cell(self):
-        self.run_ok('#include <cstdio>\nint say(int x) { std::cout << "out" << x << std::endl; std::printf("print%d\\n", x); caller::display(x); return x; }')
+        # One insertion each: what several threads insert in pieces may arrive with the pieces of others in between.
+        self.run_ok('#include <cstdio>\nint say(int x) { std::cout << ("out" + std::to_string(x) + "\\n"); std::printf("print%d\\n", x); caller::display(x); return x; }')
         for runner in RUNNERS:
             cell = self.run_ok(simple("say", "--runner " + runner))
             for x in range(4):

@@ -214,8 +214,9 @@ struct ThreadOptions {
 /// that order.
 ///
 /// run() and iter() begin epochs ahead. What an iteration that is left early has begun is not lost: it is what the next
-/// call gives. A tube with an asset of scope runner runs one epoch at a time. Callbacks run on the threads of the pool
-/// and must not call the runner. Source: noob has none; the seed's TubeRunner page describes the interface.
+/// call gives. A tube with an asset of scope runner runs one epoch at a time. Callbacks, and in run() the hooks of the
+/// result, too, run on the threads of the pool and must not call the runner. The threads stay until the runner is
+/// destroyed. Source: noob has none; the seed's TubeRunner page describes the interface.
 class CALLER_API ThreadRunner : public TubeRunner {
 public:
   /// Starts no thread before init().

@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t kMeasured = 16;  // epochs after which it is known how much one takes
 constexpr std::size_t kUnmeasured = 8;
 constexpr std::size_t kLeastAhead = 4;
+constexpr std::size_t kManyAhead = 512;
 }  // namespace
 
 Hub::Hub(ClusterRunner& owner, ClusterOptions given)
@@ -246,8 +247,9 @@ void Hub::fill(std::size_t in_flight, std::size_t wanted) {
   const std::size_t most = std::min({window(), in_flight, ahead});
   if (epochs.size() >= most || wanted == 0) return;
   const std::size_t room = std::min(most - epochs.size(), wanted);
-  // Credit is given by the handful: each gift is a message, and what belongs together travels together.
-  if (room < wanted && room * 4 < most) return;
+  // Credit is given by the handful: each gift is a message, and what belongs together travels together. Where little is
+  // at work, processes would wait for it.
+  if (room < wanted && room * (most < kManyAhead ? 4 : 2) < most) return;
   replace_lost();
   begin(r.take_inputs({}), room);
 }

@@ -93,7 +93,7 @@ private:
       });
       if (!holds) continue;
       for (std::uint32_t i = 0; i < node.signals; ++i) {
-        const Signal& info = node.signal_info[i];
+        const Signal& info = node.shape->signals[i];
         tainted[node.first_signal + i] =
             node.special == Special::none && !node.child ? info.object != nullptr || info.type == "any" : true;
       }
@@ -238,11 +238,11 @@ Layout lay_out(const Graph& g, const std::vector<ClusterGroup>& groups) {
   connect(g, l);
   for (std::uint32_t s = 0; s < g.signals.size(); ++s) {
     const NodePlan& node = g.nodes[g.signals[s].node];
-    const std::type_info* object = node.signal_info[s - node.first_signal].object;
+    const std::type_info* object = node.shape->signals[s - node.first_signal].object;
     if (!object || !l.must_cross[s] || has_codec(*object)) continue;
     std::uint32_t to = kNone;
     (void)crosses(g, l.owner, s, l.owner[g.signals[s].node], to);
-    throw Error(Errc::wrong_type, "the signal \"" + node.id + "." + node.signal_info[s - node.first_signal].name +
+    throw Error(Errc::wrong_type, "the signal \"" + node.id + "." + node.shape->signals[s - node.first_signal].name +
                                       "\" of the tube " + g.spec.id + " cannot cross to the process of \"" +
                                       g.nodes[to].id + "\": its type " + type_name(*object) +
                                       " has no codec (add_codec), and the nodes are in no common group");
@@ -295,8 +295,8 @@ std::uint64_t fingerprint(const Graph& g) {
       add(node.type->name);
       number(node.region);
       number(node.stateful);
-      for (const Signal& s : node.signal_info) add(s.name);
-      for (const std::string& s : node.slot_names) add(s);
+      for (const Signal& s : node.shape->signals) add(s.name);
+      for (const std::string& s : node.shape->slot_names) add(s);
       for (const std::vector<Source>* list : {&node.args, &node.positional})
         for (const Source& s : *list) {
           number(static_cast<std::uint64_t>(s.from));

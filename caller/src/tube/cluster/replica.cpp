@@ -14,7 +14,7 @@ Instance* Replica::begin(std::vector<std::optional<Value>> inputs) {
   Epoch& e = epochs_.emplace_back();
   e.root = root;
   if (const auto found = future_.find(number); found != future_.end()) {
-    e.early = std::move(found->second);
+    e.early = std::make_unique<Held>(std::move(found->second));
     future_.erase(found);
   }
   return root;
@@ -41,9 +41,21 @@ RecordHead Replica::head_of(const Ready& ready, RecordHead::Kind kind) const {
 }
 
 bool Replica::next(Ready& ready) {
+  if (mine_.empty()) advance();
+  if (mine_.empty()) return false;
+  ready = mine_.front();
+  mine_.pop_front();
+  return true;
+}
+
+void Replica::advance() {
+  Ready ready;
   while (core_.next(ready)) {
     const std::uint32_t owner = owner_[ready.node];
-    if (owner == self_) return true;
+    if (owner == self_) {
+      mine_.push_back(ready);
+      continue;
+    }
     try {
       if (on_awaited) on_awaited(ready);
       if (owner == kEverywhere) {
@@ -56,11 +68,11 @@ bool Replica::next(Ready& ready) {
     }
     const std::uint32_t place = core_.graph().nodes[ready.node].place;
     Epoch* e = epoch_of(ready.instance->number);
-    if (e && !e->early.empty()) {
-      const auto found = e->early.find(head_of(ready, RecordHead::Kind::values).key);
-      if (found != e->early.end()) {
+    if (e && e->early) {
+      const auto found = e->early->find(head_of(ready, RecordHead::Kind::values).key);
+      if (found != e->early->end()) {
         Early early = std::move(found->second);
-        e->early.erase(found);
+        e->early->erase(found);
         --held_;
         settle(ready, early.kind, early.values);
         continue;
@@ -70,7 +82,6 @@ bool Replica::next(Ready& ready) {
       ready.instance->awaited.assign(core_.graph().regions[ready.instance->region].nodes.size(), 0);
     ready.instance->awaited[place] = 1;
   }
-  return false;
 }
 
 void Replica::settle(const Ready& ready, RecordHead::Kind kind, std::span<Value> values) {
@@ -86,6 +97,7 @@ void Replica::settle(const Ready& ready, RecordHead::Kind kind, std::span<Value>
 
 Instance* Replica::instance_of(Instance* root, const RecordHead& head) const {
   const Graph& g = core_.graph();
+  if (g.nodes[head.node].region == 0 && head.key.size() == 1) return root;
   Instance* at = root;
   std::uint32_t path[64];
   std::size_t depth = 0;
@@ -141,15 +153,22 @@ void Replica::arrived(const RecordHead& head, std::string_view values) {
     settle({at, head.node}, head.kind, values_);
     return;
   }
-  if (e->early.insert_or_assign(head.key, Early{head.kind, std::move(values_)}).second)
+  if (!e->early) e->early = std::make_unique<Held>();
+  if (e->early->insert_or_assign(head.key, Early{head.kind, std::move(values_)}).second)
     held_most = std::max<std::uint64_t>(held_most, ++held_);
+}
+
+void Replica::drop_held(Epoch& e) noexcept {
+  if (!e.early) return;
+  held_ -= e.early->size();
+  e.early.reset();
 }
 
 bool Replica::give_up(std::uint64_t number, const std::exception_ptr& error) {
   Epoch* e = epoch_of(number);
   if (!e || !e->root || e->root->error || e->root->closed) return false;
-  held_ -= e->early.size();
-  e->early.clear();
+  drop_held(*e);
+  std::erase_if(mine_, [&](const Ready& ready) { return ready.instance->root == e->root; });
   e->root->busy = 0;  // those awaited; none runs here
   core_.abandon(e->root, error);
   return true;
@@ -170,8 +189,7 @@ std::vector<Instance*> Replica::give_up_before(std::uint64_t number, const std::
 void Replica::forget(Instance* root) {
   Epoch* e = epoch_of(root->number);
   if (!e) return;
-  held_ -= e->early.size();
-  e->early.clear();
+  drop_held(*e);
   e->root = nullptr;
   while (!epochs_.empty() && !epochs_.front().root) {
     epochs_.pop_front();

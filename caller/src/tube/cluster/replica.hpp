@@ -6,6 +6,7 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,6 +32,8 @@ public:
   Instance* begin(std::vector<std::optional<Value>> inputs);
   /// The next node to call here, or the next map or gather whose own process this is. Others are run or awaited.
   bool next(Ready& ready);
+  /// Awaits what has become ready elsewhere, so that its values need not be held when they come.
+  void advance();
   /// Values of a node of another process. Errors: Error(wrong_type) if they are malformed.
   void arrived(const RecordHead& head, std::string_view values);
   /// Gives up an epoch: nothing more of it runs here. False if it has ended or never began.
@@ -60,14 +63,16 @@ private:
     RecordHead::Kind kind;
     std::vector<Value> values;
   };
+  using Held = std::unordered_map<std::u32string, Early>;
   struct Epoch {
     Instance* root = nullptr;  ///< null: forgotten
-    std::unordered_map<std::u32string, Early> early;
+    std::unique_ptr<Held> early;
   };
   Epoch* epoch_of(std::uint64_t number) noexcept;
   Instance* instance_of(Instance* root, const RecordHead& head) const;
   void settle(const Ready& ready, RecordHead::Kind kind, std::span<Value> values);
   void read_values(std::uint32_t node, std::string_view bytes);
+  void drop_held(Epoch& e) noexcept;
 
   Core& core_;
   std::vector<std::uint32_t> owner_;
@@ -75,8 +80,9 @@ private:
   bool follows_all_;
   std::deque<Epoch> epochs_;  ///< by number, from first_ on
   std::uint64_t first_ = 0;
-  std::unordered_map<std::uint64_t, std::unordered_map<std::u32string, Early>> future_;
+  std::unordered_map<std::uint64_t, Held> future_;
   std::size_t held_ = 0;
+  std::deque<Ready> mine_;     ///< to be called here
   std::vector<Value> values_;  ///< of the record that is read
 };
 

@@ -171,7 +171,7 @@ void Worker::drain() {
   last_look_ = Clock::now();
   zmq::message_t m;
   // Commands first: a grant, then what belongs to it.
-  for (zmq::socket_t* socket : {&commands_, &events_})
+  for (zmq::socket_t* socket : {&commands_, &events_}) {
     while (!stopping_ && socket->recv(m, zmq::recv_flags::dontwait)) {
       try {
         handle(view(m));
@@ -179,6 +179,8 @@ void Worker::drain() {
         warn(std::string("a message to a process of nodes is passed over: ") + e.what());
       }
     }
+    if (replica_ && !stopping_) (void)apply_pending();  // values of epochs that have begun need not be held
+  }
 }
 
 void Worker::handle(std::string_view bytes) {
@@ -230,7 +232,9 @@ void Worker::handle_events(ByteReader& reader) {
   while (!reader.empty()) {
     read_record(reader, head, values);
     // A peer's message has all that it emitted; what is of no use here is passed over.
-    if (head.node < needed_.size() && needed_[head.node]) replica_->arrived(head, values);
+    if (head.node >= needed_.size() || !needed_[head.node]) continue;
+    replica_->arrived(head, values);
+    replica_->advance();
   }
 }
 
@@ -331,6 +335,7 @@ void Worker::begin(Grant& grant) {
       (void)replica_->give_up(grant.first, std::current_exception());
     }
   }
+  replica_->advance();
 }
 
 void Worker::set_enabled(const Map& content) {
@@ -455,7 +460,7 @@ void Worker::append(const RecordHead& head, std::span<const Value> values, std::
           const std::uint32_t signal = first_signal + static_cast<std::uint32_t>(i);
           const NodePlan& node = whole_->graph()->nodes[head.node];
           if (layout_.must_cross[signal])
-            throw Error(Errc::wrong_type, "the signal \"" + node.signal_info[i].name + "\": " + e.what());
+            throw Error(Errc::wrong_type, "the signal \"" + node.shape->signals[i].name + "\": " + e.what());
           write_cbor(batch_, Value(Elsewhere{type_name(values[i].type())}));
         }
       }
