@@ -427,3 +427,65 @@ TEST_CASE("what failed or was cancelled is called again from its record, as it w
     CHECK(store.take("r", 5, {}).wait().size() == 1);
   });
 }
+
+TEST_CASE("what is taken to begin at once is RUNNING in the same step, with both states in its history") {
+  on_every_store([](Store& store) {
+    NewInvocation one = call("1"), two = call("2"), three = call("3");
+    one.running_key = two.running_key = "key";
+    store.add({one, two, three}).wait();
+    const auto taken = store.take("runner", 3, {}, true).wait();
+    CHECK(ids(taken) == std::vector<std::string>{"1", "3"});
+    for (const auto& r : taken) {
+      CHECK(r.status == Status::running);
+      CHECK(r.owner == "runner");
+      const auto history = store.history(r.id).wait();
+      REQUIRE(history.size() == 3);
+      CHECK(history[1].status == Status::pending);
+      CHECK(history[2].status == Status::running);
+      CHECK(history[2].owner == "runner");
+    }
+    CHECK(store.get("2").wait().status == Status::concurrency_controlled);
+    store.change({"1", Status::success, "runner", "r", {}, {}}).wait();
+    CHECK(ids(store.take("runner", 3, {}).wait()) == std::vector<std::string>{"2"});
+    CHECK(store.get("2").wait().status == Status::pending);
+    CHECK(store.counts().wait() == std::vector<std::pair<Status, std::size_t>>{
+                                       {Status::pending, 1}, {Status::running, 1}, {Status::success, 1}});
+    // It is a runner's as any other: what that leaves behind is found.
+    store.forget_runner("runner").wait();
+    CHECK(store.recover(1h).wait().size() == 2);
+  });
+}
+
+TEST_CASE("who waits for a final record gets it with the end, however large it is, or is told that there is none") {
+  on_every_store([](Store& store) {
+    const std::string large(100'000, 'x'), odd = "\0:1:\xff'\r\n"s;
+    for (const std::string& result : {odd, large, std::string()}) {
+      const std::string id = "i" + std::to_string(result.size());
+      NewInvocation n = call(id, "parent");
+      n.args = "{\"a\": \"" + std::string(result.size() / 2, 'a') + "\"}";
+      n.priority = -3;
+      store.add({n}).wait();
+      const auto record = store.final_record(id), second = store.final_record(id);
+      const auto end = store.ended(id);
+      (void)store.take("runner", 1, {}, true).wait();
+      CHECK_FALSE(record.done());
+      CHECK_FALSE(end.done());
+      store.change({id, Status::success, "runner", result, {}, {}}).wait();
+      end.wait();
+      for (const InvocationRecord& r : {record.wait(), second.wait(), store.final_record(id).wait()}) {
+        CHECK(r.id == id);
+        CHECK(r.status == Status::success);
+        CHECK(r.result == result);
+        CHECK(r.args == n.args);
+        CHECK(r.call_id == n.call_id);
+        CHECK(r.parent_id == "parent");
+        CHECK(r.priority == -3);
+      }
+    }
+    CHECK_THROWS_AS((void)store.final_record("none").wait(), InvocationNotFoundError);
+    store.add({call("forgotten")}).wait();
+    const auto forgotten = store.final_record("forgotten");
+    (void)store.purge(std::nullopt).wait();
+    CHECK_THROWS_AS((void)forgotten.wait(), InvocationNotFoundError);
+  });
+}

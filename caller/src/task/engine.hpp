@@ -119,8 +119,9 @@ private:
   void start_puller();
   void launch_puller(std::optional<InvocationRecord> record) noexcept;
   bool keep_slot();
+  bool arrives_soon(std::uint64_t seen);
   static Coro<void> pull(std::shared_ptr<Engine> self, std::optional<InvocationRecord> record);
-  static Coro<std::vector<InvocationRecord>> pull_some(std::shared_ptr<Engine> self);
+  static Coro<std::vector<InvocationRecord>> pull_some(std::shared_ptr<Engine> self, bool busy);
   static Coro<std::optional<Ending>> run_here(std::shared_ptr<Engine> self, InvocationRecord record);
 
   const AppPtr app_;
@@ -140,6 +141,7 @@ private:
   std::size_t used_ = 0;                // slots
   std::size_t looking_ = 0;             // those of them without an invocation
   std::size_t pullers_ = 0;             // workers that take
+  std::size_t spinning_ = 0;            // those of them that see what arrives without being woken
   std::deque<Pending<void>> resuming_;  // have waited, and want a slot again
   std::unordered_map<std::string, ActivePtr> active_;
   std::unordered_set<std::string> early_;  // asked to end while it was not known what was taken

@@ -1,8 +1,10 @@
 // Identities: of invocations at random, of calls by their content.
 #include <openssl/rand.h>
 #include <openssl/sha.h>
+#include <pthread.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "app.hpp"
 
@@ -29,9 +31,29 @@ std::string uuid_from(unsigned char* b, unsigned char version) {
 
 }  // namespace
 
+namespace {
+
+std::atomic<unsigned> forks{0};  // a child must not give what its parent gives
+struct Random {                  // many at once, as asking for some takes longer than making a name of them
+  unsigned char bytes[1024];
+  std::size_t used = sizeof bytes;
+  unsigned made = 0;
+};
+
+}  // namespace
+
 std::string new_uuid() {
+  [[maybe_unused]] static const int watched = ::pthread_atfork(nullptr, nullptr, [] { ++forks; });
+  thread_local Random random;
+  const unsigned now = forks.load(std::memory_order_relaxed);
+  if (random.used == sizeof random.bytes || random.made != now) {
+    if (RAND_bytes(random.bytes, sizeof random.bytes) != 1) throw TaskingError("the system gives no random numbers");
+    random.used = 0;
+    random.made = now;
+  }
   unsigned char b[16];
-  if (RAND_bytes(b, sizeof b) != 1) throw TaskingError("the system gives no random numbers");
+  std::copy_n(random.bytes + random.used, sizeof b, b);
+  random.used += sizeof b;
   return uuid_from(b, 0x40);
 }
 

@@ -8,13 +8,14 @@ namespace caller::task::detail {
 
 namespace {
 constexpr auto kAfterError = std::chrono::milliseconds(200);
-}
+constexpr auto kSpin = std::chrono::microseconds(20);
+}  // namespace
 
 /// Any thread. If there is a slot for it.
 void Engine::start_puller() {
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_ || used_ >= slots_ || !resuming_.empty()) return;
+    if (stopping_ || used_ >= slots_ || !resuming_.empty() || spinning_ > 0) return;
     ++used_;
     ++looking_;
     ++pullers_;
@@ -78,9 +79,25 @@ bool Engine::keep_slot() {
   return true;
 }
 
+/// Whether something arrives before it would be worth to let this thread sleep: waking it takes as long.
+bool Engine::arrives_soon(std::uint64_t seen) {
+  {
+    const std::lock_guard lock(mutex_);
+    ++spinning_;
+  }
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  bool arrived = false;
+  while (!arrived && std::chrono::steady_clock::now() < end) {
+    for (int i = 0; i < 16 && !arrived; ++i) arrived = arrivals_.load(std::memory_order_relaxed) != seen;
+  }
+  const std::lock_guard lock(mutex_);  // who found us spinning has told before
+  --spinning_;
+  return arrivals_.load() != seen;
+}
+
 /// With a slot that has no invocation. What it gives are those it has taken, which have a slot each; if none, the slot
 /// is gone.
-Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> self) {
+Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> self, bool busy) {
   std::vector<InvocationRecord> list;
   for (;;) {
     const std::uint64_t seen = self->arrivals_.load();  // before we look
@@ -101,6 +118,7 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
     }
     if (leave) {
       self->grant();
+      self->start_puller();  // should nobody have wanted it
       co_return list;
     }
     const Pending<std::vector<InvocationRecord>> asked =
@@ -121,8 +139,13 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
       (void)self->loop_.call_later(kAfterError, [self] { self->start_puller(); });
       co_return list;
     }
-    if (!list.empty()) co_return list;
-    if (seen == self->arrivals_.load() || !self->keep_slot()) co_return list;
+    if (!list.empty()) {
+      // What arrived meanwhile found no slot free, as we had asked for all of them.
+      if (seen != self->arrivals_.load()) self->start_puller();
+      co_return list;
+    }
+    if (seen == self->arrivals_.load() && !(std::exchange(busy, false) && self->arrives_soon(seen))) co_return list;
+    if (!self->keep_slot()) co_return list;
   }
 }
 
@@ -177,10 +200,11 @@ Coro<std::optional<Engine::Ending>> Engine::run_here(std::shared_ptr<Engine> sel
 }
 
 Coro<void> Engine::pull(std::shared_ptr<Engine> self, std::optional<InvocationRecord> record) {
-  std::optional<Ending> last;  // told, and what was taken next asked for with it
+  bool busy = record.has_value();  // it has executed something
+  std::optional<Ending> last;      // told, and what was taken next asked for with it
   for (;;) {
     if (!record) {
-      Coro<std::vector<InvocationRecord>> taking = pull_some(self);
+      Coro<std::vector<InvocationRecord>> taking = pull_some(self, std::exchange(busy, true));
       std::vector<InvocationRecord> list = co_await std::move(taking);
       if (last) {
         Coro<void> rest = conclude(self, std::move(*last));

@@ -1,5 +1,6 @@
 #include "client.hpp"
 
+#include <optional>
 #include <thread>
 
 #include <caller/task/error.hpp>
@@ -12,6 +13,7 @@ namespace {
 
 constexpr std::size_t kMostBytes = std::size_t{512} << 20;  // of one argument, to Redis
 constexpr std::size_t kMostArguments = 1'000'000;
+constexpr std::size_t kFew = 16;  // under way: more are sent together
 
 std::exception_ptr error_of(const std::string& text) { return std::make_exception_ptr(StateBackendError(text)); }
 
@@ -51,14 +53,17 @@ void Client::mute() {
 
 void Client::close() {
   std::vector<Request> left;
+  std::deque<Request> sent, waiting;
   {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
     left.swap(inbox_);
+    sent.swap(sent_);
+    waiting.swap(waiting_);
   }
   const std::string text = closed();
-  fail_all(sent_, text);
-  fail_all(waiting_, text);
+  fail_all(std::move(sent), text);
+  fail_all(std::move(waiting), text);
   for (auto& r : left) r.done(nullptr, error_of(text));
 }
 
@@ -74,31 +79,31 @@ void Client::run(const Script& script, std::string key, std::vector<std::string>
     return r.done(nullptr, error_of("this is more than Redis takes at once: " + std::to_string(bytes) + " bytes in " +
                                     std::to_string(r.arguments.size()) + " parts; make the batches smaller"));
   r.arguments.insert(r.arguments.begin(), std::move(key));
-  bool first = false, stopped = false;
+  bool post = false, stopped = false;
   {
     const std::lock_guard lock(mutex_);
     stopped = stopped_;
-    if (!stopped) {
+    if (!stopped && up_ && inbox_.empty() && sent_.size() < kFew) {  // no other thread need wake to send it
+      send_locked(std::move(r));
+      post = !watching_ && !std::exchange(posted_, true);  // somebody must look at its time
+    } else if (!stopped) {
       inbox_.push_back(std::move(r));
-      first = !std::exchange(posted_, true);
+      post = !std::exchange(posted_, true);
     }
   }
   if (stopped) return r.done(nullptr, error_of(closed()));
-  if (first) on_loop([this] { take_in(); });
+  if (post) on_loop([this] { take_in(); });
 }
 
 void Client::take_in() {
-  std::vector<Request> list;
   {
     const std::lock_guard lock(mutex_);
-    list.swap(inbox_);
     posted_ = false;
-  }
-  for (auto& r : list) {
-    if (up_) {
-      send(std::move(r));
-    } else {
-      waiting_.push_back(std::move(r));
+    for (auto& r : std::exchange(inbox_, {})) {
+      if (up_)
+        send_locked(std::move(r));
+      else
+        waiting_.push_back(std::move(r));
     }
   }
   watch();
@@ -111,37 +116,50 @@ void Client::write(const Request& r) {
   command.insert(command.end(), r.arguments.begin(), r.arguments.end());
   commands_->write(command_bytes(command));
 }
-void Client::send(Request r) {
+/// In the order of the answers.
+void Client::send_locked(Request r) {
   write(r);
   sent_.push_back(std::move(r));
 }
-void Client::load() { send({nullptr, {}, {}, Steady::now() + patience_}); }
+void Client::load_locked() { send_locked({nullptr, {}, {}, Steady::now() + patience_}); }
 
 void Client::up() {
-  up_ = was_ever_up_ = true;
+  was_ever_up_ = true;
   last_trouble_.clear();
-  load();
-  while (!waiting_.empty()) {
+  const std::lock_guard lock(mutex_);
+  up_ = true;
+  load_locked();
+  for (; !waiting_.empty(); waiting_.pop_front()) {
     waiting_.front().again = false;
-    send(std::move(waiting_.front()));
-    waiting_.pop_front();
+    send_locked(std::move(waiting_.front()));
   }
 }
 
 void Client::reply(Reply&& answer) {
-  if (!up_) return;                                // the connection was given up: its commands go to the next one
-  if (sent_.empty()) return give_up_connection();  // it says what nobody asked for
-  Request r = std::move(sent_.front());
-  sent_.pop_front();
+  std::optional<Request> asked;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!up_) return;  // the connection was given up: its commands go to the next one
+    if (!sent_.empty()) {
+      asked = std::move(sent_.front());
+      sent_.pop_front();
+    }
+  }
+  if (!asked) return give_up_connection();  // it says what nobody asked for
+  Request& r = *asked;
   if (!r.script) return loaded(answer);
   if (answer.kind != Reply::Kind::error) return r.done(&answer, nullptr);
   if (answer.text.starts_with("ERR Function not found") && !r.again && refused_.empty()) {  // somebody flushed them
     r.again = true;
-    load();
-    return send(std::move(r));
+    const std::lock_guard lock(mutex_);
+    load_locked();
+    return send_locked(std::move(r));
   }
   if (answer.text.starts_with("LOADING")) {  // it reads its file; later
-    sent_.push_front(std::move(r));
+    {
+      const std::lock_guard lock(mutex_);
+      sent_.push_front(std::move(r));
+    }
     return give_up_connection();
   }
   r.done(nullptr,
@@ -154,51 +172,64 @@ void Client::loaded(const Reply& answer) {
 }
 
 void Client::give_up_connection() {
-  up_ = false;
+  {
+    const std::lock_guard lock(mutex_);
+    up_ = false;
+  }
   commands_->drop();
 }
 
 void Client::down(const Trouble& trouble) {
-  up_ = false;
   last_trouble_ = trouble.text;
-  // First what was asked first.
-  while (!sent_.empty()) {
-    if (sent_.back().script) waiting_.push_front(std::move(sent_.back()));
-    sent_.pop_back();
+  std::deque<Request> failed;
+  {
+    const std::lock_guard lock(mutex_);
+    up_ = false;
+    // First what was asked first.
+    for (; !sent_.empty(); sent_.pop_back())
+      if (sent_.back().script) waiting_.push_front(std::move(sent_.back()));
+    if (trouble.refused || !was_ever_up_) failed.swap(waiting_);
   }
-  if (trouble.refused || !was_ever_up_) fail_all(waiting_, trouble.text);
+  fail_all(std::move(failed), trouble.text);
 }
 
-void Client::fail_all(std::deque<Request>& requests, const std::string& text) {
-  std::deque<Request> list;
-  list.swap(requests);
-  for (auto& r : list)
+void Client::fail_all(std::deque<Request> requests, const std::string& text) {
+  for (auto& r : requests)
     if (r.script) r.done(nullptr, error_of(text));
 }
 
 /// Looks when the oldest request's time is over, as long as there is one.
 void Client::watch() {
-  if (watching_) return;
   const auto now = Steady::now();
-  if (!sent_.empty() && sent_.front().deadline <= now) {
+  std::deque<Request> silent, late;
+  std::optional<Steady::time_point> next;
+  {
+    const std::lock_guard lock(mutex_);
+    if (watching_) return;
+    if (!sent_.empty() && sent_.front().deadline <= now) {
+      silent.swap(sent_);
+      up_ = false;
+    }
+    for (; !waiting_.empty() && waiting_.front().deadline <= now; waiting_.pop_front())
+      late.push_back(std::move(waiting_.front()));
+    for (const auto* oldest : {&sent_, &waiting_})
+      if (!next && !oldest->empty()) next = oldest->front().deadline;
+    watching_ = next.has_value();
+  }
+  if (!silent.empty()) {
     give_up_connection();
     last_trouble_ = "Redis at " + address_.shown + " does not answer; see whether the server is overloaded or stopped";
-    fail_all(sent_, last_trouble_);
+    fail_all(std::move(silent), last_trouble_);
   }
-  while (!waiting_.empty() && waiting_.front().deadline <= now) {
-    const Request r = std::move(waiting_.front());
-    waiting_.pop_front();
-    r.done(nullptr,
-           error_of(last_trouble_.empty() ? "Redis at " + address_.shown + " does not answer" : last_trouble_));
-  }
-  const auto& oldest = !sent_.empty() ? sent_ : waiting_;
-  if (oldest.empty()) return;
-  watching_ = true;
-  (void)loop_.call_later(
-      std::max<std::chrono::nanoseconds>(oldest.front().deadline - now, std::chrono::milliseconds(1)), [this] {
-        watching_ = false;
-        watch();
-      });
+  fail_all(std::move(late), last_trouble_.empty() ? "Redis at " + address_.shown + " does not answer" : last_trouble_);
+  if (!next) return;
+  (void)loop_.call_later(std::max<std::chrono::nanoseconds>(*next - now, std::chrono::milliseconds(1)), [this] {
+    {
+      const std::lock_guard lock(mutex_);
+      watching_ = false;
+    }
+    watch();
+  });
 }
 
 void Client::subscribe(std::string channel) {

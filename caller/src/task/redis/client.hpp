@@ -66,15 +66,15 @@ private:
   }
   void take_in();
   void write(const Request& request);
-  void send(Request request);
-  void load();
+  void send_locked(Request request);
+  void load_locked();
   void up();
   void reply(Reply&& r);
   void down(const Trouble& trouble);
   void loaded(const Reply& answer);
   void message(Reply&& r);
   void give_up_connection();
-  void fail_all(std::deque<Request>& requests, const std::string& text);
+  static void fail_all(std::deque<Request> requests, const std::string& text);
   void close();
   std::string closed() const;
   void watch();
@@ -83,14 +83,14 @@ private:
   const std::chrono::nanoseconds patience_;
   Caller loop_;
   Events events_;
-  std::mutex mutex_;
-  std::vector<Request> inbox_;
-  bool posted_ = false, stopped_ = false;
-  // Of the loop's thread:
   std::shared_ptr<Link> commands_, messages_;
-  std::deque<Request> waiting_, sent_;
+  std::mutex mutex_;
+  std::vector<Request> inbox_;          // for the loop, which sends many together
+  std::deque<Request> waiting_, sent_;  // until there is a connection; until there is an answer
+  bool posted_ = false, stopped_ = false, up_ = false, watching_ = false;
+  // Of the loop's thread:
   std::set<std::string> channels_;
-  bool up_ = false, was_ever_up_ = false, messages_up_ = false, watching_ = false, muted_ = false;
+  bool was_ever_up_ = false, messages_up_ = false, muted_ = false;
   std::string last_trouble_;
   std::string refused_;  // why there is no library
 };

@@ -3,6 +3,7 @@
 // Asio's symbols stay in this library: another version of it in the program would be another program's code.
 #define BOOST_ASIO_DISABLE_VISIBILITY 1
 #include <hiredis/hiredis.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <boost/asio/buffer.hpp>
@@ -16,6 +17,7 @@
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/write.hpp>
 #include <cstdlib>
+#include <mutex>
 #include <optional>
 #include <random>
 
@@ -108,12 +110,34 @@ struct Link::Session {
   std::optional<TlsStream> tls;  // over the socket, if the address says so
   std::unique_ptr<redisReader, FreeReader> reader{redisReaderCreate()};
   std::array<char, 16384> chunk;
-  std::string out, writing;
+  std::string writing;
+  std::mutex mutex;  // of what follows, and for using the socket in other threads than the loop's
+  std::string out;
   bool flushing = false;
 
   void close() noexcept {
+    const std::lock_guard lock(mutex);
     error_code ignored;
     socket.close(ignored);
+  }
+  /// Any thread. False: it is to be flushed.
+  bool write(std::string_view bytes) {
+    const std::lock_guard lock(mutex);
+    if (out.empty() && !flushing && !tls && socket.is_open()) {
+      const auto n = ::send(socket.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (n == static_cast<ssize_t>(bytes.size())) return true;
+      if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+    out.append(bytes);
+    return std::exchange(flushing, true);
+  }
+  /// Into `writing`. False: there is nothing.
+  bool take_out() {
+    const std::lock_guard lock(mutex);
+    writing.clear();
+    writing.swap(out);
+    flushing = !writing.empty();
+    return flushing;
   }
   /// Errors: StateBackendError when the bytes are no replies.
   std::optional<Reply> next() {
@@ -126,29 +150,33 @@ struct Link::Session {
   }
 };
 
+std::shared_ptr<Link::Session> Link::session() const {
+  const std::lock_guard lock(mutex_);
+  return session_;
+}
+void Link::set_session(std::shared_ptr<Session> s) {
+  const std::lock_guard lock(mutex_);
+  session_.swap(s);
+}
+
 void Link::write(std::string_view bytes) {
-  if (!session_) return;
-  session_->out.append(bytes);
-  if (std::exchange(session_->flushing, true)) return;
-  (void)session_->loop.call_soon([session = session_] { return flush(session); });
+  const std::shared_ptr<Session> s = session();
+  if (s && !s->write(bytes)) (void)s->loop.call_soon([s] { return flush(s); });
 }
 
 Coro<void> Link::flush(std::shared_ptr<Session> s) {
   error_code failed;
-  while (!s->out.empty() && !failed) {
-    s->writing.clear();
-    s->writing.swap(s->out);
+  while (!failed && s->take_out()) {
     if (s->tls)
       co_await asio::async_write(*s->tls, asio::buffer(s->writing), asio::redirect_error(use_pending, failed));
     else
       co_await asio::async_write(s->socket, asio::buffer(s->writing), asio::redirect_error(use_pending, failed));
   }
   if (failed) s->close();  // whoever reads finds out
-  s->flushing = false;
 }
 
 void Link::drop() noexcept {
-  if (session_) session_->close();
+  if (const auto s = session()) s->close();
 }
 
 /// Without a text when it is connected.
@@ -292,7 +320,7 @@ Coro<Trouble> Link::converse(std::shared_ptr<Link> self, std::shared_ptr<Session
         }
         if (--greetings == 0) {
           trouble.was_up = true;
-          self->session_ = s;
+          self->set_session(s);
           self->events_.up();
         }
       }
@@ -310,7 +338,7 @@ Coro<void> Link::run(std::shared_ptr<Link> self) {
     const auto session = std::make_shared<Session>();
     Trouble trouble = co_await converse(self, session);
     session->close();
-    self->session_.reset();
+    self->set_session(nullptr);
     if (trouble.was_up) pause = kFirstPause;
     self->events_.down(trouble);
     // Not all clients of a server that comes back at once.

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,13 +42,13 @@ struct LinkEvents {
   std::function<void(const Trouble&)> down;
 };
 
-/// Thread-safety: the thread of the Caller that runs it. Errors: come as Trouble.
+/// Thread-safety: the thread of the Caller that runs it, but for write(). Errors: come as Trouble.
 class Link : public std::enable_shared_from_this<Link> {
 public:
   Link(Address address, LinkEvents events) : address_(std::move(address)), events_(std::move(events)) {}
   /// Until it is cancelled, on a Caller of a backend that can run Asio.
   static Coro<void> run(std::shared_ptr<Link> self);
-  /// Written with whatever else is asked for in the same turn of the loop. Only while it is up.
+  /// Any thread: written there and then if the system takes it, else by the loop. Nothing while it is not up.
   void write(std::string_view bytes);
   /// It is made again.
   void drop() noexcept;
@@ -61,7 +62,10 @@ private:
 
   const Address address_;
   const LinkEvents events_;
-  std::shared_ptr<Session> session_;
+  std::shared_ptr<Session> session() const;
+  void set_session(std::shared_ptr<Session> session);
+  mutable std::mutex mutex_;
+  std::shared_ptr<Session> session_;  // while it is up
 };
 
 }  // namespace caller::task::redis
