@@ -207,9 +207,15 @@ Coro<void> Engine::pull(std::shared_ptr<Engine> self, std::optional<InvocationRe
       Coro<std::vector<InvocationRecord>> taking = pull_some(self, std::exchange(busy, true));
       std::vector<InvocationRecord> list = co_await std::move(taking);
       if (last) {
-        Coro<void> rest = conclude(self, std::move(*last));
+        // What is still on its way to the disk is awaited elsewhere.
+        if (last->told.done()) {
+          Coro<void> rest = conclude(self, std::move(*last));
+          co_await std::move(rest);
+        } else {
+          (void)self->loop_.call_soon(
+              [self, ending = std::move(*last)]() mutable { return conclude(self, std::move(ending)); });
+        }
         last.reset();
-        co_await std::move(rest);
       }
       if (list.empty()) break;
       for (std::size_t i = 1; i < list.size(); ++i) {

@@ -29,7 +29,8 @@ struct SqliteOptions {
 /// A store in the file `path`, made if it is missing; beside it the folder `path-wake`, by which the processes that use
 /// the file take turns and wake each other. The file must be on a disk of this machine, not on one of the network.
 ///
-/// Steps that arrive while others are written are written together, in one transaction. A step that fails undoes
+/// Steps that arrive while others are written are written together, in one transaction; those that must be on the disk
+/// are brought there together, too. What is read may be younger than what a failing machine would leave. A step that fails undoes
 /// itself alone. Leases are measured by the machine's own time since its start, so a clock that is set changes none;
 /// delays are measured by the wall clock.
 /// Thread-safety: any thread; reads are made in the calling thread, all else in one of the store's.

@@ -21,8 +21,8 @@ public:
     return writer_->submit<std::vector<Added>>(
         [calls = std::move(calls)](Ledger& l, News& news) { return l.add(calls, news); }, true);
   }
-  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
-                                              std::vector<std::string> queues, bool begin) override {
+  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most, std::vector<std::string> queues,
+                                              bool begin) override {
     return writer_->submit<std::vector<InvocationRecord>>(
         [runner = std::move(runner), most, queues = std::move(queues), begin](Ledger& l, News& news) {
           return l.take(runner, most, queues, begin, news);

@@ -1,12 +1,15 @@
 #include "writer.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <system_error>
 
 namespace caller::task::sqlite {
 
@@ -33,7 +36,16 @@ Writer::~Writer() = default;
 
 void Writer::start() {
   look_ = true;  // what happened before our socket was there
-  thread_ = std::thread([self = shared_from_this()] { self->loop(); });
+  thread_ = std::thread([self = shared_from_this()] {
+    self->flusher_ = std::thread([writer = self.get()] { writer->flush_loop(); });
+    self->loop();
+    {
+      const std::lock_guard lock(self->flush_mutex_);
+      self->flush_ends_ = true;
+      self->flush_changed_.notify_one();
+    }
+    self->flusher_.join();
+  });
 }
 
 void Writer::stop() {
@@ -58,7 +70,7 @@ void Writer::put(StepPtr step, bool now_if_here) {
   if (now_if_here && thread_.get_id() == std::this_thread::get_id()) {
     std::vector<StepPtr> one;  // who was told something may wait for this
     one.push_back(std::move(step));
-    return write(one);
+    return write(one, true);
   }
   const std::lock_guard lock(mutex_);
   waiting_.push_back(std::move(step));
@@ -75,16 +87,16 @@ void Writer::loop() {
   pollfd fds[] = {{event_.get(), POLLIN, 0}, {neighbours_->socket(), POLLIN, 0}, {timer_.get(), POLLIN, 0}};
   for (;;) {
     std::vector<StepPtr> steps;
-    bool look_now = false, stop = false;
+    bool look_now = false, stop = false, idle = false;
+    finish_flushed();
     {
-      const std::lock_guard lock(mutex_);
+      const std::scoped_lock lock(mutex_, flush_mutex_);
       steps.swap(waiting_);
       look_now = std::exchange(look_, false);
-      stop = stopping_ && steps.empty();
-      asleep_ = steps.empty() && !look_now && !stop;
+      stop = stopping_ && steps.empty() && unflushed_ == 0;
+      idle = asleep_ = steps.empty() && !look_now && !stop && flushed_.empty();
     }
     if (stop) return;
-    const bool idle = steps.empty() && !look_now;
     if (::poll(fds, 3, idle ? -1 : 0) > 0) {
       std::uint64_t count;
       if (fds[0].revents) {
@@ -108,14 +120,15 @@ void Writer::loop() {
       const std::lock_guard lock(mutex_);
       asleep_ = false;
     }
-    if (!steps.empty()) write(steps);
+    if (!steps.empty()) write(steps, false);
     if (look_now) look();
   }
 }
 
 // ---- transactions ----
 
-void Writer::write(std::vector<StepPtr>& steps) {
+/// `flush_here`: who asked for it keeps this thread waiting.
+void Writer::write(std::vector<StepPtr>& steps, bool flush_here) {
   News news;
   std::vector<Step*> all;
   for (const StepPtr& step : steps) all.push_back(step.get());
@@ -126,17 +139,93 @@ void Writer::write(std::vector<StepPtr>& steps) {
       news.append(own);
     }
   }
+  const bool flushes = options_.sync == SqliteSync::accepted &&
+                       std::any_of(steps.begin(), steps.end(), [](auto& s) { return s->durable && !s->error; });
+  if (flushes && flush_here) {
+    const std::exception_ptr failed = flush();
+    for (const StepPtr& step : steps)
+      if (step->durable && !step->error) step->error = failed;
+  } else if (flushes) {
+    flush_later(steps, std::exchange(news.ended, {}));
+  }
   for (const StepPtr& step : steps) step->finish(step->error);
   tell(news);
 }
 
+// ---- the disk ----
+
+/// Takes those away that are to be there when their Pending is done. Who waits for an end is told then, too.
+void Writer::flush_later(std::vector<StepPtr>& steps, std::vector<std::string> ended) {
+  Committed committed;
+  committed.ended = std::move(ended);
+  for (StepPtr& step : steps)
+    if (step->durable && !step->error) committed.steps.push_back(std::move(step));
+  std::erase(steps, nullptr);
+  {
+    const std::lock_guard lock(mutex_);
+    ++unflushed_;
+  }
+  const std::lock_guard lock(flush_mutex_);
+  to_flush_.push_back(std::move(committed));
+  flush_changed_.notify_one();
+}
+
+void Writer::flush_loop() {
+  std::unique_lock lock(flush_mutex_);
+  for (;;) {
+    flush_changed_.wait(lock, [this] { return flush_ends_ || !to_flush_.empty(); });
+    if (to_flush_.empty()) return;
+    std::vector<Committed> batch = std::exchange(to_flush_, {});
+    lock.unlock();
+    const std::exception_ptr error = flush();
+    {
+      const std::scoped_lock both(mutex_, flush_mutex_);
+      for (Committed& c : batch) {
+        c.error = error;
+        flushed_.push_back(std::move(c));
+      }
+      wake();
+    }
+    lock.lock();
+  }
+}
+
+/// What stands is in the log (WAL) of the database.
+std::exception_ptr Writer::flush() noexcept {
+  try {
+    const std::lock_guard lock(log_mutex_);
+    const std::string path = path_ + "-wal";
+    struct stat there{}, ours{};
+    const bool is_there = ::stat(path.c_str(), &there) == 0;
+    if (!is_there || log_.get() < 0 || ::fstat(log_.get(), &ours) != 0 || ours.st_ino != there.st_ino)
+      log_ = Fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    if (log_.get() >= 0 && ::fdatasync(log_.get()) == 0) return nullptr;
+    throw StateBackendError("the task database " + path_ +
+                            " cannot be brought to the disk: " + std::generic_category().message(errno));
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+void Writer::finish_flushed() {
+  std::vector<Committed> done;
+  {
+    const std::scoped_lock lock(mutex_, flush_mutex_);
+    done.swap(flushed_);
+    unflushed_ -= done.size();
+  }
+  for (Committed& c : done) {
+    for (const StepPtr& step : c.steps) step->finish(c.error);
+    News news;
+    news.ended = std::move(c.ended);
+    tell(news);
+  }
+}
+
 /// True: it stands, or is the error of the step that is alone. False: one of them must be undone; nothing stands.
 bool Writer::attempt(const std::vector<Step*>& steps, bool alone, News& news) {
-  bool durable = options_.sync == SqliteSync::every;
-  for (Step* const step : steps) {
-    step->error = nullptr;
-    durable |= step->durable && options_.sync == SqliteSync::accepted;
-  }
+  const bool durable = options_.sync == SqliteSync::every;
+  for (Step* const step : steps) step->error = nullptr;
   std::exception_ptr trouble;
   try {
     const bool only_takes = std::all_of(steps.begin(), steps.end(), [](Step* s) { return s->takes; });

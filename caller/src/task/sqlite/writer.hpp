@@ -58,7 +58,8 @@ private:
 };
 
 /// Owns the connection that writes. What arrives while it writes is written next, in one transaction; Pendings are
-/// completed, listeners told and the other processes woken when that stands.
+/// completed, listeners told and the other processes woken when that stands. What is to be on the disk then waits for
+/// another thread, which flushes for all transactions since the last time at once.
 class Writer : public std::enable_shared_from_this<Writer> {
 public:
   Writer(std::string path, SqliteOptions options);
@@ -108,7 +109,11 @@ public:
 private:
   void put(StepPtr step, bool now_if_here);
   void loop();
-  void write(std::vector<StepPtr>& steps);
+  void write(std::vector<StepPtr>& steps, bool flush_here);
+  void flush_later(std::vector<StepPtr>& steps, std::vector<std::string> ended);
+  void flush_loop();
+  std::exception_ptr flush() noexcept;
+  void finish_flushed();
   bool attempt(const std::vector<Step*>& steps, bool alone, News& news);
   void tell(const News& news);
   void look();
@@ -125,11 +130,26 @@ private:
   Fd event_, timer_;
   std::thread thread_;
 
+  /// What stands, and is not on the disk yet.
+  struct Committed {
+    std::vector<StepPtr> steps;
+    std::vector<std::string> ended;  // ids
+    std::exception_ptr error;
+  };
+  std::thread flusher_;  // so that the next transaction need not wait for the disk
+  std::mutex flush_mutex_;
+  std::condition_variable flush_changed_;
+  std::vector<Committed> to_flush_, flushed_;
+  bool flush_ends_ = false;
+  std::mutex log_mutex_;
+  Fd log_;  // the database's
+
   std::mutex read_mutex_;  // of reader_
 
   std::mutex mutex_;  // of what follows
   std::vector<StepPtr> waiting_;
   bool asleep_ = false, stopping_ = false, look_ = false;
+  std::size_t unflushed_ = 0;  // batches
   std::unordered_map<std::string, std::vector<Pending<void>>> ends_;
   std::map<std::uint64_t, std::pair<std::string, Listener>> listeners_;
   std::uint64_t last_token_ = 0;
