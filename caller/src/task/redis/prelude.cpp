@@ -22,12 +22,12 @@ const char* const kPrelude = R"lua(
 -- asked for, u due, h history (status, time since b, owner's place in O), w waits for, v waited for by, l who is to be
 -- told of its end (with a + behind: of the record, too), R result, E exception, A/B in args/out, T who made the last change, W workflow if it is another's (true:
 -- its parent's id), D hashes of data.
-local P, ARGV, call, now, R, dirty, count, told, work, sooner, WATCHED
+local P, ARGV, call, now, R, dirty, count, told, work, sooner, WATCHED, fresh, order, begins
 local function begin(keys, arguments)
   P, ARGV, call = keys[1], arguments, redis.call
   local time = call('TIME')
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-  R, dirty, count, told, work, sooner, WATCHED = {}, {}, {}, {}, false, false, {}
+  R, dirty, count, told, work, sooner, WATCHED, fresh, order, begins = {}, {}, {}, {}, false, false, {}, {}, {}, false
 end
 
 local function load(id)
@@ -105,11 +105,18 @@ local function dequeue(r)
   r.z = nil
 end
 local function enqueue(r)
+  work = true
+  if #r.h == 3 then  -- it is new: its number is its ticket, and `commit` writes all of those at once
+    r.z = r.n
+    local list = fresh[r.q] or {}
+    fresh[r.q] = list
+    list[#list + 1], list[#list + 2] = -(r.y or 0), pad(r.z) .. r.id
+    return
+  end
   r.z = call('INCR', P .. 'seq')
   call('SADD', P .. 'queues', r.q)
   call('ZADD', P .. 'q:' .. r.q, -(r.y or 0), pad(r.z) .. r.id)
   rank(r)
-  work = true
 end
 local function delay(r)
   local first = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')
@@ -197,7 +204,7 @@ local function leave(r, to)
       admit(r.k)
     end
   end
-  if s == PENDING then call('ZREM', P .. 'pending', r.id) end
+  if s == PENDING and not begins then call('ZREM', P .. 'pending', r.id) end
   if s == KILLED then call('SREM', P .. 'killed', r.id) end
   if s == CC then call('ZREM', P .. 'cc', cc_prefix(r.k or '') .. pad(r.j or 0) .. r.id); r.j = nil end
   if RUNNABLE[s] or s == SCHEDULED then
@@ -233,7 +240,7 @@ local function enter(r, to, owner)
     call('SADD', P .. 'own:' .. owner, r.id)
     if r.k then call('HSET', P .. 'busy', r.k, r.id) end
   end
-  if to == PENDING then call('ZADD', P .. 'pending', now, r.id) end
+  if to == PENDING and not begins then call('ZADD', P .. 'pending', now, r.id) end
   if to == KILLED then call('SADD', P .. 'killed', r.id) end
   if to == CC then
     r.j = call('INCR', P .. 'seq')
@@ -277,12 +284,23 @@ local function absent(id)
   return {'absent', id}
 end
 
+-- One command with all of what is listed, in parts that Lua can pass on.
+local function all_at_once(command, key, list)
+  for from = 1, #list, 1000 do call(command, key, unpack(list, from, math.min(from + 999, #list))) end
+end
 local function commit(value)
+  local records = {}
   for id in pairs(dirty) do
     local r = R[id]
     r.id = nil
-    call('HSET', P .. 'inv', id, cmsgpack.pack(r))
+    records[#records + 1], records[#records + 2] = id, cmsgpack.pack(r)
     r.id = id
+  end
+  all_at_once('HSET', P .. 'inv', records)
+  all_at_once('ZADD', P .. 'order', order)
+  for q, list in pairs(fresh) do
+    call('SADD', P .. 'queues', q)
+    all_at_once('ZADD', P .. 'q:' .. q, list)
   end
   for s, by in pairs(count) do if by ~= 0 then call('HINCRBY', P .. 'counts', s, by) end end
   if work then call('PUBLISH', P .. 'news', 'w') end

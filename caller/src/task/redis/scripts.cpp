@@ -63,7 +63,7 @@ local function insert(a)
   if ARGV[a + 11] ~= '1' then r.f = true end
   if ARGV[a + 14] ~= '' then refer(r, ARGV[a + 14]) end
   R[id] = r
-  call('ZADD', P .. 'order', r.n, id)
+  order[#order + 1], order[#order + 2] = r.n, id
   local wait = tonumber(ARGV[a + 8])
   if wait > 0 then
     r.u = now + wait
@@ -160,8 +160,10 @@ while #taken < most do
   elseif r.k and call('HEXISTS', P .. 'busy', r.k) == 1 then
     if r.f then set(r, CC_FINAL) else set(r, CC) end
   else
+    begins = ARGV[4] == '1'
     set(r, PENDING, runner)
-    if ARGV[4] == '1' then set(r, RUNNING, runner) end
+    if begins then set(r, RUNNING, runner) end
+    begins = false
     taken[#taken + 1] = r.id
     show(r, out)
   end
