@@ -645,6 +645,10 @@ TEST_CASE("the processes of a runner end with its own, whatever ended that") {
 }
 
 TEST_CASE("run() ends what is at work at the first signal, and gives it back at the second") {
+#ifdef __SANITIZE_THREAD__  // which keeps a signal until its thread calls something that it knows of
+  MESSAGE("not with ThreadSanitizer");
+  return;
+#endif
   for (const RunnerKind kind : kKinds) {
     CAPTURE(static_cast<int>(kind));
     for (const bool twice : {false, true}) {
