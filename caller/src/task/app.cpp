@@ -402,8 +402,7 @@ Routed routed_from_json(const AppCore& app, std::string_view json, InvocationKin
 }  // namespace detail
 
 App::App(AppOptions options) : App(std::move(options), app_config()) {}
-App::App(AppOptions options, Config config)
-    : core_(std::make_shared<detail::AppCore>(std::move(options), std::move(config))) {
+App::App(AppOptions options, Config config) : core_(detail::make_app(std::move(options), std::move(config))) {
   core_->box(runner_);
 }
 App::App(std::string app_id, std::map<std::string, std::string> config_values, std::string config_filepath)
@@ -417,6 +416,7 @@ const AppOptions& App::conf() const noexcept { return core_->options; }
 std::size_t App::purge() const {
   const std::size_t n = store().purge(std::nullopt).wait();
   core_->triggers.forget_told();
+  core_->publish_sources();  // of tasks that may be called again
   return n;
 }
 std::string App::emit(const std::string& event, const Payload& payload) const {

@@ -27,8 +27,8 @@ public:
 
 class AppCore : public std::enable_shared_from_this<AppCore> {
 public:
-  /// Errors: ConfigError.
-  AppCore(AppOptions with, Config config);
+  /// `tells`: of settings that nobody knows. Errors: ConfigError.
+  AppCore(AppOptions with, Config config, bool tells = true);
   ~AppCore();
   AppOptions options;  // as configured; constant once a component was used
   TriggerBook triggers;
@@ -37,6 +37,11 @@ public:
   DefinitionPtr add(std::shared_ptr<TaskDefinition> definition);
   /// Errors: UnknownTaskError.
   DefinitionPtr find(const std::string& id) const;
+  /// The same; what is not registered is asked for (AppOptions::find_task). Not on a runner's loop.
+  DefinitionPtr find_or_ask(const std::string& id);
+  bool has(const std::string& id) const;
+  /// Once more, after the store has forgotten everything.
+  void publish_sources();
   std::vector<std::string> task_ids() const;
   void log(Severity severity, const std::string& text) const noexcept;
   void log(const std::string& text) const noexcept { log(Severity::warning, text); }
@@ -69,6 +74,7 @@ public:
 
 private:
   DefinitionPtr with_whole_data(const TaskDefinition& definition);
+  void take_settings(TaskDefinition& definition);
   static Coro<std::string> run_with_whole_data(AppCore& app, std::function<Coro<std::string>(Format, std::string)> run,
                                                Format format, std::string args);
   Store& use_store();
@@ -76,6 +82,7 @@ private:
   void settle();
 
   const AppOptions given_;
+  std::mutex asking_;         // one task at a time is asked for
   mutable std::mutex mutex_;  // of what follows
   Config config_;
   std::map<std::string, DefinitionPtr, std::less<>> tasks_;
@@ -90,6 +97,13 @@ private:
 std::string_view word(RunnerKind kind) noexcept;
 /// The class of its settings.
 inline std::string settings_of(RunnerKind kind) { return std::string(word(kind)) + "_runner"; }
+
+/// The definition with its plain function under the guard of cells.
+DefinitionPtr guarded(const DefinitionPtr& definition);
+/// Puts the source of a function of cells where workers find it. Errors: StateBackendError.
+void publish_source(Store& store, const TaskDefinition& definition);
+/// A new application, which living_app() finds; of an id that is shared, the one that is shared. Errors: ConfigError.
+AppPtr make_app(AppOptions options, Config config);
 
 std::string new_uuid();
 /// In hexadecimal: a name for content, not a protection.

@@ -24,7 +24,8 @@ namespace {
 RunnerBox::~RunnerBox() = default;
 AppCore::~AppCore() = default;
 
-AppCore::AppCore(AppOptions with, Config config) : data(*this), given_(std::move(with)), config_(std::move(config)) {
+AppCore::AppCore(AppOptions with, Config config, bool tells)
+    : data(*this), given_(std::move(with)), config_(std::move(config)) {
   app_settings().offer(config_, given_, "app");
   client_data_settings().offer(config_, given_.client_data, "client_data");
   for (const auto& [name, value] : given_.values) config_.option(name, value);
@@ -33,7 +34,7 @@ AppCore::AppCore(AppOptions with, Config config) : data(*this), given_(std::move
   settle();
   store_ = options.store;
   use_runners_store();
-  if (in_worker(options.app_id)) return;  // its runner's process has told it
+  if (!tells || in_worker(options.app_id)) return;  // its runner's process has told it
   for (const auto& warning : config_.warnings()) log(Severity::warning, warning);
 }
 
@@ -94,13 +95,36 @@ Coro<std::string> AppCore::run_with_whole_data(AppCore& app, std::function<Coro<
 DefinitionPtr AppCore::add(std::shared_ptr<TaskDefinition> definition) {
   const std::string& id = definition->id;
   if (id.empty()) throw TaskRoutingError("", "a task needs an id");
+  {
+    const std::lock_guard lock(mutex_);
+    const auto there = tasks_.find(id);
+    if (there != tasks_.end() && !(definition->replaces && there->second->replaces))
+      throw TaskRoutingError(id, "there is a task " + id + " already");
+    take_settings(*definition);
+  }
+  DefinitionPtr made = definition;
+  if (!made->source.empty()) {
+    publish_source(store(), *made);
+    made = guarded(made);
+  }
+  DefinitionPtr whole = with_whole_data(*made);
   const std::lock_guard lock(mutex_);
-  if (tasks_.contains(id)) throw TaskRoutingError(id, "there is a task " + id + " already");
-  task_settings().offer(config_, definition->options, "task", id);
+  const auto [there, added] = tasks_.emplace(id, whole);
+  if (added) return whole;
+  if (!(definition->replaces && there->second->replaces))
+    throw TaskRoutingError(id, "there is a task " + id + " already");
+  there->second = whole;
+  return whole;
+}
+
+/// Options of a task as they are configured. With the mutex held. Errors: InvalidTaskOptionsError.
+void AppCore::take_settings(TaskDefinition& definition) {
+  const std::string& id = definition.id;
+  task_settings().offer(config_, definition.options, "task", id);
   std::vector<std::string> wrong = config_.mistakes("task", id);
-  if (wrong.empty()) task_settings().take(config_, definition->options, "task", id);
+  if (wrong.empty()) task_settings().take(config_, definition.options, "task", id);
   try {
-    definition->options.validate(id, definition->parameters);
+    definition.options.validate(id, definition.parameters);
   } catch (const InvalidTaskOptionsError& e) {
     if (wrong.empty()) throw;
     wrong.emplace_back(e.what());
@@ -110,9 +134,6 @@ DefinitionPtr AppCore::add(std::shared_ptr<TaskDefinition> definition) {
     for (const auto& w : wrong) text += (text.empty() ? "" : "; ") + w;
     throw InvalidTaskOptionsError(id, "options of task " + id + ": " + text);
   }
-  DefinitionPtr whole = with_whole_data(*definition);
-  tasks_.emplace(id, whole);
-  return whole;
 }
 
 DefinitionPtr AppCore::find(const std::string& id) const {
@@ -121,6 +142,29 @@ DefinitionPtr AppCore::find(const std::string& id) const {
   std::vector<std::string_view> names;
   for (const auto& [name, definition] : tasks_) names.push_back(name);
   throw UnknownTaskError(id, "application " + options.app_id + " has no task " + id + nearest_in_words(id, names));
+}
+
+bool AppCore::has(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  return tasks_.contains(id);
+}
+
+DefinitionPtr AppCore::find_or_ask(const std::string& id) {
+  if (options.find_task && !has(id)) {
+    const std::lock_guard lock(asking_);
+    if (!has(id)) options.find_task(App(shared_from_this()), id);
+  }
+  return find(id);
+}
+
+void AppCore::publish_sources() {
+  std::vector<DefinitionPtr> all;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, definition] : tasks_)
+      if (!definition->source.empty()) all.push_back(definition);
+  }
+  for (const auto& definition : all) publish_source(store(), *definition);
 }
 
 std::vector<std::string> AppCore::task_ids() const {

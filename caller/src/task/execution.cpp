@@ -36,7 +36,7 @@ void run_here(const AppPtr& app, const std::string& id) {
   static const std::string kHere = "here";
   Store& store = store_of(*app);
   InvocationRecord record = store.get(id).wait();
-  const DefinitionPtr definition = app->find(record.task_id);
+  const DefinitionPtr definition = app->find_or_ask(record.task_id);
   for (;;) {
     store.change({id, Status::pending, kHere, {}, {}, {}}).wait();
     store.change({id, Status::running, kHere, {}, {}, {}}).wait();

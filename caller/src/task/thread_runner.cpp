@@ -12,10 +12,23 @@ Coro<Change> LocalWork::work(InvocationRecord record, std::string runner, std::s
                              bool timed) {
   DefinitionPtr definition;
   std::exception_ptr error;
-  try {
-    definition = app_->find(record.task_id);
-  } catch (...) {
-    error = std::current_exception();
+  if (app_->options.find_task && !app_->has(record.task_id)) {
+    // Compiling it may take a while.
+    const Pending<DefinitionPtr> asked =
+        loop_.to_thread([app = app_, id = record.task_id] { return app->find_or_ask(id); });
+    (void)co_await asked.async_wait_done();
+    error = asked.exception();
+    if (!error && asked.cancelled()) {
+      Change killed{record.id, Status::killed, runner, {}, {}, {}};
+      co_return killed;
+    }
+    if (!error) definition = asked.result();
+  } else {
+    try {
+      definition = app_->find(record.task_id);
+    } catch (...) {
+      error = std::current_exception();
+    }
   }
   if (error) {
     Change unknown{record.id, Status::failed, runner, {}, ExceptionRecord::of(error).to_json(), {}};

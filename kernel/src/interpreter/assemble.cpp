@@ -41,6 +41,9 @@ public:
       // A documentation comment belongs to the declaration it stands before.
       if (c.kind == Chunk::Kind::declaration && !c.awaits)
         c.begin = comment_before(i == 0 ? 0 : chunks[i - 1].end, c.begin);
+      if (options_.cursor == std::string::npos) ask(c);
+      const std::size_t stage = out_.stages.size();
+      const std::size_t at = text().size();
       if (c.kind == Chunk::Kind::directive)
         directive(c);
       else if (c.kind == Chunk::Kind::statement)
@@ -49,6 +52,9 @@ public:
         late(c);
       else
         declaration(c);
+      if (c.kind != Chunk::Kind::statement)
+        out_.stages.back().pieces.push_back({stage == out_.stages.size() ? at : 0, text().size(), ts_[c.first].begin,
+                                             c.end, c.kind == Chunk::Kind::directive, !c.terminated});
     }
     if (options_.cursor != std::string::npos && out_.cursor == std::string::npos) empty_statement();
     end_stage();
@@ -69,6 +75,24 @@ private:
     // A stage without any text would only cost time.
     if (out_.stages.back().text.empty() && out_.stages.size() > 1 && out_.cursor_stage + 1 < out_.stages.size())
       out_.stages.pop_back();
+  }
+
+  // What the piece gives to `app.task(`. A stage of its own, so that all before it is known by then.
+  void ask(const Chunk& c) {
+    std::vector<FunctionAsk> asks;
+    for (std::size_t i = c.first; i < c.last; ++i) {
+      const FunctionName f = function_given(ts_, i, c.last);
+      if (f.name.empty()) continue;
+      const auto [line, column] = place(f.begin);
+      if (std::none_of(asks.begin(), asks.end(), [&](const FunctionAsk& a) { return a.name == f.name; }))
+        asks.push_back({f.name, std::to_string(options_.unit) + ":" + std::to_string(++asked_), line, column + 1,
+                        column + 1 + f.end - f.begin});
+    }
+    if (asks.empty()) return;
+    close();
+    if (!text().empty()) begin_stage();
+    auto& all = out_.stages.back().asks;
+    all.insert(all.end(), asks.begin(), asks.end());
   }
 
   std::size_t comment_before(std::size_t from, std::size_t begin) const {
@@ -266,10 +290,52 @@ private:
   std::string space_, after_;
   Assembly out_;
   Open open_ = Open::nothing;
-  unsigned functions_ = 0;
+  unsigned functions_ = 0, asked_ = 0;
 };
 
+std::string literal(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
 }  // namespace
+
+std::string known_text(unsigned unit, const FunctionAsk& ask, const Declared& found) {
+  const std::string detail = "::caller::task::detail::";
+  const std::string function = found.kind == Declared::Kind::lambda ? found.name : found.expression;
+  std::string fault = found.call.fault, params;
+  bool defaults = false;
+  for (std::size_t i = 0, n = 0; i < found.call.parameters.size(); ++i) {
+    const Parameter& p = found.call.parameters[i];
+    if (i == 0 && p.class_name == "std::stop_token") continue;
+    if (p.name.empty() && fault.empty()) fault = "has a parameter without a name, its " + std::to_string(i + 1) + ".";
+    params += std::string(n++ ? ", {" : "{") + literal(p.name);
+    if (!p.default_text.empty()) {
+      defaults = true;
+      params +=
+          ", " + detail + "default_of<decltype(" + function + "), " + std::to_string(i) + ">(" + p.default_text + "\n)";
+    }
+    params += "}";
+  }
+  if (!fault.empty()) params.clear(), defaults = false;
+  const std::string name = "__caller_known" + std::to_string(unit) + "_" + ask.key.substr(ask.key.find(':') + 1);
+  std::string open, close;
+  // Default arguments mean what they mean where they are written.
+  for (std::string rest = defaults ? found.scope : ""; !rest.empty();) {
+    const std::size_t at = rest.find("::");
+    open += "namespace " + rest.substr(0, at) + " { ";
+    close += " }";
+    rest = at == std::string::npos ? "" : rest.substr(at + 2);
+  }
+  return "# 1 \"<cell>\"\n" + open + "inline namespace __cell_" + std::to_string(unit) + " { extern bool " + name +
+         "; bool " + name + " = " + detail + "know_function(" + detail + "address_of(" + function + "), " +
+         literal(ask.key) + ", {" + params + "}, " + literal(fault.empty() ? "" : ask.name + " " + fault) + "); }" +
+         close + "\n";
+}
 
 Assembly assemble(const std::string& code, const AssembleOptions& options) { return Assembler(code, options).run(); }
 

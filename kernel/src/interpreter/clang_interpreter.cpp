@@ -312,10 +312,14 @@ std::variant<CompiledCell, CellError> ClangInterpreter::link(const Compilation& 
   cell.warnings = readable(made.text);
   std::vector<llvm::orc::ResourceTrackerSP> trackers;
   try {
+    // All of them before any is asked for: what a stage calls may be defined in a later one.
     for (const auto& part : made.parts) {
       if (part.object.empty()) continue;
       for (const auto& late : part.late) define_late(late);
       trackers.push_back(jit_->add(part.object));
+    }
+    for (const auto& part : made.parts) {
+      if (part.object.empty()) continue;
       // Without any of its own the stage must still be linked: later cells use what it defines.
       void* const entry = jit_->lookup(part.entry);
       if (part.runs) {
@@ -334,6 +338,10 @@ std::variant<CompiledCell, CellError> ClangInterpreter::link(const Compilation& 
     return error_of("error: " + std::string(e.what()) + "\n", e.missing, request.number);
   }
   if (!request.debug_path.empty()) cell.debug_objects = jit_->take_debug_objects();
+  for (NeededSource f : made.functions) {
+    f.source.flags = options_.flags;
+    if (options_.function_given) options_.function_given(f.key, f.source);
+  }
   return cell;
 }
 
@@ -375,9 +383,9 @@ std::variant<CompiledCell, CellError> ClangInterpreter::compile(const std::strin
   if (tried.made.here) return linked;
   if (std::holds_alternative<CellError>(linked) || !copy_stays_) copy_.reset();
   if (std::holds_alternative<CompiledCell>(linked)) {
-    std::vector<std::string> texts;
-    for (auto& part : tried.made.parts) texts.push_back(std::move(part.text));
-    follower_->push(std::move(request), std::move(texts));
+    std::vector<FollowedPart> parts;
+    for (auto& part : tried.made.parts) parts.push_back({std::move(part.text), std::move(part.pieces)});
+    follower_->push(std::move(request), std::move(parts));
   }
   return linked;
 }

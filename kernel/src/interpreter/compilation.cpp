@@ -33,6 +33,15 @@ std::string pack(const Compilation& c) {
   for (const auto& part : c.parts) {
     p << part.text << part.object << part.entry << std::size_t{part.runs} << part.coroutine << part.late.size();
     for (const auto& late : part.late) p << late.storage << late.symbol << late.size << late.alignment;
+    p << part.pieces.size();
+    for (const auto& piece : part.pieces)
+      p << piece.text_begin << piece.text_end << piece.begin << piece.end << std::size_t{piece.directive}
+        << std::size_t{piece.open};
+  }
+  p << c.functions.size();
+  for (const auto& f : c.functions) {
+    p << f.key << f.source.name << f.source.hash << f.source.fault << f.source.cells.size();
+    for (const auto& cell : f.source.cells) p << static_cast<std::size_t>(cell.number) << cell.text;
   }
   p << c.wanted.size();
   for (const auto& name : c.wanted) p << name;
@@ -61,7 +70,31 @@ Compilation unpack_compilation(const std::string& data) {
       late.alignment = u.number();
       part.late.push_back(std::move(late));
     }
+    for (auto k = u.number(); k; --k) {
+      PiecePlace piece;
+      piece.text_begin = u.number();
+      piece.text_end = u.number();
+      piece.begin = u.number();
+      piece.end = u.number();
+      piece.directive = u.number();
+      piece.open = u.number();
+      part.pieces.push_back(piece);
+    }
     c.parts.push_back(std::move(part));
+  }
+  for (auto n = u.number(); n; --n) {
+    NeededSource f;
+    f.key = u.text();
+    f.source.name = u.text();
+    f.source.hash = u.text();
+    f.source.fault = u.text();
+    for (auto k = u.number(); k; --k) {
+      SourceCell cell;
+      cell.number = static_cast<int>(u.number());
+      cell.text = u.text();
+      f.source.cells.push_back(std::move(cell));
+    }
+    c.functions.push_back(std::move(f));
   }
   for (auto n = u.number(); n; --n) c.wanted.push_back(u.text());
   return c;

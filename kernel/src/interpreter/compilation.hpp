@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "assemble.hpp"
+#include "function_source.hpp"
+
 namespace caller::kernel {
 
 /// A cell and how it is to be compiled.
@@ -35,6 +38,19 @@ struct CompiledPart {
   bool runs = false;      ///< that function does something
   std::string coroutine;  ///< symbol; empty without one
   std::vector<LateMemory> late;
+  std::vector<PiecePlace> pieces;
+};
+
+/// What the process's own compiler must see of it.
+struct FollowedPart {
+  std::string text;
+  std::vector<PiecePlace> pieces;
+};
+
+/// A function of cells, and all of the cells' text it needs.
+struct NeededSource {
+  std::string key;  ///< of the FunctionAsk
+  FunctionSource source;
 };
 
 struct Compilation {
@@ -43,7 +59,8 @@ struct Compilation {
   bool parse_issue = false;  ///< an error was of grammar, not of meaning
   bool ambiguous = false;    ///< some piece was taken for a declaration by its look
   std::vector<CompiledPart> parts;
-  bool here = false;                ///< it was compiled by this process, which therefore knows it
+  bool here = false;  ///< it was compiled by this process, which therefore knows it
+  std::vector<NeededSource> functions;
   std::vector<std::string> wanted;  ///< symbols (as mangled) that the parts use and none of them defines
 };
 

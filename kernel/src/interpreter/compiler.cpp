@@ -1,5 +1,7 @@
 #include "compiler.hpp"
 
+#include "edits.hpp"
+
 #include <clang/AST/GlobalDecl.h>
 #include <llvm/IR/Module.h>
 
@@ -97,6 +99,8 @@ bool Compiler::compile_stage(const Stage& stage, const CompileRequest& request, 
   if (!parsed.ok) return false;
   CompiledPart part;
   part.text = stage.text;
+  part.pieces = stage.pieces;
+  sources_.add(engine_, request, parsed, stage.pieces);
   if (parsed.module) {
     part.entry = stage.entry;
     part.runs = parsed.module->getNamedGlobal("llvm.global_ctors") != nullptr;
@@ -122,17 +126,67 @@ bool Compiler::compile_stage(const Stage& stage, const CompileRequest& request, 
   return true;
 }
 
+// Writes what is known of the functions that the stage gives away in front of it. Returns why some of them cannot be
+// given away, as errors.
+std::string Compiler::answer(Stage& stage, const CompileRequest& request, std::vector<Answered>& answered) {
+  if (declared(engine_, "caller::task::App", {}).kind != Declared::Kind::record) return {};
+  std::string text, refused;
+  Edits chosen;
+  for (const FunctionAsk& ask : stage.asks) {
+    const clang::NamedDecl* declaration = nullptr;
+    const Declared found = declared(engine_, ask.name, {}, &declaration);
+    const bool callable = found.kind == Declared::Kind::function || found.kind == Declared::Kind::lambda;
+    std::string why = callable ? found.call.fault : found.what.empty() ? "" : "is " + found.what;
+    if (found.kind == Declared::Kind::record) why = "is a class";
+    if (why.empty() && callable) {
+      text += known_text(request.unit, ask, found);
+      answered.push_back({ask.key, declaration});
+      // Of overloads that several cells have left the newest is meant; clang would not know.
+      if (found.expression.starts_with("static_cast<")) {
+        const TokenList list = tokenize(stage.text);
+        for (std::size_t i = 0; i < list.tokens.size(); ++i)
+          if (const FunctionName f = function_given(list.tokens, i, list.tokens.size()); f.name == ask.name)
+            chosen.push_back({f.from, f.end, found.expression});
+      }
+    } else if (!why.empty()) {
+      refused += "\033[1mCell [" + std::to_string(request.number) + "]:" + std::to_string(ask.line) + ":" +
+                 std::to_string(ask.column) + ": \033[0;1;31merror: \033[0m" + ask.name +
+                 (found.place.empty() ? "" : " (" + found.place + ")") + " cannot be a task: it " + why + "\n";
+    }
+  }
+  chosen = merged(std::move(chosen), {});
+  const auto moved = [&](std::size_t place) {
+    std::size_t to = place + text.size();
+    for (const Edit& e : chosen)
+      if (e.end <= place) to += e.text.size() - (e.end - e.begin);
+    return to;
+  };
+  for (PiecePlace& p : stage.pieces) {
+    p.text_begin = moved(p.text_begin);
+    p.text_end = moved(p.text_end);
+  }
+  stage.text = text + apply(stage.text, 0, stage.text.size(), chosen);
+  return refused;
+}
+
 Compilation Compiler::compile(const CompileRequest& request) {
   Compilation out;
   const Mode mode(engine_, request);
   AssembleOptions how = assemble_options(request.unit, request.number);
   how.show_result = request.show_result;
   how.ambiguous_is_expression = request.ambiguous_is_expression;
-  const Assembly assembly = assemble(request.code, how);
+  Assembly assembly = assemble(request.code, how);
   out.ambiguous = assembly.ambiguous;
   SymbolUse symbols;
-  for (const auto& stage : assembly.stages)
-    if (!compile_stage(stage, request, symbols, out)) return out;
+  std::vector<Answered> answered;
+  for (auto& stage : assembly.stages) {
+    const std::string refused = stage.asks.empty() ? std::string() : answer(stage, request, answered);
+    if (compile_stage(stage, request, symbols, out)) continue;
+    // Of what cannot be a task clang only says that nothing fits.
+    if (!refused.empty()) out.text = refused;
+    return out;
+  }
+  for (const Answered& a : answered) out.functions.push_back({a.key, sources_.source_of(engine_, a.declaration)});
   std::set_difference(symbols.wanted.begin(), symbols.wanted.end(), symbols.defined.begin(), symbols.defined.end(),
                       std::back_inserter(out.wanted));
   out.ok = true;
@@ -153,10 +207,13 @@ Compilation Compiler::compile_text(const std::string& text, const std::string& e
   return out;
 }
 
-std::string Compiler::follow(const CompileRequest& request, const std::vector<std::string>& texts) {
+std::string Compiler::follow(const CompileRequest& request, const std::vector<FollowedPart>& parts) {
   const Mode mode(engine_, request);
-  for (const auto& text : texts)
-    if (auto parsed = engine_.parse(text, "cell"); !parsed.ok) return parsed.text.empty() ? "?" : parsed.text;
+  for (const auto& part : parts) {
+    auto parsed = engine_.parse(part.text, "cell");
+    if (!parsed.ok) return parsed.text.empty() ? "?" : parsed.text;
+    sources_.add(engine_, request, parsed, part.pieces);
+  }
   return {};
 }
 

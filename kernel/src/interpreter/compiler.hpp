@@ -12,6 +12,7 @@
 #include "compilation.hpp"
 #include "engine.hpp"
 #include "generator.hpp"
+#include "sources.hpp"
 
 namespace caller::kernel {
 
@@ -30,7 +31,7 @@ public:
 
   /// What the compiler of another process has compiled without an error, for this one to know it, too. Returns the
   /// diagnostics when it fails here, else nothing.
-  std::string follow(const CompileRequest& request, const std::vector<std::string>& texts);
+  std::string follow(const CompileRequest& request, const std::vector<FollowedPart>& parts);
 
   /// How a cell is taken apart here.
   AssembleOptions assemble_options(unsigned unit, int number);
@@ -39,11 +40,21 @@ public:
 
 private:
   class Mode;
+  struct Answered {
+    std::string key;
+    const clang::NamedDecl* declaration;
+  };
+  std::string answer(Stage& stage, const CompileRequest& request, std::vector<Answered>& answered);
   bool compile_stage(const Stage& stage, const CompileRequest& request, SymbolUse& symbols, Compilation& out);
   std::vector<LateMemory> late_memory(const Stage& stage, clang::TranslationUnitDecl* unit, unsigned number);
 
   Engine engine_;
   Generator generator_;
+  Sources sources_;
 };
+
+/// What a name means now, looked up as a cell would. `found` becomes the declaration of what can be called by it.
+Declared declared(Engine& engine, const std::string& name, const std::vector<std::string>& methods,
+                  const clang::NamedDecl** found = nullptr);
 
 }  // namespace caller::kernel

@@ -162,8 +162,12 @@ Callable the_constructor(clang::CXXRecordDecl* record, clang::Sema& sema, const 
 }  // namespace
 
 Declared ClangInterpreter::declared(const std::string& name, const std::vector<std::string>& methods) {
+  return kernel::declared(compiler().engine(), name, methods);
+}
+
+Declared declared(Engine& engine, const std::string& name, const std::vector<std::string>& methods,
+                  const clang::NamedDecl** declaration) {
   Declared out;
-  Engine& engine = compiler().engine();
   auto& sema = engine.sema();
   auto& ast = engine.ast();
   clang::DeclContext* context = ast.getTranslationUnitDecl()->getPrimaryContext();
@@ -219,6 +223,7 @@ Declared ClangInterpreter::declared(const std::string& name, const std::vector<s
     }
     out.place = place_of(function, ast);
     out.identity = function->getCanonicalDecl();
+    if (declaration) *declaration = function;
     out.expression = "&" + out.name;
     if (overloaded)
       out.expression = "static_cast<" + text_of(ast.getPointerType(function->getType()), ast) + ">(&" + out.name + ")";
@@ -229,6 +234,7 @@ Declared ClangInterpreter::declared(const std::string& name, const std::vector<s
     const auto* record = variable->getType()->getAsCXXRecordDecl();
     if (record && record->isLambda()) {
       out.kind = Declared::Kind::lambda;
+      if (declaration) *declaration = variable;
       out.expression = out.name;
       out.call = record->isGenericLambda() ? faulty("takes arguments of any type (`auto`)")
                                            : describe(record->getLambdaCallOperator(), ast);

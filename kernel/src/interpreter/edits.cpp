@@ -165,6 +165,24 @@ Edits main_edits(const std::vector<Token>& ts, const Chunk& c) {
   return {{ts[c.last - 1].begin, ts[c.last - 1].begin, "return 0;"}};
 }
 
+FunctionName function_given(const std::vector<Token>& ts, std::size_t i, std::size_t last) {
+  FunctionName out;
+  if (!ts[i].is("task") || !is_word(ts[i]) || i < 2 || i + 3 >= last || !ts[i + 1].is("(")) return out;
+  if (!ts[i - 1].is(".") && !ts[i - 1].is("->")) return out;
+  std::size_t k = i + 2;
+  if (ts[k].is("&")) ++k;
+  if (k < last && ts[k].is("::")) ++k;
+  const std::size_t first = k;
+  std::string name;
+  for (; k + 1 < last && is_word(ts[k]); k += 2) {
+    name += ts[k].text;
+    if (!ts[k + 1].is("::")) break;
+    name += "::";
+  }
+  if (k + 1 >= last || !is_word(ts[k]) || (!ts[k + 1].is(",") && !ts[k + 1].is(")"))) return out;
+  return {std::move(name), ts[first].begin, ts[k].end, ts[i + 2].begin};
+}
+
 bool needs_extern(const std::vector<Token>& ts, const Chunk& c) {
   if (c.function || c.class_like || c.names_space) return false;
   if (one_of(ts[c.first].text, {"template", "typedef", "using", "friend", "static_assert", "extern", "inline",

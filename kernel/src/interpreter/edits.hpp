@@ -39,6 +39,14 @@ bool needs_extern(const std::vector<Token>& tokens, const Chunk& c);
 /// Captures of names that are global here: `[x]` becomes `[x = x]`; at namespace scope capture defaults go.
 Edits capture_edits(const std::vector<Token>& tokens, std::size_t first, std::size_t last, bool namespace_scope);
 
+/// The function, by its name, that `x.task(f, …)` gives away, where token `i` is that `task`. An empty name: none.
+struct FunctionName {
+  std::string name;
+  std::size_t begin = 0, end = 0;  ///< bytes of the name
+  std::size_t from = 0;            ///< where what stands before it begins, a `&` or `::`
+};
+FunctionName function_given(const std::vector<Token>& tokens, std::size_t i, std::size_t last);
+
 /// The parts of `T x = init`, `T x(init)`, `T x{init}` and `auto [a, b] = init`.
 struct LateParts {
   bool ok = false;

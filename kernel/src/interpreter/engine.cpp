@@ -185,6 +185,7 @@ Engine::Parsed Engine::parse(const std::string& text, const std::string& name) {
   auto& sm = ci_->getSourceManager();
   const auto file =
       sm.createFileID(std::move(buffer), clang::SrcMgr::C_User, 0, 0, sm.getLocForStartOfFile(sm.getMainFileID()));
+  out.file = file;
   ast().addTranslationUnitDecl();
   out.unit = ast().getTranslationUnitDecl();
   consumer_->safepoints.begin_unit();

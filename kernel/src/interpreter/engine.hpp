@@ -41,6 +41,7 @@ public:
     bool parse_issue = false;  ///< an error was of grammar, not of meaning
     std::unique_ptr<llvm::Module> module;
     clang::TranslationUnitDecl* unit = nullptr;
+    clang::FileID file;
     bool quick = false;  ///< functions of libraries are only declared in the module
   };
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "function_source.hpp"
+
 #include "interpreter.hpp"
 
 namespace caller::kernel {
@@ -30,6 +32,9 @@ struct InterpreterOptions {
   /// Begins to load what nearly every cell and completion needs, so that the first are not slower than the rest: some
   /// hundred milliseconds of another thread, for which completions wait and cells do not.
   bool warm_up = true;
+  /// Told, before a cell runs, of each function that its code gives to `app.task(f)`, by the key under which the code
+  /// will ask for it. In the thread that compiles.
+  std::function<void(const std::string& key, const FunctionSource& source)> function_given{};
   /// Called with one line when something works less well than it should (no precompiled prelude).
   std::function<void(const std::string&)> log;
 };

@@ -24,9 +24,9 @@ Follower::~Follower() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Follower::push(CompileRequest request, std::vector<std::string> texts) {
+void Follower::push(CompileRequest request, std::vector<FollowedPart> parts) {
   request.directory.clear();  // the process is where it is
-  push(Work{std::move(request), std::move(texts), nullptr});
+  push(Work{std::move(request), std::move(parts), nullptr});
 }
 
 void Follower::push(std::function<void(Compiler&)> work) { push(Work{{}, {}, std::move(work)}); }
@@ -78,7 +78,7 @@ void Follower::run() {
     lock.unlock();
     if (work.other)
       work.other(compiler_);
-    else if (const std::string wrong = compiler_.follow(work.request, work.texts); !wrong.empty() && failed_)
+    else if (const std::string wrong = compiler_.follow(work.request, work.parts); !wrong.empty() && failed_)
       failed_(wrong);
     lock.lock();
     queue_.pop_front();

@@ -22,7 +22,7 @@ public:
       : compiler_(compiler), failed_(std::move(failed)) {}
   ~Follower();
 
-  void push(CompileRequest request, std::vector<std::string> texts);
+  void push(CompileRequest request, std::vector<FollowedPart> parts);
 
   /// Something else to be done with the compiler, after what was pushed before.
   void push(std::function<void(Compiler&)> work);
@@ -35,7 +35,7 @@ public:
 private:
   struct Work {
     CompileRequest request;
-    std::vector<std::string> texts;
+    std::vector<FollowedPart> parts;
     std::function<void(Compiler&)> other;  // instead, if set
   };
   void push(Work work);

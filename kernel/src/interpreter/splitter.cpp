@@ -63,6 +63,11 @@ public:
         if (!out.empty()) out.back().terminated = true;
         ++i;
         continue;
+      } else if (word(i) && ts_[i].text.starts_with("CALLER_") && at(i + 1, "(")) {
+        // Macros of this library that declare something, and look like a call: CALLER_TASK_FIELDS(Point, x, y).
+        c.kind = Chunk::Kind::declaration;
+        c.function = c.terminated = true;
+        c.last = past(i + 1);
       } else {
         cut(c);
       }

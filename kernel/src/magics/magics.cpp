@@ -7,11 +7,14 @@
 #include <fstream>
 #include <iterator>
 #include <map>
-#include <numeric>
 
 #include <caller/caller.hpp>
 
 #include "magics/functions.hpp"
+#include "magics/nearest.hpp"
+#ifdef CALLER_HAVE_TASK
+#include "magics/task_magic.hpp"
+#endif
 #include "protocol/error.hpp"
 #include "protocol/utf8.hpp"
 #include "protocol/words.hpp"
@@ -171,6 +174,20 @@ const std::map<std::string, Magic>& table() {
       {"subshell", {subshell, nullptr, "%subshell", "this cell's subshell, and all of them", ""}},
       {"time", {time_code, time_code, "%time CODE, %%time", "run code once and show how long it took", ""}},
       {"timeit", {timeit, timeit, "%timeit CODE, %%timeit", "run code many times and show the best time", ""}},
+#ifdef CALLER_HAVE_TASK
+      {"task",
+       {nullptr, run_task,
+        "%%task [--runner thread|sync] [--app ID] [--sqlite FILE | --url URL] [--name ID] [--retries N] [--timeout S] "
+        "[--priority N]",
+        "run the cell as a task, and show it and all that comes of it",
+        "The code is a cell's: what it declares stays, its last expression is the result.\n"
+        "--runner: on a thread of the task's runner (thread), or here (sync).\n"
+        "--app: the application; that of a cell if one has made it, else in memory, or in the store that is given:\n"
+        "--sqlite: a file; --url: redis://…  --name: the task's id, in place of cell[N].\n"
+        "--retries: so often it is tried again after an exception; --timeout: then it has failed; --priority: of the\n"
+        "queue. Calls of tasks in the code are its children. An interrupt cancels the task.\n"
+        "Functions of cells become tasks by app.task(f): see <caller/kernel/tasks.hpp>."}},
+#endif
 #ifdef CALLER_HAVE_TUBE
       {"tube",
        {nullptr, run_tube,
@@ -203,21 +220,6 @@ Coro<void> lsmagic(MagicContext& c, const MagicLine&) {
   }
   print(c, format_table(rows));
   co_return;
-}
-
-// Edit distance, for suggestions.
-std::size_t distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t substitute = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
-    }
-  }
-  return row.back();
 }
 
 [[noreturn]] void unknown(const MagicLine& line) {

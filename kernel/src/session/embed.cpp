@@ -14,6 +14,9 @@
 #include <utility>
 
 #include "interpreter/factory.hpp"
+#ifdef CALLER_HAVE_TASK
+#include "jit_tasks/known_sources.hpp"
+#endif
 #include "protocol/log.hpp"
 #include "protocol/paths.hpp"
 #include "protocol/wire.hpp"
@@ -213,6 +216,9 @@ EmbeddedKernel embed_kernel(EmbedOptions options) {
       how.flags = language.cxxflags;
       how.isolate = language.isolate;
       how.log = [](const std::string& line) { kernel::log(kernel::LogLevel::warning, line); };
+#ifdef CALLER_HAVE_TASK
+      how.function_given = kernel::keep_source;
+#endif
       return make_clang_interpreter(std::move(how));
     };
     const KernelSignals signals;  // inherited by every thread of the kernel

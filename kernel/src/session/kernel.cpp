@@ -6,8 +6,16 @@
 #include <cstdlib>
 #include <map>
 #include <optional>
+#include <regex>
+
+#ifdef CALLER_HAVE_TASK
+#include <caller/task/error.hpp>
+#endif
 
 #include "debugger/stub.hpp"
+#ifdef CALLER_HAVE_TASK
+#include "jit_tasks/cell_guard.hpp"
+#endif
 #include "protocol/log.hpp"
 #include "session/shell.hpp"
 
@@ -87,7 +95,12 @@ Kernel::~Kernel() {
 }
 
 void Kernel::start() {
-  if (output_) faults_ = std::make_unique<FaultHost>(*this, output_->log_descriptor());
+  if (output_) {
+    faults_ = std::make_unique<FaultHost>(*this, output_->log_descriptor());
+#ifdef CALLER_HAVE_TASK
+    guard_cell_tasks();
+#endif
+  }
   if (!options_.embedded)
     set_error_handler(
         [this](const std::string& where, const std::exception_ptr& error) { report_unseen(where, error); });
@@ -165,7 +178,37 @@ Interpreter& Kernel::require_interpreter() {
   return *interpreter_;
 }
 
+#ifdef CALLER_HAVE_TASK
+namespace {
+
+// A task's exception, whose type is known by its name only: shown as if it had been thrown here.
+CellError describe_task(const task::ExceptionRecord& record, int number) {
+  static const std::regex cells("__cell_[0-9]+::");
+  CellError out;
+  out.ename = std::regex_replace(record.type, cells, "");
+  out.evalue = record.message;
+  out.traceback.push_back("Cell [" + std::to_string(number) + "]: in a task");
+  std::string how;
+  for (const task::ExceptionRecord* r = &record; r; r = r->cause.get()) {
+    out.traceback.push_back(how + "\x1b[0;31m" + std::regex_replace(r->type, cells, "") + "\x1b[0m" +
+                            (r->message.empty() ? "" : ": " + r->message));
+    how = "caused by ";
+  }
+  return out;
+}
+
+}  // namespace
+#endif
+
 CellError Kernel::describe_current(int number) {
+#ifdef CALLER_HAVE_TASK
+  try {
+    throw;
+  } catch (const task::TaskFailed& e) {
+    return describe_task(e.record(), number);
+  } catch (...) {  // any other
+  }
+#endif
   if (interpreter_) return interpreter_->describe_current_exception(number);
   const json content = error_content_of_current();
   return {content["ename"], content["evalue"], content["traceback"]};

@@ -1,6 +1,9 @@
 // The kernel with its C++ interpreter; apart from the rest, so that tests of the protocol need no compiler.
 #include "interpreter/factory.hpp"
 #include "interpreter/interpreter.hpp"
+#ifdef CALLER_HAVE_TASK
+#include "jit_tasks/known_sources.hpp"
+#endif
 #include "protocol/log.hpp"
 #include "session/kernel_app.hpp"
 
@@ -14,6 +17,9 @@ int run_kernel(const KernelOptions& options) {
       language.prelude_directory = options.prelude_dir.string();
       language.flags = options.cxxflags;
       language.warm_up = false;  // the kernel asks for it when the first cell is through
+#ifdef CALLER_HAVE_TASK
+      language.function_given = keep_source;
+#endif
       language.log = [](const std::string& line) { log(LogLevel::warning, line); };
       return make_clang_interpreter(std::move(language));
     };

@@ -9,6 +9,7 @@
 #include <caller/task/config.hpp>
 #include <caller/task/direct.hpp>
 #include <caller/task/error.hpp>
+#include <caller/task/family.hpp>
 #include <caller/task/logger.hpp>
 #include <caller/task/options.hpp>
 #include <caller/task/plugin.hpp>

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -114,6 +115,11 @@ struct FunctionOf<R (C::*)(A...) noexcept> : FunctionOf<R (*)(A...)> {};
 template <class C, class R, class... A>
 struct FunctionOf<R (C::*)(A...) const noexcept> : FunctionOf<R (*)(A...)> {};
 
+/// What FunctionOf knows.
+template <class F>
+concept TaskFunction =
+    std::is_function_v<std::remove_pointer_t<std::decay_t<F>>> || requires { &std::decay_t<F>::operator(); };
+
 /// Parameters without a leading std::stop_token, as plain values.
 template <class T>
 struct Parameters;
@@ -170,6 +176,70 @@ struct Param {
 };
 /// The names of a function's parameters, in their order.
 using Params = std::initializer_list<Param>;
+
+// ---- functions of cells ----
+
+namespace detail {
+
+/// What the compiler of a notebook writes down of a function that is given to App::task: under the address of it, the
+/// key of its source, its parameters and, if it can be no task, why. A later one replaces an earlier one.
+/// Thread-safety: any thread. Errors: none.
+CALLER_API bool know_function(const void* address, std::string key, std::vector<Param> params, std::string fault);
+/// The source for that key: its name, a hash of the cells' text, and the text itself as JSON. With an `id`, that and no
+/// other is the task's.
+struct CellSource {
+  std::string name, hash, json, id;
+};
+CALLER_API void keep_source(const std::string& key, CellSource source);
+
+/// What the task of a function is made with.
+struct Known {
+  std::string id;
+  std::vector<Param> params;
+  std::string source;
+};
+/// Errors: TaskRoutingError when nothing is known of it.
+CALLER_API Known known_function(const void* address, const TaskOptions& options);
+
+/// Options as JSON; of `retry_for` only the names, which do not come back. Errors: SerializationError.
+CALLER_API std::string options_json(const TaskOptions& options);
+CALLER_API TaskOptions options_from_json(const std::string& json);
+
+/// From now on who builds an application of that id in this process gets this one: the cells of a notebook that a
+/// worker compiles again say how to make theirs, and mean the worker's. Null: nobody any more.
+CALLER_API void share_app(const std::string& app_id, AppPtr app);
+CALLER_API AppPtr shared_app(const std::string& app_id);
+/// The source of a function of cells, of whatever process; none: the store knows none of that id.
+/// Errors: StateBackendError.
+CALLER_API std::optional<std::string> stored_source(Store& store, const std::string& task_id);
+/// An application of the same id and store whose calls run where they are made.
+CALLER_API AppPtr inline_app(const AppPtr& app);
+/// The newest application of that id in this process; null: there is none.
+CALLER_API AppPtr living_app(const std::string& app_id);
+
+/// What runs the plain tasks that are functions of cells: their code may fault, or never end. Set once, by a kernel.
+using CellGuard = std::string (*)(const std::function<std::string()>& body, std::stop_token stop);
+CALLER_API void set_cell_guard(CellGuard guard) noexcept;
+
+template <class F>
+const void* address_of(const F& f) noexcept {
+  if constexpr (std::is_function_v<F>)
+    return reinterpret_cast<const void*>(&f);
+  else if constexpr (std::is_pointer_v<F>)
+    return reinterpret_cast<const void*>(f);
+  else
+    return std::addressof(f);
+}
+
+/// A default argument, as a value of its parameter's type.
+template <class F, std::size_t I>
+using ParameterType = std::decay_t<std::tuple_element_t<I, typename FunctionOf<std::decay_t<F>>::Arguments>>;
+template <class F, std::size_t I>
+ParameterType<F, I> default_of(ParameterType<F, I> value) {
+  return value;
+}
+
+}  // namespace detail
 
 /// How a call came to its invocation. Source: pynenc's DistributedInvocation, ReusedInvocation.
 enum class InvocationKind : std::uint8_t {
@@ -485,6 +555,9 @@ struct AppOptions {
   Severity logging_level = Severity::info;  ///< what is logged: this, and what is worse
   /// Settings of whatever class, by their names: {"sqlite.path", "demo.db"}.
   std::map<std::string, std::string> values{};
+  /// Asked for a task that is not registered, in any thread but no runner's loop: may register it. Errors of it fail
+  /// the invocation.
+  std::function<void(const App&, const std::string& task_id)> find_task{};
 };
 
 /// Tasks, and where their invocations live. Copies are handles on the same application.
@@ -557,11 +630,13 @@ public:
   /// `id` must be the same in every process. Errors: InvalidTaskOptionsError; TaskRoutingError when the id is taken, or
   /// the names do not match the parameters in number.
   template <class F>
+    requires detail::TaskFunction<F>
   auto task(std::string id, F f, Params params = {}, TaskOptions options = {}) const {
     using Function = detail::FunctionOf<F>;
     using P = detail::Parameters<typename Function::Arguments>;
     return make_task<typename detail::ResultOf<typename Function::Result>::Type>(
-        std::type_identity<typename P::Values>(), std::move(id), std::move(f), params, std::move(options));
+        std::type_identity<typename P::Values>(), std::move(id), std::move(f), std::vector<Param>(params),
+        std::move(options));
   }
 
   /// Calls `task` whenever `when` matches: with these arguments, or, if there is one function of a Match alone, with
@@ -601,6 +676,26 @@ public:
   auto direct_task(std::string id, F f, Params params, TaskOptions options, Parallel parallel,
                    Aggregate aggregate) const;
 
+#ifdef CALLER_IN_CELL
+  /// In a notebook: a function, coroutine function or lambda of a cell, by its name. `app.task(add)`
+  ///
+  /// Names and defaults of its parameters are those of its declaration. The id is the name and a hash of the text of
+  /// the cells it needs and of the options; that text goes to the store, so that a worker that was never told of the
+  /// function compiles and runs it (`caller runner start --jit`). The same function again is the same task.
+  /// Errors: InvalidTaskOptionsError; TaskRoutingError for what is no function of a cell; StateBackendError. Source:
+  /// pynenc's @app.task.
+  template <class F>
+    requires detail::TaskFunction<F>
+  auto task(const F& f, TaskOptions options = {}) const {
+    detail::Known known = detail::known_function(detail::address_of(f), options);
+    using Function = detail::FunctionOf<std::decay_t<F>>;
+    using P = detail::Parameters<typename Function::Arguments>;
+    return make_task<typename detail::ResultOf<typename Function::Result>::Type>(
+        std::type_identity<typename P::Values>(), std::move(known.id), std::decay_t<F>(f), std::move(known.params),
+        std::move(options), std::move(known.source));
+  }
+#endif
+
   /// The application's own runner, the one that is configured; made when it is first asked for: `app.runner().run()`.
   /// It is stopped with the last handle on the application; those in tasks' code do not count. Errors: as
   /// make_runner(), and ConfigError for an unknown name. Source: pynenc Pynenc.runner.
@@ -631,8 +726,8 @@ public:
 
 private:
   template <class R, class F, class... A>
-  Task<R(A...)> make_task(std::type_identity<std::tuple<A...>>, std::string id, F f, Params params,
-                          TaskOptions options) const {
+  Task<R(A...)> make_task(std::type_identity<std::tuple<A...>>, std::string id, F f, std::vector<Param> params,
+                          TaskOptions options, std::string source = {}) const {
     using Function = detail::FunctionOf<F>;
     using P = detail::Parameters<typename Function::Arguments>;
     constexpr bool is_coroutine = detail::ResultOf<typename Function::Result>::is_coroutine;
@@ -648,6 +743,8 @@ private:
       throw TaskRoutingError(definition->id, "task " + definition->id + ": " + std::to_string(params.size()) +
                                                  " names for " + std::to_string(sizeof...(A)) + " parameters");
     definition->options = std::move(options);
+    definition->replaces = !source.empty();
+    definition->source = std::move(source);
     const std::vector<std::string> names = definition->parameters;
     if constexpr (is_coroutine) {
       definition->coroutine = [f = std::move(f), names](Format format, std::string bytes) mutable -> Coro<std::string> {
@@ -656,25 +753,17 @@ private:
     } else {
       definition->plain = [f = std::move(f), names](Format format, std::string_view bytes,
                                                     [[maybe_unused]] std::stop_token stop) mutable {
-        auto values = arguments<A...>(format, bytes, names);
-        const auto call = [&](auto&&... leading) {
-          return std::apply([&](auto&... v) -> decltype(auto) { return f(leading..., std::move(v)...); }, values);
-        };
-        const auto result = [&] {
-          if constexpr (P::stops)
-            return call(stop);
-          else
-            return call();
-        };
+        std::tuple<A...> values = arguments<A...>(format, bytes, names);
         if constexpr (std::is_void_v<R>) {
-          result();
+          call<P::stops>(f, stop, values, std::index_sequence_for<A...>());
           return to_bytes(format, std::monostate());
         } else {
-          return to_bytes<R>(format, result());
+          return to_bytes<R>(format, call<P::stops>(f, stop, values, std::index_sequence_for<A...>()));
         }
       };
     }
-    return Task<R(A...)>(core_, detail::add_task(*core_, std::move(definition)), std::vector<Param>(params));
+    detail::DefinitionPtr added = detail::add_task(*core_, std::move(definition));
+    return Task<R(A...)>(core_, std::move(added), std::move(params));
   }
 
   template <class R, class... A, class F>
@@ -700,23 +789,35 @@ private:
     }
   }
 
+  // No generic lambdas here: cells that make tasks compile this, each time.
+  template <bool Stops, class F, class... A, std::size_t... I>
+  static decltype(auto) call(F& f, [[maybe_unused]] const std::stop_token& stop, std::tuple<A...>& values,
+                             std::index_sequence<I...>) {
+    if constexpr (Stops)
+      return f(stop, std::move(std::get<I>(values))...);
+    else
+      return f(std::move(std::get<I>(values))...);
+  }
+
   template <class... A>
   static std::tuple<A...> arguments(Format format, std::string_view bytes, const std::vector<std::string>& names) {
     const Document document(format, bytes);
-    const Reader root = document.root();
-    return [&]<std::size_t... I>(std::index_sequence<I...>) {
-      return std::tuple<A...>{decode<A>(root.at(names[I]))...};
-    }(std::index_sequence_for<A...>());
+    return arguments_of<A...>(document.root(), names, std::index_sequence_for<A...>());
+  }
+  template <class... A, std::size_t... I>
+  static std::tuple<A...> arguments_of(const Reader& root, const std::vector<std::string>& names,
+                                       std::index_sequence<I...>) {
+    (void)root, (void)names;
+    return std::tuple<A...>{decode<A>(root.at(names[I]))...};
   }
 
   template <class R, class... A, class F>
   static Coro<std::string> run_coroutine(F f, std::tuple<A...> values, Format format) {
+    Coro<R> body = call<false>(f, std::stop_token(), values, std::index_sequence_for<A...>());
     if constexpr (std::is_void_v<R>) {
-      Coro<void> body = std::apply([&](auto&... v) { return f(std::move(v)...); }, values);
       co_await std::move(body);
       co_return to_bytes(format, std::monostate());
     } else {
-      Coro<R> body = std::apply([&](auto&... v) { return f(std::move(v)...); }, values);
       const R result = co_await std::move(body);
       co_return to_bytes<R>(format, result);
     }

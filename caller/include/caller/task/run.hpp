@@ -29,6 +29,9 @@ struct TaskDefinition {
   std::vector<std::function<std::string(Format)>> fallbacks;
   std::string signature;  ///< of the function, in C++
   TaskOptions options;
+  /// Of a function of a notebook: all that another process needs to make it again, as JSON. The id is made from it.
+  std::string source{};
+  bool replaces = false;  ///< takes the place of an earlier one of the id that does so, too: a cell that runs again
   /// Exactly one of them. Both read the arguments and give the result as bytes.
   std::function<std::string(Format, std::string_view args, std::stop_token)> plain;
   std::function<Coro<std::string>(Format, std::string args)> coroutine;
