@@ -120,9 +120,13 @@ DefinitionPtr AppCore::add(std::shared_ptr<TaskDefinition> definition) {
 /// Options of a task as they are configured. With the mutex held. Errors: InvalidTaskOptionsError.
 void AppCore::take_settings(TaskDefinition& definition) {
   const std::string& id = definition.id;
-  task_settings().offer(config_, definition.options, "task", id);
-  std::vector<std::string> wrong = config_.mistakes("task", id);
-  if (wrong.empty()) task_settings().take(config_, definition.options, "task", id);
+  // Options of a task that may be replaced are not those of the one that replaces it.
+  std::optional<Config> own;
+  if (definition.replaces) own.emplace(config_);
+  Config& config = own ? *own : config_;
+  task_settings().offer(config, definition.options, "task", id);
+  std::vector<std::string> wrong = config.mistakes("task", id);
+  if (wrong.empty()) task_settings().take(config, definition.options, "task", id);
   try {
     definition.options.validate(id, definition.parameters);
   } catch (const InvalidTaskOptionsError& e) {

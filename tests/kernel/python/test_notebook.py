@@ -225,3 +225,52 @@ class Tubes(unittest.TestCase):
         text = page.read_text(encoding="utf-8")
         self.assertIn("<polygon", text)
         self.assertIn(">standard deviation<", text)
+
+
+class Tasks(unittest.TestCase):
+    """notebooks/04_tasks.ipynb"""
+
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        notebook = execute(NOTEBOOKS / "04_tasks.ipynb")
+        cls.cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+
+    def output(self, name):
+        return shown(self.cells[name])
+
+    def test_the_night_is_summarised(self):
+        for name, cell in self.cells.items():
+            for output in cell.outputs:
+                self.assertNotEqual(output.get("name"), "stderr", output)
+                if name != "failed":
+                    self.assertNotEqual(output.output_type, "error", name)
+        self.assertEqual(
+            self.output("call"), "station-0: 2000 samples, at most 18.9972\nREGISTERED\nPENDING\nRUNNING\nSUCCESS\n"
+        )
+        table = self.output("parallel")
+        self.assertEqual(len(re.findall(r"station-\d+ +2000", table)), 11, table)
+        self.assertNotIn("station-7 ", table)
+        self.assertEqual(self.output("nested"), "11 stations, 1 damaged, at most 31.8888\n")
+        self.assertEqual(self.output("concurrency"), "8 calibrations, at most 1 of a station at once\n")
+        self.assertRegex(self.output("worker"), r'^"summarise@[0-9a-f]{12}"$')
+
+    def test_failures_and_retries_are_told(self):
+        (failed,) = [o for o in self.cells["failed"].outputs if o.output_type == "error"]
+        self.assertEqual((failed.ename, failed.evalue), ("Damaged", 'station-7, line 1201: "1200,"'))
+        self.assertEqual(self.output("failed-status"), '"FAILED"')
+        self.assertEqual(self.output("retry"), "archive/station-7.csv after 2 retries\n")
+
+    def test_the_family_is_drawn(self):
+        (tree,) = self.cells["tree"].outputs
+        svg = tree.data["image/svg+xml"]
+        self.assertEqual(svg.count("<circle"), 13)
+        self.assertEqual(svg.count(">summarise<"), 12)
+        lines = tree.data["text/plain"].splitlines()
+        self.assertTrue(lines[0].startswith("report: SUCCESS, "), lines)
+        self.assertEqual(sum("summarise: FAILED" in line for line in lines), 1)
+        progress = [o for o in self.cells["magic"].outputs if o.output_type == "display_data"][0]
+        self.assertIn("compare of measurements, thread: SUCCESS", progress.data["text/plain"])
+        self.assertIn("17 tasks below it: 1 FAILED 16 SUCCESS", progress.data["text/plain"])
+        self.assertIn("<circle", progress.data["text/html"])
