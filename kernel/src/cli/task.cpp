@@ -14,6 +14,8 @@
 
 #include <caller/task/all.hpp>
 
+#include "jit.hpp"
+
 namespace caller::kernel::cli {
 
 namespace {
@@ -33,6 +35,17 @@ std::string printable(const std::string& text) {
       std::snprintf(code, sizeof code, "\\x%02x", byte);
       out += code;
     }
+  }
+  return out;
+}
+
+/// The same for text of several lines.
+std::string printable_lines(const std::string& text) {
+  std::string out;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    out += (begin ? "\n" : "") + printable(text.substr(begin, end - begin));
+    begin = end + 1;
   }
   return out;
 }
@@ -73,7 +86,7 @@ void print_table(const std::vector<std::vector<std::string>>& rows) {
 }
 
 /// What the command line says goes before everything else.
-App opened(const TaskFlags& flags, bool executes = false) {
+App opened(const TaskFlags& flags, bool executes = false, AppOptions options = {}) {
   // A library may add runners and stores, which settings are read for: it is loaded first. Why it cannot be is told
   // by App::load().
   for (const auto& library : flags.libraries) {
@@ -107,15 +120,15 @@ App opened(const TaskFlags& flags, bool executes = false) {
     worker.list = true;
     config.option(std::move(worker));
   }
-  App app(AppOptions{}, std::move(config));
+  App app(std::move(options), std::move(config));
   for (const auto& library : flags.libraries) app.load(library);
   return app;
 }
 
 /// An application whose invocations other processes see, too. `made`: its tasks are executed, and the file of SQLite
 /// may be made.
-App shared(const TaskFlags& flags, bool made = false) {
-  App app = opened(flags, made);
+App shared(const TaskFlags& flags, bool made = false, AppOptions options = {}) {
+  App app = opened(flags, made, std::move(options));
   const std::string& store = app.conf().store_name;
   if (store == "memory")
     throw std::runtime_error(
@@ -178,10 +191,20 @@ const std::string& only_id(const TaskFlags& flags) {
 }  // namespace
 
 int runner_start(const TaskFlags& flags) {
-  const App app = shared(flags, true);
-  if (app.task_ids().empty())
+  AppOptions options;
+  std::unique_ptr<Jit> jit;  // goes after the application
+  if (flags.jit) {
+    jit = make_jit([](const std::string& text) { std::cerr << "caller: " + printable_lines(text) + "\n"; });
+    options.find_task = [&jit](const App& app, const std::string& task_id) { jit->find(app, task_id); };
+  }
+  const App app = shared(flags, true, std::move(options));
+  if (flags.jit && app.conf().runner_name != "thread")
+    throw std::runtime_error("--jit compiles into this process, and the runner \"" + printable(app.conf().runner_name) +
+                             "\" executes elsewhere; give --runner thread");
+  if (!flags.jit && app.task_ids().empty())
     throw std::runtime_error(
-        "a runner without tasks has nothing to execute; give a library of them: --app libtasks.so");
+        "a runner without tasks has nothing to execute; give a library of them: --app libtasks.so, or --jit for those "
+        "of notebooks");
   if (flags.is_worker) {
     worker_main(app);  // does not return
     throw std::runtime_error("a runner of another application started this process; the settings changed meanwhile");

@@ -13,6 +13,7 @@ struct TaskFlags {
   // runner start
   std::vector<std::string> words;  // the command line
   bool is_worker = false;          // a process of another runner
+  bool jit = false;                // compile what notebooks define
   std::string runner;
   std::string slots;
   std::vector<std::string> queues;

@@ -47,6 +47,7 @@ TaskCommands::TaskCommands(CLI::App& app, std::vector<std::string> words, bool i
       ->add_option("--runner", flags.runner,
                    "Which kind: thread, process, persistent_process, multi_thread, or one of a library")
       ->type_name("NAME");
+  start->add_flag("--jit", flags.jit, "Execute functions of notebooks, too: each is compiled when it is first met");
   start->add_option("--slots", flags.slots, "Invocations at work at once; 0: one for each core")->type_name("N");
   start->add_option("--queue", flags.queues, "Serve only this queue; may be repeated")
       ->type_name("NAME")

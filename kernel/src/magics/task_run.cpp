@@ -6,6 +6,7 @@
 
 #include <caller/caller.hpp>
 #include <caller/error.hpp>
+#include <caller/task/builder.hpp>
 
 #include "interpreter/faults.hpp"
 #include "session/interrupts.hpp"

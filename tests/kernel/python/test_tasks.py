@@ -1,6 +1,7 @@
 """Tasks in cells: functions of cells by app.task(f), %%task, workers that compile what a notebook defined."""
 
 import os
+import signal
 import subprocess
 import unittest
 
@@ -263,14 +264,15 @@ class Workers(TaskTest):
                     f'App app = AppBuilder{{}}.app_id("shared").sqlite("{self.file}").build();')
 
     def worker(self):
+        """A runner as one starts it in another terminal; Ctrl-C ends it with the test."""
         log = open(self.folder / "worker.log", "w+b")  # pylint: disable=consider-using-with
         process = subprocess.Popen(  # pylint: disable=consider-using-with
-            [os.environ["CALLER_JIT_WORKER"], "shared", str(self.file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-            cwd=self.folder,
+            [os.environ["CALLER_PROGRAM"], "runner", "start", "--jit", "--sqlite", str(self.file), "--app-id", "shared", "--slots", "1"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, cwd=self.folder,
         )  # fmt: skip
 
         def end():
-            process.stdin.close()
+            process.send_signal(signal.SIGINT)
             try:
                 code = process.wait(30)
             finally:
@@ -282,7 +284,7 @@ class Workers(TaskTest):
             self.assertEqual(code, 0, self.said)
 
         self.addCleanup(end)
-        self.assertEqual(process.stdout.readline(), b"ready\n")
+        self.assertRegex(process.stdout.readline(), rb"\ARunner \S+ executes tasks of application shared from .*tasks\.db.*\n\Z")
         return process
 
     def test_what_a_function_needs_travels_with_it(self):
