@@ -494,6 +494,30 @@ TEST_CASE("a runner serves the queues it was told to") {
   });
 }
 
+TEST_CASE("a queue with a dot before its name is served only by who names it") {
+  on_every_setting([](const Setting& s) {
+    Bench b(s);
+    TaskOptions o;
+    o.queue = ".mine";
+    const auto hidden = b.app.task("t.hidden", [] { return 1; }, {}, o);
+    const auto asks = b.app.task("t.asks", [hidden] { return hidden().result(); }, {}, o);
+    const auto other = b.app.task("t.other", [] { return 2; });
+    Store& store = b.app.store();
+    const auto left = hidden(), waiter = asks(), open = other();
+    REQUIRE(store.take("me", 1, {".mine"}).wait().size() == 1);  // `left`, which the other one waits for
+    store.change({left.id(), Status::rerouted, "me", {}, {}, {}}).wait();
+    store.wait_for(waiter.id(), {left.id()}).wait();
+    const auto taken = store.take("other", 5, {}).wait();
+    REQUIRE(taken.size() == 1);
+    CHECK(taken[0].id == open.id());
+    CHECK(left.status() == Status::rerouted);
+    const auto runner = b.app.thread_runner({.slots = 1, .queues = {".mine"}});
+    runner->start();
+    CHECK(waiter.result() == 1);
+    CHECK(left.result() == 1);
+  });
+}
+
 TEST_CASE("what a vanished runner had is done by another one, and its late result changes nothing") {
   on_every_setting([](const Setting& s) {
     Bench b(s, 1, [](AppOptions& o) { o.lease = 600ms; });

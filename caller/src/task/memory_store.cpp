@@ -14,6 +14,7 @@
 
 #include <caller/caller.hpp>
 
+#include "queues.hpp"
 #include "watch.hpp"
 
 namespace caller::task {
@@ -741,14 +742,11 @@ private:
   }
 
   RecordPtr next(const std::vector<std::string>& queues) {
-    const auto wanted = [&](const std::string& queue) {
-      return queues.empty() || std::find(queues.begin(), queues.end(), queue) != queues.end();
-    };
     for (const auto& [key, record] : urgent_)
-      if (wanted(record->queue)) return records_.at(record->id);
+      if (detail::serves(queues, record->queue)) return records_.at(record->id);
     Queue* best = nullptr;
     for (auto& [name, queue] : queues_) {
-      if (!wanted(name)) continue;
+      if (!detail::serves(queues, name)) continue;
       auto& all = queue.by_priority;
       while (!all.empty()) {  // what was taken otherwise is still in its place
         auto& places = all.begin()->second;

@@ -217,7 +217,7 @@ Coro<void> run_task(MagicContext& c, const MagicLine& line) {
   const bool here = options.runner == "sync";
   const auto run = std::make_shared<TaskRun>(c.active, work, std::move(*compiled), !here);
   const task::App app = here ? task::App(task::detail::inline_app(lives.core())) : lives;
-  const auto definition = define(app, options, session.queue(), run);
+  const auto definition = define(app, options, here ? session.queue() + ", here" : session.queue(), run);
   if (!here) session.serve(app);
 
   const auto progress =

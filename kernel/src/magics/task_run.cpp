@@ -16,7 +16,7 @@ namespace caller::kernel {
 
 using task::App;
 
-TaskSession::TaskSession() : queue_("cells of " + std::to_string(::getpid())) {}
+TaskSession::TaskSession() : queue_(".cells of " + std::to_string(::getpid())) {}
 
 TaskSession::~TaskSession() {
   for (auto& [app, runner] : runners_) runner->stop(true).wait_done();

@@ -35,7 +35,8 @@ public:
   task::App app(const Place& place);
   /// Lets a runner of this kernel serve queue() of the application.
   void serve(const task::App& app);
-  /// Tasks that only this kernel can execute, as their code is here, are in a queue of their own.
+  /// Tasks that only this kernel can execute, as their code is here, are in a queue of their own. The dot before its
+  /// name keeps it from runners that serve all queues.
   const std::string& queue() const noexcept { return queue_; }
 
 private:

@@ -48,6 +48,12 @@ TEST_CASE("a constant has the value of where it stands, whenever it is used") {
   CHECK(run("a = 9; int list[size] = {}; later * 100 + more + static_cast<int>(sizeof list / sizeof *list)") == "713");
 }
 
+TEST_CASE("a macro of this library that declares something may end a cell") {
+  Cells run;
+  CHECK(run("#define CALLER_TEST_DECLARES(name) inline int name() { return 4; }\nCALLER_TEST_DECLARES(four)") == "");
+  CHECK(run("four()") == "4");
+}
+
 TEST_CASE("variables of earlier cells keep their value and their place") {
   Cells run;
   CHECK(run("int n = 5; int* p = &n; static int counter = 0; const std::string c = [] { ++counter; return "

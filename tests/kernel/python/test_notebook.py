@@ -247,13 +247,19 @@ class Tasks(unittest.TestCase):
                 if name != "failed":
                     self.assertNotEqual(output.output_type, "error", name)
         self.assertEqual(
-            self.output("call"), "station-0: 2000 samples, at most 18.9972\nREGISTERED\nPENDING\nRUNNING\nSUCCESS\n"
+            self.output("call"), "station-0: 2000 samples, at most 19\nREGISTERED\nPENDING\nRUNNING\nSUCCESS\n"
         )
+        self.assertEqual(self.output("data"), "12")
         table = self.output("parallel")
         self.assertEqual(len(re.findall(r"station-\d+ +2000", table)), 11, table)
         self.assertNotIn("station-7 ", table)
-        self.assertEqual(self.output("nested"), "11 stations, 1 damaged, at most 31.8888\n")
+        self.assertRegex(table, r"station-11 +2000  26\.1173   30\.994\n")
+        self.assertEqual(self.output("nested"), "11 stations, 1 damaged, at most 30.994\n")
         self.assertEqual(self.output("concurrency"), "8 calibrations, at most 1 of a station at once\n")
+        store = self.output("store")
+        self.assertRegex(store, r"\ASQLite\nstatus +invocations\n")
+        self.assertRegex(store, r"\nSUCCESS +50\nFAILED +3\n")
+        self.assertEqual(self.output("magic").splitlines()[-1], "8.9954")
         self.assertRegex(self.output("worker"), r'^"summarise@[0-9a-f]{12}"$')
 
     def test_failures_and_retries_are_told(self):

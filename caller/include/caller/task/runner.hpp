@@ -36,7 +36,7 @@ CALLER_API std::optional<RunnerKind> runner_kind_of(std::string_view name) noexc
 /// comes to worker_main().
 struct RunnerOptions {
   std::size_t slots = 0;              ///< invocations at work at once; 0: as many as the machine has cores
-  std::vector<std::string> queues{};  ///< which it serves; empty: all
+  std::vector<std::string> queues{};  ///< which it serves; empty: all but those whose name begins with a dot
   std::string description{};          ///< for people; empty: its kind and process
   std::function<void()> on_start{};   ///< before anything is taken, in start(); what it throws, start() throws
   std::function<void()> on_stop{};    ///< last of all, also if the start failed after on_start; in any thread

@@ -183,7 +183,8 @@ public:
 
   /// Takes up to `most` invocations for `runner`, which become PENDING: first those that most others wait for, then by
   /// priority, then by age. What must not run now becomes CONCURRENCY_CONTROLLED (or _FINAL) in the same step.
-  /// `queues`: only of these; empty: of all. `begin`: they become RUNNING in the same step, as their code is about to.
+  /// `queues`: only of these; empty: of all whose name does not begin with a dot. `begin`: they become RUNNING in the
+  /// same step, as their code is about to.
   virtual Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
                                                       std::vector<std::string> queues, bool begin = false) = 0;
 

@@ -98,7 +98,9 @@ const Bound<RunnerOptions>& runner_settings() {
     b.member(
         "min_threads", [](O& o) -> auto& { return o.min_threads; },
         "thread: that many are kept while they have nothing to do; 0: ten");
-    b.member("queues", [](O& o) -> auto& { return o.queues; }, "which it serves; none: all");
+    b.member(
+        "queues", [](O& o) -> auto& { return o.queues; },
+        "which it serves; none: all but those whose name begins with a dot");
     b.member("description", [](O& o) -> auto& { return o.description; }, "for people; empty: its kind and process");
     b.member("grace", [](O& o) -> auto& { return o.grace; }, "code that was told to end may go on for so long");
     b.member(

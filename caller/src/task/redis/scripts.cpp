@@ -130,7 +130,11 @@ end
 release_due()
 local queues = {}
 for i = 6, #ARGV do queues[#queues + 1] = ARGV[i] end
-if #queues == 0 then queues = call('SMEMBERS', P .. 'queues') end
+if #queues == 0 then
+  for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do
+    if q:sub(1, 1) ~= '.' then queues[#queues + 1] = q end  -- see queues.hpp
+  end
+end
 local function best(kind)
   local at, from, score
   for _, q in ipairs(queues) do

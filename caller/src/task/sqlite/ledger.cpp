@@ -7,6 +7,7 @@
 #include <fstream>
 #include <unordered_set>
 
+#include "../queues.hpp"
 #include "../watch.hpp"
 
 namespace caller::task::sqlite {
@@ -310,15 +311,12 @@ void Ledger::release_due(News& news) {
 // ---- taking ----
 
 std::optional<std::int64_t> Ledger::next(const std::vector<std::string>& queues) {
-  const auto wanted = [&](const std::string& queue) {
-    return queues.empty() || std::find(queues.begin(), queues.end(), queue) != queues.end();
-  };
   {
     Cursor c = db_.query(
         "SELECT number, queue FROM invocation INDEXED BY invocation_urgent WHERE ticket IS NOT NULL AND waiters > 0 "
         "AND waits = 0 ORDER BY waiters DESC, number");
     while (c.next())
-      if (wanted(c.text(1))) return c.integer(0);
+      if (detail::serves(queues, c.text(1))) return c.integer(0);
   }
   std::optional<std::int64_t> best;
   std::pair<std::int64_t, std::int64_t> order;  // of the best
@@ -350,7 +348,7 @@ std::optional<std::int64_t> Ledger::next(const std::vector<std::string>& queues)
       if (!c.next()) return best;
       queue = c.text(0);
     }
-    look(*queue);
+    if (detail::serves(queues, *queue)) look(*queue);
   }
 }
 
