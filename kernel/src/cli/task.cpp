@@ -198,9 +198,6 @@ int runner_start(const TaskFlags& flags) {
     options.find_task = [&jit](const App& app, const std::string& task_id) { jit->find(app, task_id); };
   }
   const App app = shared(flags, true, std::move(options));
-  if (flags.jit && app.conf().runner_name != "thread")
-    throw std::runtime_error("--jit compiles into this process, and the runner \"" + printable(app.conf().runner_name) +
-                             "\" executes elsewhere; give --runner thread");
   if (!flags.jit && app.task_ids().empty())
     throw std::runtime_error(
         "a runner without tasks has nothing to execute; give a library of them: --app libtasks.so, or --jit for those "
@@ -211,6 +208,9 @@ int runner_start(const TaskFlags& flags) {
   }
   if (app.conf().runner_name == "sync")
     throw std::runtime_error("a SyncRunner executes the calls of its own process alone; choose another one");
+  if (flags.jit && app.conf().runner_name != "thread")
+    throw std::runtime_error("--jit compiles into this process, so it needs the thread runner, and not \"" +
+                             printable(app.conf().runner_name) + "\"; give --runner thread");
   Runner& runner = app.runner();
   const RunEnd end = runner.run([&] {
     std::cout << "Runner " << runner.id() << " executes tasks of application " << printable(app.app_id()) << " from "

@@ -266,6 +266,24 @@ class Tasks(unittest.TestCase):
             self.assertEqual(answer.returncode, 2, arguments)
             self.assertNotEqual(answer.stderr, "")
 
+    def test_functions_of_notebooks_need_the_kernel_and_a_runner_of_threads(self):
+        start = ("runner", "start", "--sqlite", self.database, "--jit")
+        if self.call("kernel", "--help").returncode != 0:
+            self.assertIn("--jit compiles functions of notebooks, and this program was built without the kernel", self.error(*start))
+            return
+        for kind in ("process", "persistent_process", "multi_thread"):
+            self.assertIn(f'needs the thread runner, and not "{kind}"; give --runner thread', self.error(*start, "--runner", kind))
+        (self.folder / "caller.toml").write_text("runner = 'process'\n")
+        self.assertIn("give --runner thread", self.error(*start))
+        # What a library has is executed beside them; what nobody has defined fails alone.
+        runner = self.runner("--jit", "--runner", "thread", "--slots", "1")
+        unknown = self.started("demo.nobody")
+        self.wait_for(unknown, "FAILED")
+        answer = self.client("add", "1", "2")
+        self.assertEqual((answer.returncode, answer.stdout.strip()), (0, "3"), answer.stderr)
+        runner.send_signal(signal.SIGINT)
+        self.assertEqual(runner.wait(30), 0)
+
     def test_completion_knows_every_command_and_option(self):
         bash = shutil.which("bash")
         completion = ROOT / "share" / "completions" / "caller"
