@@ -259,7 +259,7 @@ class Tasks(unittest.TestCase):
         store = self.output("store")
         self.assertRegex(store, r"\ASQLite\nstatus +invocations\n")
         self.assertRegex(store, r"\nSUCCESS +50\nFAILED +3\n")
-        self.assertEqual(self.output("magic").splitlines()[-1], "8.9954")
+        self.assertEqual(self.cells["magic"].outputs[-1].data["text/plain"], "8.9954")
         self.assertRegex(self.output("worker"), r'^"summarise@[0-9a-f]{12}"$')
 
     def test_failures_and_retries_are_told(self):
