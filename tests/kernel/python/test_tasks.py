@@ -329,6 +329,17 @@ class Workers(TaskTest):
         self.assertEqual(self.value("co_await one_task(7)"), "7")
         self.assertIsNone(process.poll())
 
+    def test_cells_that_are_tasks_are_left_to_their_kernel_by_runners_of_all_queues(self):
+        self.run_ok("int one(int x) { return x; }\nauto one_task = app.task(one);\nint here = 0;")
+        self.worker()
+        self.run_ok("auto all = app.thread_runner({.slots = 2});\nall->start();")
+        for n in range(1, 6):
+            for runner in ("thread", "sync"):
+                cell = self.run_ok(f"%%task --app shared --runner {runner}\n++here;\nco_await one_task({n})")
+                self.assertEqual(cell.result, str(n))
+        self.assertEqual(self.value("here"), "10")
+        self.run_ok("all->stop().wait();")
+
 
 if __name__ == "__main__":
     unittest.main()
