@@ -13,8 +13,8 @@ namespace caller::task {
 
 /// A member of a family: an invocation as it stands, and how far below the first one it is.
 struct Relative {
-  InvocationRecord record;
-  std::size_t depth = 0;
+  InvocationRecord record;              ///< as it stands
+  std::size_t depth = 0;                ///< below the first one
   std::vector<HistoryEntry> history{};  ///< if it was asked for
 };
 

@@ -13,10 +13,12 @@ namespace caller::kernel {
 /// Units: seconds, from any common moment; negative: not yet. Thread-safety: plain data. Errors: none. Source: none.
 struct FamilyMember {
   std::size_t depth = 0;  ///< below the first one; its parent is the last one before it with one less
-  std::string label;
-  std::string status;  ///< `RUNNING`: shown, and what its colour says
-  double called = 0, began = -1, ended = -1;
-  int retries = 0;
+  std::string label;      ///< its name
+  std::string status;     ///< `RUNNING`: shown, and what its colour says
+  double called = 0;      ///< when it was asked for
+  double began = -1;      ///< when it came to work first
+  double ended = -1;      ///< when it was over
+  int retries = 0;        ///< how often it was begun again
 };
 
 /// The members as a tree, each with the time from its call to its end: waiting pale, at work full. `now` ends what has

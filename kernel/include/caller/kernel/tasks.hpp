@@ -51,8 +51,8 @@ inline std::vector<FamilyMember> family_members(const std::vector<task::Relative
 /// A family tree, as cells show it: a picture, and text.
 /// Thread-safety: as a value. Errors: none. Source: pynenc's family tree.
 struct family_view {
-  std::vector<kernel::FamilyMember> members;
-  double now = 0;
+  std::vector<kernel::FamilyMember> members;  ///< each behind its parent
+  double now = 0;                             ///< seconds since the first one was called
 };
 inline MimeBundle mime_bundle_repr(const family_view& x) {
   return {{"image/svg+xml", kernel::family_svg(x.members, x.now)},
