@@ -25,8 +25,8 @@ public:
   Pending<std::vector<Added>> add(std::vector<NewInvocation> calls) override {
     return step<std::vector<Added>>([&] { return store_->add(std::move(calls)); });
   }
-  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
-                                              std::vector<std::string> queues, bool begin) override {
+  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most, std::vector<std::string> queues,
+                                              bool begin) override {
     return step<std::vector<InvocationRecord>>(
         [&] { return store_->take(std::move(runner), most, std::move(queues), begin); });
   }

@@ -30,13 +30,12 @@ struct SqliteOptions {
 /// the file take turns and wake each other. The file must be on a disk of this machine, not on one of the network.
 ///
 /// Steps that arrive while others are written are written together, in one transaction; those that must be on the disk
-/// are brought there together, too. What is read may be younger than what a failing machine would leave. A step that fails undoes
-/// itself alone. Leases are measured by the machine's own time since its start, so a clock that is set changes none;
-/// delays are measured by the wall clock.
-/// Thread-safety: any thread; reads are made in the calling thread, all else in one of the store's.
-/// Errors: StateBackendError when the file cannot be opened, is none of ours, or is of another version, and where the
-/// library was built without SQLite. Source: pynenc SQLiteBroker, SQLiteOrchestrator, SQLiteStateBackend; differs: one
-/// file, nothing polls.
+/// are brought there together, too. What is read may be younger than what a failing machine would leave. A step that
+/// fails undoes itself alone. Leases are measured by the machine's own time since its start, so a clock that is set
+/// changes none; delays are measured by the wall clock. Thread-safety: any thread; reads are made in the calling
+/// thread, all else in one of the store's. Errors: StateBackendError when the file cannot be opened, is none of ours,
+/// or is of another version, and where the library was built without SQLite. Source: pynenc SQLiteBroker,
+/// SQLiteOrchestrator, SQLiteStateBackend; differs: one file, nothing polls.
 CALLER_API std::shared_ptr<Store> make_sqlite_store(const std::string& path, SqliteOptions options = {});
 
 }  // namespace caller::task

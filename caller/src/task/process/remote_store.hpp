@@ -57,8 +57,8 @@ public:
 
   std::string description() const override { return "of the runner"; }
   Pending<std::vector<Added>> add(std::vector<NewInvocation> calls) override { return ask<&Store::add>(calls); }
-  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most,
-                                              std::vector<std::string> queues, bool begin) override {
+  Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most, std::vector<std::string> queues,
+                                              bool begin) override {
     return ask<&Store::take>(runner, most, queues, begin);
   }
   Pending<void> change(Change change) override { return ask<&Store::change>(change); }

@@ -227,13 +227,12 @@ struct OperationList {
   }
 };
 /// Every operation that a worker's store passes on, by number.
-using StoreOperations =
-    OperationList<&Store::add, &Store::take, &Store::change, &Store::get, &Store::history, &Store::ended, &Store::final_record,
-                  static_cast<Pending<std::vector<InvocationRecord>> (Store::*)(Selection, std::size_t, std::size_t)>(
-                      &Store::list),
-                  &Store::counts, &Store::wait_for, &Store::check_cycle, &Store::cancel, &Store::heartbeat,
-                  &Store::forget_runner, &Store::runners, &Store::recover, &Store::purge, &Store::value,
-                  &Store::set_value, &Store::values, &Store::put_data, &Store::data>;
+using StoreOperations = OperationList<
+    &Store::add, &Store::take, &Store::change, &Store::get, &Store::history, &Store::ended, &Store::final_record,
+    static_cast<Pending<std::vector<InvocationRecord>> (Store::*)(Selection, std::size_t, std::size_t)>(&Store::list),
+    &Store::counts, &Store::wait_for, &Store::check_cycle, &Store::cancel, &Store::heartbeat, &Store::forget_runner,
+    &Store::runners, &Store::recover, &Store::purge, &Store::value, &Store::set_value, &Store::values, &Store::put_data,
+    &Store::data>;
 
 }  // namespace detail
 }  // namespace caller::task
