@@ -34,8 +34,8 @@ struct MonitorOptions {
   std::chrono::milliseconds request_time{10'000};  ///< for a request to arrive, and for the reader to take the answer
   std::chrono::milliseconds idle_time{30'000};     ///< of a connection without a request
   std::chrono::milliseconds store_time{15'000};    ///< for an answer of the store
-  /// While a browser watches, the store is looked at this often. Nobody looks when nobody watches.
-  std::chrono::milliseconds interval{1'000};
+  /// While a browser watches, the store is looked at once in this time. Nobody looks when nobody watches.
+  std::chrono::milliseconds interval = std::chrono::milliseconds(1'000);
 };
 
 /// Serves the page from its construction to its end.
@@ -52,6 +52,7 @@ struct MonitorOptions {
 /// Source: pynenc's pynmon; differs: live, bounded, and nothing can be changed without a token.
 class CALLER_API Monitor {
 public:
+  /// Of this store. Errors: see the class.
   explicit Monitor(std::shared_ptr<task::Store> store, MonitorOptions options = {});
   /// Of the application's store, which lives on as long as the Monitor.
   explicit Monitor(const task::App& app, MonitorOptions options = {});
@@ -60,15 +61,18 @@ public:
   /// Closes every connection.
   ~Monitor();
 
+  /// Which it listens at, as a number.
   const std::string& address() const noexcept;
+  /// The one it was given, or, for 0, the one the system chose.
   std::uint16_t port() const noexcept;
   /// Where the page is; if writing is allowed, with the token, which browsers keep to themselves (`#token=…`).
   std::string url() const;
   /// What a request that changes something must carry; empty when none may.
   const std::string& token() const noexcept;
 
-  /// How many connections there are, and how many of them watch. For tests and the curious.
+  /// How many connections there are. For tests and the curious.
   std::size_t connections() const noexcept;
+  /// How many of them watch.
   std::size_t watchers() const noexcept;
 
 private:

@@ -160,7 +160,9 @@ public:
   /// `end`: how the process ended, `SIGSEGV` or `exit code 3`.
   WorkerCrashedError(const std::string& invocation_id, const std::string& task_id, const std::string& end);
   CALLER_TASK_ERROR(WorkerCrashedError)
+  /// Whose code it executed.
   std::string task_id() const { return detail("task_id"); }
+  /// As it was given.
   std::string end() const { return detail("end"); }
 };
 /// Somebody else is taking it. Source: pynenc PendingInvocationLockError.

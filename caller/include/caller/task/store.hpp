@@ -146,7 +146,9 @@ struct ValueChange {
 /// key is kChangeKey, the time in microseconds with 20 digits, `/c`, the status with two, `/` and the invocation's id,
 /// so the oldest is listed first; it is the task's id behind its length: `6:t.task`. Source: –
 inline constexpr std::string_view kWatchKey = "trigger/w/";
+/// The beginning of the keys of changes that are kept; see kWatchKey.
 inline constexpr std::string_view kChangeKey = "trigger/q/";
+/// How long they are; see kWatchKey.
 inline constexpr std::chrono::hours kChangeLifetime{24};
 
 /// A runner as its heartbeats tell of it.

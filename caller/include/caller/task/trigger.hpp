@@ -39,14 +39,20 @@ using ConditionPtr = std::shared_ptr<const ConditionNode>;
 
 /// A name and a value of any type that can cross, as JSON.
 struct Field {
+  /// Errors: SerializationError.
   template <class T>
   Field(std::string field, const T& value) : name(std::move(field)), json(to_bytes(Format::json, value)) {}
-  std::string name, json;
+  /// Of the value.
+  std::string name;
+  /// The value.
+  std::string json;
 };
 /// What an event brings with it, and what a condition asks for: a map, as JSON.
 class CALLER_API Payload {
 public:
+  /// An empty map.
   Payload() : Payload(std::initializer_list<Field>{}) {}
+  /// `{{"number", 3}, {"kind", "book"}}`
   Payload(std::initializer_list<Field> fields);
   /// One of a type of one's own. Errors: –
   template <class T>
@@ -55,6 +61,7 @@ public:
   }
   /// Errors: SerializationError: the text is no map as JSON.
   static Payload json(std::string text);
+  /// As JSON.
   const std::string& text() const noexcept { return text_; }
 
 private:
@@ -73,7 +80,7 @@ enum class ConditionKind : std::uint8_t {
 /// one.
 struct CALLER_API MatchPart {
   std::size_t condition = 0;  ///< which one of the trigger, from 0 on, in the order in which they were written
-  ConditionKind kind = ConditionKind::cron;
+  ConditionKind kind = ConditionKind::cron;   ///< what it waited for
   std::string source{};                       ///< an event's name, a task's id
   std::string id{};                           ///< of the event or the invocation
   Time at{};                                  ///< when it was due, emitted or changed
@@ -87,6 +94,7 @@ struct CALLER_API MatchPart {
   T value(std::string_view name) const {
     return decode<T>(Document(Format::json, payload).root().at(name));
   }
+  /// The event's whole payload, as a type of one's own.
   template <class T>
   T payload_as() const {
     return from_bytes<T>(Format::json, payload);
@@ -96,10 +104,12 @@ struct CALLER_API MatchPart {
   T argument(std::string_view name) const {
     return decode<T>(Document(format, args).root().at(name));
   }
+  /// Of the invocation, which has succeeded.
   template <class T>
   T result_as() const {
     return from_bytes<T>(format, result);
   }
+  /// Of the invocation, which has failed.
   ExceptionRecord error() const { return ExceptionRecord::from_json(exception); }
 };
 
@@ -107,22 +117,30 @@ struct CALLER_API MatchPart {
 /// is of that kind. Thread-safety: as any value. Errors: SerializationError. Source: pynenc TriggerContext.
 class CALLER_API Match {
 public:
+  /// For the library.
   Match(std::string trigger_id, std::vector<MatchPart> parts)
       : trigger_id_(std::move(trigger_id)), parts_(std::move(parts)) {}
+  /// As App::on() gave it.
   const std::string& trigger_id() const noexcept { return trigger_id_; }
+  /// In the order in which the conditions were written.
   const std::vector<MatchPart>& parts() const noexcept { return parts_; }
   /// Of the last of them.
   Time at() const noexcept;
+  /// The first part that is an event.
   const MatchPart& event() const { return first(ConditionKind::event); }
+  /// The first part that is a change of an invocation.
   const MatchPart& change() const { return first(ConditionKind::change); }
+  /// See MatchPart::value(), of the event.
   template <class T>
   T value(std::string_view name) const {
     return event().value<T>(name);
   }
+  /// See MatchPart::argument(), of the change.
   template <class T>
   T argument(std::string_view name) const {
     return change().argument<T>(name);
   }
+  /// See MatchPart::result_as(), of the change.
   template <class T>
   T result() const {
     return change().result_as<T>();
@@ -138,6 +156,7 @@ private:
 /// Thread-safety: immutable. Errors: none. Source: pynenc TriggerCondition.
 class CALLER_API Condition {
 public:
+  /// For the library.
   explicit Condition(detail::ConditionPtr node) : node_(std::move(node)) {}
   /// Only what `f` says yes to. What `f` throws is logged, and counts as no. Not for all_of() and any_of():
   /// ConfigError.
@@ -146,12 +165,14 @@ public:
   Condition with_arguments(const Payload& arguments) const;
   /// As a person would write it.
   std::string text() const;
+  /// For the library.
   const detail::ConditionPtr& node() const noexcept { return node_; }
 
 private:
   detail::ConditionPtr node_;
 };
 
+/// What else there is to a time. Source: –
 struct CronOptions {
   std::string zone = "UTC";  ///< as `Europe/Paris`
   /// A time that passed while no runner was there still counts for so long; of several only the last one does.
@@ -202,6 +223,7 @@ Condition status(const T& task, std::vector<Status> statuses) {
   for (const Status s : statuses) words += (words.empty() ? "" : "|") + std::string(name(s));
   return detail::change_of("status", task.task_id(), std::move(statuses), words, {});
 }
+/// The same for one state.
 template <detail::IsTask T>
 Condition status(const T& task, Status one = Status::success) {
   return status(task, std::vector<Status>{one});
@@ -213,6 +235,7 @@ template <detail::IsTask T>
 Condition result(const T& task) {
   return detail::change_of("result", task.task_id(), {Status::success}, {}, {});
 }
+/// The same for some results: see above.
 template <detail::IsTask T, class W>
 Condition result(const T& task, W wanted) {
   using R = typename detail::TaskResult<T>::Type;
@@ -243,10 +266,12 @@ Condition exception(const T& task, std::vector<std::string> types = {}) {
     only.emplace_back([types = std::move(types)](const MatchPart& p) { return detail::type_is(p, types); });
   return detail::change_of("exception", task.task_id(), {Status::failed}, words, std::move(only));
 }
+/// The same for one name.
 template <detail::IsTask T>
 Condition exception(const T& task, const char* type) {
   return exception(task, std::vector<std::string>{type});
 }
+/// The same for types: see above.
 template <detail::IsTask T>
 Condition exception(const T& task, std::vector<ErrorType> types) {
   std::vector<std::string> names;
@@ -275,7 +300,7 @@ Condition any_of(Condition first, C... more) {
 
 /// A trigger as the store, or this process, knows it.
 struct TriggerRecord {
-  std::string id;
+  std::string id;                   ///< as App::on() gave it
   std::string task_id;              ///< what it calls
   std::string when;                 ///< Condition::text()
   bool here = false;                ///< this process has declared it
