@@ -1,6 +1,6 @@
 // Tasks on each store beside a floor written by hand: for Redis the three commands that a queue with a result needs,
 // from C, with the same processes. Rounds take turns; prints medians, and for the latency the quantiles of all rounds.
-//   caller_task_bench [ROUNDS] [redis|sqlite|memory]...
+//   caller_task_bench [ROUNDS] [redis|sqlite|memory|million]...
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -336,6 +336,38 @@ void memory_round(Figures& figures) {
   runner->stop().wait();
 }
 
+/// What waiting invocations take, and a page of their list.
+void million_round(Figures& figures) {
+  constexpr int kMany = 1'000'000;
+  const RedisServer server;
+  Redis redis(server.socket());
+  const auto used = [&] {
+    const Reply info = redis("INFO memory");
+    return std::atof(std::strstr(info->str, "used_memory:") + std::strlen("used_memory:"));
+  };
+  const App app = app_on(server.url());
+  const auto add = add_on(app);
+  const double before = used();
+  for (int i = 0; i < kMany; i += kTasks) (void)add.parallelize(arguments(kTasks));
+  figures.add("redis, 1 000 000 waiting: bytes each", (used() - before) / kMany);
+  std::vector<double> microseconds;
+  for (std::size_t page = 0; page < 20; ++page) {
+    const auto begin = Clock::now();
+    if (app.store().list("", std::nullopt, page * 50, 50).wait().size() != 50) std::abort();
+    microseconds.push_back(seconds_since(begin) * 1e6);
+  }
+  figures.add("redis, 1 000 000 waiting: a page, latency", microseconds);
+  const auto all = workers(1, server.url());
+  const auto begin = Clock::now();
+  const auto done = [&] {
+    for (const auto& [status, n] : app.store().counts().wait())
+      if (status == Status::success) return n;
+    return std::size_t{0};
+  };
+  while (done() < kTasks) ::usleep(1000);
+  figures.add("redis, 1 000 000 waiting: executed", static_cast<double>(done()) / seconds_since(begin));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -343,13 +375,13 @@ int main(int argc, char** argv) {
   if (argc == 3 && std::strcmp(argv[1], "--by-hand") == 0) return work_by_hand(argv[2]);
   int rounds = 5;
   std::map<std::string, void (*)(Figures&)> stores{
-      {"redis", &redis_round}, {"sqlite", &sqlite_round}, {"memory", &memory_round}};
+      {"redis", &redis_round}, {"sqlite", &sqlite_round}, {"memory", &memory_round}, {"million", &million_round}};
   std::vector<std::string> wanted;
   for (int i = 1; i < argc; ++i) {
     if (stores.contains(argv[i])) {
       wanted.emplace_back(argv[i]);
     } else if (rounds = std::atoi(argv[i]); rounds < 1) {
-      std::fprintf(stderr, "usage: caller_task_bench [ROUNDS] [redis|sqlite|memory]...\n");
+      std::fprintf(stderr, "usage: caller_task_bench [ROUNDS] [redis|sqlite|memory|million]...\n");
       return 2;
     }
   }
