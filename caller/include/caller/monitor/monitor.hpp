@@ -34,8 +34,7 @@ struct MonitorOptions {
   std::chrono::milliseconds request_time{10'000};  ///< for a request to arrive, and for the reader to take the answer
   std::chrono::milliseconds idle_time{30'000};     ///< of a connection without a request
   std::chrono::milliseconds store_time{15'000};    ///< for an answer of the store
-  /// While a browser watches, the store is looked at once in this time. Nobody looks when nobody watches.
-  std::chrono::milliseconds interval = std::chrono::milliseconds(1'000);
+  std::chrono::milliseconds interval{1'000};  ///< between two looks at the store; nobody looks when no browser watches
 };
 
 /// Serves the page from its construction to its end.
