@@ -5,10 +5,6 @@
 
 namespace caller::task::detail {
 
-namespace {
-constexpr auto kAfterError = std::chrono::milliseconds(200);
-}
-
 Executor::~Executor() = default;
 
 Engine::Engine(AppPtr app, RunnerOptions options, std::string description, std::size_t slots,
@@ -150,6 +146,17 @@ void Engine::kick() {
   if (sleeping_) std::exchange(sleeping_, std::nullopt)->set_result();
 }
 
+/// Since `kicks_` was `seen`.
+Coro<void> Engine::sleep_unless_kicked(std::uint64_t seen) {
+  if (seen != kicks_) co_return;
+  sleeping_.emplace();
+  const Pending<void> sleep = *sleeping_;
+  co_await sleep;
+}
+void Engine::cannot_take(const std::exception_ptr& error) const {
+  app_->log("the runner cannot take invocations: " + ExceptionRecord::of(error).message);
+}
+
 /// Takes, for an executor that is elsewhere.
 Coro<void> Engine::serve_elsewhere() {
   for (;;) {
@@ -168,13 +175,13 @@ Coro<void> Engine::serve_elsewhere() {
       std::vector<InvocationRecord> list;
       const std::exception_ptr error = asked.exception();
       if (!error) list = asked.result();
-      for (const auto& record : list) (void)know(record, false);
+      for (const auto& record : list) know(record, false);
       {
         const std::lock_guard lock(mutex_);
         if (--taking_ == 0) early_.clear();
       }
       if (error) {
-        app_->log("the runner cannot take invocations: " + ExceptionRecord::of(error).message);
+        cannot_take(error);
         co_await sleep_for(kAfterError);
         continue;
       }
@@ -182,10 +189,8 @@ Coro<void> Engine::serve_elsewhere() {
       for (auto& record : list) begin(std::move(record));
       if (some) continue;
     }
-    if (seen != kicks_) continue;
-    sleeping_.emplace();
-    const Pending<void> sleep = *sleeping_;
-    co_await sleep;
+    Coro<void> sleeping = sleep_unless_kicked(seen);
+    co_await std::move(sleeping);
   }
 }
 
@@ -202,10 +207,8 @@ Coro<void> Engine::serve() {
       const std::lock_guard lock(mutex_);
       if (stopping_ && active_.empty() && pullers_ == 0) break;
     }
-    if (seen != kicks_) continue;
-    sleeping_.emplace();
-    const Pending<void> sleep = *sleeping_;
-    co_await sleep;
+    Coro<void> sleeping = sleep_unless_kicked(seen);
+    co_await std::move(sleeping);
   }
   Coro<void> closed = executor_->close();
   co_await std::move(closed);
@@ -243,13 +246,12 @@ Coro<void> Engine::keep_alive() {
 // ---- one invocation ----
 
 /// `has_slot`: else it gets one.
-Engine::ActivePtr Engine::know(const InvocationRecord& record, bool has_slot) {
+void Engine::know(const InvocationRecord& record, bool has_slot) {
   const std::lock_guard lock(mutex_);
   used_ += !has_slot;
   const ActivePtr active = active_[record.id] = std::make_shared<Active>();
   active->give_up = stopping_;  // it was on its way to us
   active->cancelled = stopping_ || early_.contains(record.id);
-  return active;
 }
 
 void Engine::begin(InvocationRecord record) {

@@ -105,8 +105,11 @@ private:
   void ask_to_end(const std::string& invocation, bool give_up);
   Coro<void> serve();
   Coro<void> serve_elsewhere();
+  Coro<void> sleep_unless_kicked(std::uint64_t seen);
+  static constexpr std::chrono::milliseconds kAfterError{200};
+  void cannot_take(const std::exception_ptr& error) const;
   Coro<void> keep_alive();
-  ActivePtr know(const InvocationRecord& record, bool has_slot);
+  void know(const InvocationRecord& record, bool has_slot);
   void begin(InvocationRecord record);
   static Coro<void> execute(std::shared_ptr<Engine> self, InvocationRecord record);
   Ending ending(Change end, ActivePtr active) const;

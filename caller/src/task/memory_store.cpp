@@ -160,33 +160,11 @@ public:
   }
 
   Pending<void> ended(std::string id) override {
-    Pending<void> p;
-    const std::lock_guard lock(mutex_);
-    const auto it = records_.find(id);
-    if (it == records_.end()) {
-      p.set_exception(std::make_exception_ptr(InvocationNotFoundError(id)));
-    } else if (is_final(it->second->status)) {
-      p.set_result();
-    } else {
-      std::erase_if(it->second->ends, [](const auto& e) { return e.done(); });  // nobody waits any more
-      it->second->ends.push_back(p);
-    }
-    return p;
+    return when_final(id, &Record::ends, [](const Pending<void>& p, const Record&) { p.set_result(); });
   }
-
   Pending<InvocationRecord> final_record(std::string id) override {
-    Pending<InvocationRecord> p;
-    const std::lock_guard lock(mutex_);
-    const auto it = records_.find(id);
-    if (it == records_.end()) {
-      p.set_exception(std::make_exception_ptr(InvocationNotFoundError(id)));
-    } else if (is_final(it->second->status)) {
-      p.set_result(shown(*it->second));
-    } else {
-      std::erase_if(it->second->ends_with_record, [](const auto& e) { return e.done(); });
-      it->second->ends_with_record.push_back(p);
-    }
-    return p;
+    return when_final(id, &Record::ends_with_record,
+                      [](const Pending<InvocationRecord>& p, const Record& r) { p.set_result(shown(r)); });
   }
 
   Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) override {
@@ -473,6 +451,23 @@ private:
       else  // purged
         end.set_exception(std::make_exception_ptr(InvocationNotFoundError(record.id)));
     for (const auto& call : news.calls) call();
+  }
+
+  /// Set now by `settle`, or kept with those that are set at the end.
+  template <class T, class F>
+  Pending<T> when_final(const std::string& id, std::vector<Pending<T>> Record::* kept, F settle) {
+    Pending<T> p;
+    const std::lock_guard lock(mutex_);
+    const auto it = records_.find(id);
+    if (it == records_.end()) {
+      p.set_exception(std::make_exception_ptr(InvocationNotFoundError(id)));
+    } else if (Record& r = *it->second; is_final(r.status)) {
+      settle(p, r);
+    } else {
+      std::erase_if(r.*kept, [](const auto& e) { return e.done(); });  // nobody waits any more
+      (r.*kept).push_back(p);
+    }
+    return p;
   }
 
   Record& at(const std::string& id) {

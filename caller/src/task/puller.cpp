@@ -7,7 +7,6 @@
 namespace caller::task::detail {
 
 namespace {
-constexpr auto kAfterError = std::chrono::milliseconds(200);
 constexpr auto kSpin = std::chrono::microseconds(20);
 }  // namespace
 
@@ -126,7 +125,7 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
     if (!asked.done()) (void)co_await asked.async_wait_done();
     const std::exception_ptr error = asked.exception();
     if (!error) list = asked.result();
-    for (const auto& record : list) (void)self->know(record, true);
+    for (const auto& record : list) self->know(record, true);
     {
       const std::lock_guard lock(self->mutex_);
       if (--self->taking_ == 0) self->early_.clear();
@@ -135,7 +134,7 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
     }
     if (most > list.size()) self->grant();
     if (error) {
-      self->app_->log("the runner cannot take invocations: " + ExceptionRecord::of(error).message);
+      self->cannot_take(error);
       (void)self->loop_.call_later(kAfterError, [self] { self->start_puller(); });
       co_return list;
     }
@@ -182,12 +181,14 @@ Coro<std::optional<Engine::Ending>> Engine::run_here(std::shared_ptr<Engine> sel
   WaitOptions how;
   how.protect = true;
   (void)co_await running.async_wait_done(how);
+  bool give_up = false;
   {
     const std::lock_guard lock(self->mutex_);
     if (std::exchange(active->over, true)) co_return std::nullopt;  // its end was told when it was asked to end
+    give_up = active->give_up;
   }
   if (running.cancelled()) {
-    Change ended{record.id, active->give_up ? Status::killed : Status::cancelled, self->id_, {}, {}, {}};
+    Change ended{record.id, give_up ? Status::killed : Status::cancelled, self->id_, {}, {}, {}};
     Ending told = self->ending(std::move(ended), std::move(active));
     co_return told;
   }
