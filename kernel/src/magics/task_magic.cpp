@@ -14,10 +14,10 @@
 #include <caller/kernel/display.hpp>
 
 #include "magics/functions.hpp"
+#include "magics/long_options.hpp"
 #include "magics/nearest.hpp"
 #include "magics/task_progress.hpp"
 #include "magics/task_run.hpp"
-#include "protocol/words.hpp"
 #include "session/kernel.hpp"
 
 namespace caller::kernel::magics {
@@ -33,12 +33,6 @@ struct Options {
 const std::vector<std::string>& runners() {
   static const std::vector<std::string> names{"thread", "sync"};
   return names;
-}
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const std::string& w : words) out += (out.empty() ? "" : ", ") + w;
-  return out;
 }
 
 const std::vector<std::string>& option_names() {
@@ -64,20 +58,10 @@ std::chrono::milliseconds seconds(const std::string& option, const std::string& 
 }
 
 Options read_options(const MagicLine& line) {
-  std::vector<std::string> words;
-  try {
-    words = split_words(line.arguments);
-  } catch (const std::invalid_argument& e) {
-    usage(std::string("%%task: ") + e.what());
-  }
+  LongOptions given(line, "%%task");
   Options out;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    std::string option = words[i];
-    std::optional<std::string> given;
-    if (const std::size_t at = option.find('='); option.starts_with("--") && at != std::string::npos) {
-      given = option.substr(at + 1);
-      option.resize(at);
-    }
+  while (given.next()) {
+    const std::string& option = given.word();
     if (!option.starts_with("-"))
       usage("%%task takes options only, found \"" + option + "\": the code begins in the next line");
     const auto& names = option_names();
@@ -86,11 +70,7 @@ Options read_options(const MagicLine& line) {
       usage("%%task has no option " + option + (near.empty() ? "" : "; did you mean " + near + "?") + " There are " +
             joined(names));
     }
-    std::string value;
-    if (given)
-      value = *given;
-    else if (i + 1 < words.size())
-      value = words[++i];
+    const std::string value = given.value().value_or("");
     if (value.empty()) usage("%%task " + option + " needs a value");
     if (option == "--runner") {
       out.runner = value;

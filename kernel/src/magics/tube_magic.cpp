@@ -22,10 +22,10 @@
 
 #include "magics/command.hpp"
 #include "magics/functions.hpp"
+#include "magics/long_options.hpp"
 #include "magics/tube_nodes.hpp"
 #include "magics/tube_progress.hpp"
 #include "magics/tube_run.hpp"
-#include "protocol/words.hpp"
 #include "session/kernel.hpp"
 
 namespace caller::kernel::magics {
@@ -48,31 +48,15 @@ struct Options {
   bool plot = false;
 };
 
-std::string joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const std::string& w : words) out += (out.empty() ? "" : ", ") + w;
-  return out;
-}
-
 Options read_options(const MagicLine& line) {
-  std::vector<std::string> words;
-  try {
-    words = split_words(line.arguments);
-  } catch (const std::invalid_argument& e) {
-    usage(std::string("%%tube: ") + e.what());
-  }
+  LongOptions given(line, "%%tube");
   Options out;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    std::string option = words[i];
-    std::optional<std::string> given;
-    if (const std::size_t at = option.find('='); option.starts_with("--") && at != std::string::npos) {
-      given = option.substr(at + 1);
-      option.resize(at);
-    }
+  while (given.next()) {
+    const std::string& option = given.word();
     const auto value = [&](const char* what) {
-      if (given) return *std::exchange(given, std::nullopt);
-      if (i + 1 == words.size()) usage("%%tube " + option + " needs " + what);
-      return words[++i];
+      auto text = given.value();
+      if (!text) usage("%%tube " + option + " needs " + what);
+      return *std::move(text);
     };
     if (option == "--runner") {
       out.runner = value("the name of a runner");
@@ -104,7 +88,7 @@ Options read_options(const MagicLine& line) {
     } else {
       usage("%%tube takes options only, found \"" + option + "\": the specification begins in the next line");
     }
-    if (given) usage("%%tube " + option + " takes no value");
+    if (given.has_value()) usage("%%tube " + option + " takes no value");
   }
   return out;
 }
