@@ -2,11 +2,6 @@
 #pragma once
 
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -23,7 +18,7 @@
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
 
-extern char** environ;
+#include "worker_process.hpp"
 
 /// How the workers of one test are started.
 struct Crew {
@@ -31,58 +26,22 @@ struct Crew {
   std::chrono::milliseconds lease{400};
 };
 
-/// A process that executes tasks; ends with the test, however that ends.
-class CrashWorker {
+/// One that executes tasks, with a clock of its own.
+class CrashWorker : public WorkerProcess {
 public:
-  CrashWorker(const Crew& crew, const std::string& runner, int clock_offset, std::vector<std::string> before = {}) {
-    int ends[2];
-    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-    input_ = ends[1];
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[0], 0);
-    std::vector<std::string> words = std::move(before);
-    for (const std::string& w : {std::string(CALLER_TASK_CRASH_WORKER), crew.app, crew.store, crew.log,
-                                 std::to_string(crew.lease.count()), runner})
-      words.push_back(w);
-    std::vector<char*> argv;
-    for (auto& w : words) argv.push_back(w.data());
-    argv.push_back(nullptr);
-    ::setenv("CALLER_TEST_CLOCK_OFFSET", std::to_string(clock_offset).c_str(), 1);
-    REQUIRE(::posix_spawnp(&pid_, argv[0], &actions, nullptr, argv.data(), environ) == 0);
-    posix_spawn_file_actions_destroy(&actions);
-    ::close(ends[0]);
-  }
-  CrashWorker(CrashWorker&& other) noexcept
-      : pid_(std::exchange(other.pid_, -1)), input_(std::exchange(other.input_, -1)) {}
-  CrashWorker& operator=(CrashWorker&& other) noexcept {
-    std::swap(pid_, other.pid_);
-    std::swap(input_, other.input_);
-    return *this;
-  }
-  ~CrashWorker() {
-    if (pid_ > 0) kill();
-  }
-  pid_t pid() const { return pid_; }
-  void kill() {
-    ::kill(pid_, SIGKILL);
-    wait();
-  }
-  /// Its exit code after its input has ended.
-  int end() {
-    ::close(std::exchange(input_, -1));
-    return wait();
-  }
+  CrashWorker(const Crew& crew, const std::string& runner, int clock_offset,
+              const std::vector<std::string>& before = {})
+      : WorkerProcess(words(crew, runner, clock_offset, before)) {}
 
 private:
-  int wait() {
-    int status = 0;
-    ::waitpid(std::exchange(pid_, -1), &status, 0);
-    if (input_ >= 0) ::close(std::exchange(input_, -1));
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  static std::vector<std::string> words(const Crew& crew, const std::string& runner, int clock_offset,
+                                        std::vector<std::string> before) {
+    ::setenv("CALLER_TEST_CLOCK_OFFSET", std::to_string(clock_offset).c_str(), 1);
+    for (const std::string& w : {std::string(CALLER_TASK_CRASH_WORKER), crew.app, crew.store, crew.log,
+                                 std::to_string(crew.lease.count()), runner})
+      before.push_back(w);
+    return before;
   }
-  pid_t pid_ = -1;
-  int input_ = -1;
 };
 
 /// An execution that began.

@@ -2,11 +2,6 @@
 #pragma once
 
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -22,53 +17,15 @@
 #include <caller/task/all.hpp>
 
 #include "temporary_folder.hpp"
+#include "worker_process.hpp"
 
 inline constexpr caller::task::SqliteOptions kQuick{.sync = caller::task::SqliteSync::none};
 
-/// A process that executes tasks; ends with the test, however that ends.
-class Worker {
+/// One that executes the tasks of a database.
+class Worker : public WorkerProcess {
 public:
-  Worker(const std::string& database, const std::string& log, std::string lease = "400") {
-    int ends[2];
-    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-    input_ = ends[1];
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[0], 0);
-    std::string program = CALLER_TASK_WORKER, file = database, to = log;
-    char* argv[] = {program.data(), file.data(), to.data(), lease.data(), nullptr};
-    REQUIRE(::posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv, environ) == 0);
-    posix_spawn_file_actions_destroy(&actions);
-    ::close(ends[0]);
-  }
-  Worker(Worker&& other) noexcept : pid_(std::exchange(other.pid_, -1)), input_(std::exchange(other.input_, -1)) {}
-  Worker& operator=(Worker&& other) noexcept {
-    std::swap(pid_, other.pid_);
-    std::swap(input_, other.input_);
-    return *this;
-  }
-  ~Worker() {
-    if (pid_ > 0) kill();
-  }
-  void kill() {
-    ::kill(pid_, SIGKILL);
-    wait();
-  }
-  /// Its exit code after its input has ended.
-  int end() {
-    ::close(std::exchange(input_, -1));
-    return wait();
-  }
-
-private:
-  int wait() {
-    int status = 0;
-    ::waitpid(std::exchange(pid_, -1), &status, 0);
-    if (input_ >= 0) ::close(std::exchange(input_, -1));
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-  pid_t pid_ = -1;
-  int input_ = -1;
+  Worker(const std::string& database, const std::string& log, const std::string& lease = "400")
+      : WorkerProcess({CALLER_TASK_WORKER, database, log, lease}) {}
 };
 
 /// `tasks` of them on three workers, of which one is killed and replaced every `pause`.
