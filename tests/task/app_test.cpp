@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <numeric>
+#include <optional>
 
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
@@ -65,6 +66,40 @@ TEST_CASE("the runner of an application ends with the last handle on it") {
     CHECK_FALSE(gone.expired());
   }
   CHECK(gone.expired());
+}
+
+TEST_CASE("an application ends with the last handle outside of it, whatever its own tasks and triggers captured") {
+  const auto store = make_memory_store();
+  std::optional<Task<int(int)>> last;
+  {
+    AppOptions options;
+    options.store = store;
+    App app(std::move(options));
+    app.runner().start();
+    const auto one = app.task("one", [] { return 1; });
+    const Invocation<int> made = one();
+    const auto all = one.parallelize(std::vector<std::tuple<>>(3));
+    const auto twice = app.direct_task("twice", [](int x) { return 2 * x; }, {"x"});
+    const auto data = app.client_data_store();
+    const auto sum =
+        app.task("sum",
+                 [app, one, made, all, twice, data, many = std::vector<Task<int()>>(2, one)](int x) {
+                   const App copy = app;  // a copy made by its code keeps the application, for as long as it lives
+                   const Task<int()> of = many.back();
+                   return x + one().result() + made.result() + all.ordered_results().back() + twice(of().result()) +
+                          copy.find_task<int()>("one")().result() + static_cast<int>(data.resolve("12").size());
+                 },
+                 {"x"});
+    const auto slowly = app.task("slowly", [app, sum](int x) -> Coro<int> { co_return co_await sum(x); }, {"x"});
+    app.on(event("begin"), sum, [app, one](const Match&) { return one().result(); });
+    CHECK(slowly(10).result() == 18);
+    CHECK(sum(20).result() == 28);
+    last = sum;
+  }
+  CHECK(last->operator()(30).kind() == InvocationKind::distributed);  // the task keeps it: it was copied outside
+  CHECK(store.use_count() > 1);
+  last.reset();
+  CHECK(store.use_count() == 1);
 }
 
 TEST_CASE("an unknown component is refused with those there are, and others can be added") {

@@ -426,7 +426,7 @@ std::vector<TriggerRecord> App::triggers() const { return detail::list_triggers(
 std::size_t App::evaluate_triggers() const { return detail::evaluate_triggers(core_); }
 Config App::config() const { return core_->config(); }
 Format App::serializer() const noexcept { return core_->options.format; }
-Logger App::logger() const { return Logger(core_, {}); }
+Logger App::logger() const { return Logger(core_.get(), {}); }
 void App::assign(const std::string& name, const std::string& value, const std::string& task_id) const {
   core_->assign(name, value, task_id);
 }

@@ -21,6 +21,14 @@ namespace {
 
 }  // namespace
 
+namespace {
+thread_local const AppCore* t_keeps = nullptr;
+}
+AppKeeps::AppKeeps(const AppCore* app) noexcept : before_(std::exchange(t_keeps, app)) {}
+AppKeeps::~AppKeeps() { t_keeps = before_; }
+bool app_keeps(const AppCore* app) noexcept { return app != nullptr && app == t_keeps; }
+void throw_app_gone() { throw TaskRoutingError("", "the application of this task is gone"); }
+
 RunnerBox::~RunnerBox() = default;
 AppCore::~AppCore() = default;
 
@@ -105,9 +113,10 @@ DefinitionPtr AppCore::add(std::shared_ptr<TaskDefinition> definition) {
   DefinitionPtr made = definition;
   if (!made->source.empty()) {
     publish_source(store(), *made);
-    made = guarded(made);
   }
-  DefinitionPtr whole = with_whole_data(*made);
+  const AppKeeps keeps(this);  // copies of the function, too
+  if (!made->source.empty()) made = guarded(made);
+  const DefinitionPtr whole = with_whole_data(*made);
   const std::lock_guard lock(mutex_);
   const auto [there, added] = tasks_.emplace(id, whole);
   if (added) return whole;

@@ -154,12 +154,13 @@ void JitTasks::find(const App& app, const std::string& task_id) {
     throw task::UnknownTaskError(task_id, "the source of task " + task_id + " in the store: " + e.what());
   }
   session.take_flags(source.flags);
-  task::detail::share_app(app.app_id(), app.core());
+  const task::detail::AppPtr core = app.core();
+  task::detail::share_app(app.app_id(), core);
   session.shared.push_back(app.app_id());
   session.language().reset();  // what other functions' cells have declared
   for (const SourceCell& cell : source.cells) session.run(task_id, cell, nullptr);
   char address[32];
-  std::snprintf(address, sizeof address, "%p", static_cast<const void*>(&app.core()));
+  std::snprintf(address, sizeof address, "%p", static_cast<const void*>(&core));
   SourceCell registering;
   registering.text =
       "#include <caller/task/all.hpp>\n{ const ::caller::task::App caller_app(*reinterpret_cast<const "

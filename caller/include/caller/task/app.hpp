@@ -28,6 +28,7 @@
 #include <caller/caller.hpp>
 #include <caller/coro.hpp>
 #include <caller/export.hpp>
+#include <caller/task/app_handle.hpp>
 #include <caller/task/client_data.hpp>
 #include <caller/task/codec.hpp>
 #include <caller/task/config.hpp>
@@ -46,9 +47,6 @@ namespace caller::task {
 class App;
 
 namespace detail {
-
-class AppCore;
-using AppPtr = std::shared_ptr<AppCore>;
 
 /// A call that is to be routed.
 struct Routed {
@@ -279,7 +277,7 @@ public:
 
 protected:
   /// For the library.
-  detail::AppPtr app_;
+  detail::AppHandle app_;
   /// For the library.
   detail::Routed routed_;
   /// For the library.
@@ -374,7 +372,7 @@ private:
     for (const auto& i : list_) out.push_back(i.id());
     return out;
   }
-  detail::AppPtr app_;
+  detail::AppHandle app_;
   std::vector<Invocation<R>> list_;
 };
 
@@ -530,7 +528,7 @@ private:
     return out;
   }
 
-  detail::AppPtr app_;
+  detail::AppHandle app_;
   detail::DefinitionPtr definition_;
   std::vector<Param> params_;
 };
@@ -573,6 +571,11 @@ public:
                std::string config_filepath = {});
   /// For the library: a handle on the same application.
   explicit App(detail::AppPtr core) : core_(std::move(core)) {}
+  App(const App& o) : core_(o.core_), runner_(core_.keeps() ? o.runner_ : nullptr) {}
+  App(App&&) noexcept = default;
+  App& operator=(const App& o) { return *this = App(o); }
+  App& operator=(App&&) noexcept = default;
+  ~App() = default;
 
   /// As it was given.
   const std::string& app_id() const noexcept;
@@ -722,7 +725,7 @@ public:
   }
 
   /// For the library.
-  const detail::AppPtr& core() const noexcept { return core_; }
+  detail::AppPtr core() const { return core_; }
 
 private:
   template <class R, class F, class... A>
@@ -746,13 +749,14 @@ private:
     definition->replaces = !source.empty();
     definition->source = std::move(source);
     const std::vector<std::string> names = definition->parameters;
+    std::optional<detail::AppKeeps> keeps(std::in_place, core_);  // what the function has captured
     if constexpr (is_coroutine) {
-      definition->coroutine = [f = std::move(f), names](Format format, std::string bytes) mutable -> Coro<std::string> {
+      definition->coroutine = [f, names](Format format, std::string bytes) mutable -> Coro<std::string> {
         return run_coroutine<R, A...>(f, arguments<A...>(format, bytes, names), format);
       };
     } else {
-      definition->plain = [f = std::move(f), names](Format format, std::string_view bytes,
-                                                    [[maybe_unused]] std::stop_token stop) mutable {
+      definition->plain = [f, names](Format format, std::string_view bytes,
+                                     [[maybe_unused]] std::stop_token stop) mutable {
         std::tuple<A...> values = arguments<A...>(format, bytes, names);
         if constexpr (std::is_void_v<R>) {
           call<P::stops>(f, stop, values, std::index_sequence_for<A...>());
@@ -762,6 +766,7 @@ private:
         }
       };
     }
+    keeps.reset();
     detail::DefinitionPtr added = detail::add_task(*core_, std::move(definition));
     return Task<R(A...)>(core_, std::move(added), std::move(params));
   }
@@ -769,11 +774,14 @@ private:
   template <class R, class... A, class F>
   std::string on_computed(const Condition& when, const Task<R(A...)>& task, F f) const {
     // The application holds its triggers, so these do not hold the application.
-    auto make = [core = std::weak_ptr<detail::AppCore>(core_), definition = task.definition_, params = task.params_,
-                 f = std::move(f)](const Match& match) mutable {
+    std::optional<detail::AppKeeps> keeps(std::in_place, core_);
+    std::function<detail::CallBytes(const Match&)> make = [core = std::weak_ptr<detail::AppCore>(core_.get()),
+                                                           definition = task.definition_, params = task.params_,
+                                                           f](const Match& match) mutable {
       const Task<R(A...)> to(core.lock(), definition, params);
       return computed(to, f, match);
     };
+    keeps.reset();
     return detail::add_trigger(core_, when, task.definition_, "function", std::move(make), true);
   }
   template <class T, class F>
@@ -823,7 +831,7 @@ private:
     }
   }
 
-  detail::AppPtr core_;
+  detail::AppHandle core_;
   mutable std::shared_ptr<detail::RunnerBox> runner_;  // whoever has a handle keeps it; the core does not
 };
 

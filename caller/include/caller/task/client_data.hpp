@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string>
 #include <string_view>
 
 #include <caller/export.hpp>
+#include <caller/task/app_handle.hpp>
 
 namespace caller::task {
 
@@ -19,16 +19,12 @@ struct ClientDataOptions {
   std::size_t local_cache = 64'000'000;  ///< of what was read, kept in this process; 0: nothing
 };
 
-namespace detail {
-class AppCore;
-}
-
 /// What an application's invocations have stored, made whole. Source: pynenc BaseClientDataStore; differs: a reference
 /// begins with a byte that no serialised value begins with, so no text of a user's is taken for one.
 class CALLER_API ClientDataStore {
 public:
   /// For App::client_data_store.
-  explicit ClientDataStore(std::shared_ptr<detail::AppCore> app) : app_(std::move(app)) {}
+  explicit ClientDataStore(detail::AppHandle app) : app_(std::move(app)) {}
   /// Are these arguments (or is this result) stored with parts that are kept apart?
   /// Thread-safety: any thread. Errors: none. Source: pynenc is_reference.
   static bool is_reference(std::string_view stored) noexcept;
@@ -38,7 +34,7 @@ public:
   std::string resolve(std::string stored) const;
 
 private:
-  std::shared_ptr<detail::AppCore> app_;
+  detail::AppHandle app_;
 };
 
 }  // namespace caller::task
