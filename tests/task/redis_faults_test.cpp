@@ -180,9 +180,24 @@ TEST_CASE("a step whose answer is lost with the connection happens once, and its
   CHECK(store->cancel("3").wait());
   cut();
   store->ended("3").wait();
+  store->add({call("4"), call("5")}).wait();
+  (void)store->take("runner", 1, {}, true).wait();
+  cut();
+  const auto both = store->change_and_take({"4", Status::success, "runner", "four", {}, {}}, 1, {});
+  both.changed.wait();
+  REQUIRE(both.taken.wait().size() == 1);
+  CHECK(both.taken.wait()[0].id == "5");
+  CHECK(states(*store, "5") == std::vector{Status::registered, Status::pending, Status::running});
+  cut();
+  CHECK(store->take("runner", 1, {}).wait().empty());  // and not what it has already
+  const auto ends = store->final_records({"4", "5"});
+  cut();
+  store->change({"5", Status::success, "runner", "five", {}, {}}).wait();
+  CHECK(ends[0].wait().result == "four");
+  CHECK(ends[1].wait().result == "five");
   CHECK(proxy.cuts() == cuts);
   CHECK(store->counts().wait() == std::vector<std::pair<Status, std::size_t>>{
-                                      {Status::pending, 1}, {Status::success, 1}, {Status::cancelled, 1}});
+                                      {Status::pending, 1}, {Status::success, 3}, {Status::cancelled, 1}});
 }
 
 TEST_CASE("a server that keeps an AOF is killed again and again, and every task accepted ends once") {

@@ -489,3 +489,72 @@ TEST_CASE("who waits for a final record gets it with the end, however large it i
     CHECK_THROWS_AS((void)forgotten.wait(), InvocationNotFoundError);
   });
 }
+
+TEST_CASE("a worker tells an end and takes what is next in one step, and one may fail without the other") {
+  on_every_store([](Store& store) {
+    store.add({call("1"), call("2"), call("3"), call("4")}).wait();
+    CHECK(ids(store.take("runner", 1, {}, true).wait()) == std::vector<std::string>{"1"});
+    const auto end = store.final_record("1");
+    auto both = store.change_and_take({"1", Status::success, "runner", "r", {}, {}}, 2, {});
+    both.changed.wait();
+    CHECK(ids(both.taken.wait()) == std::vector<std::string>{"2", "3"});
+    CHECK(end.wait().result == "r");
+    CHECK(store.get("2").wait().status == Status::running);
+    CHECK(store.get("3").wait().owner == "runner");
+
+    both = store.change_and_take({"1", Status::success, "runner", "again", {}, {}}, 2, {});  // it has ended
+    CHECK_THROWS_AS(both.changed.wait(), InvocationStatusTransitionError);
+    CHECK(ids(both.taken.wait()) == std::vector<std::string>{"4"});
+    CHECK(store.get("1").wait().result == "r");
+    both = store.change_and_take({"none", Status::success, "runner", {}, {}, {}}, 2, {});
+    CHECK_THROWS_AS(both.changed.wait(), InvocationNotFoundError);
+    CHECK(both.taken.wait().empty());
+    both = store.change_and_take({"2", Status::success, "other", {}, {}, {}}, 2, {});
+    CHECK_THROWS_AS(both.changed.wait(), InvocationStatusOwnershipError);
+
+    NewInvocation then = call("5", "2");
+    then.queue = "other";
+    Change with_call{"2", Status::success, "runner", "r2", {}, {}};
+    with_call.then.push_back(then);
+    both = store.change_and_take(std::move(with_call), 9, {"other"});
+    both.changed.wait();
+    CHECK(ids(both.taken.wait()) == std::vector<std::string>{"5"});
+    both = store.change_and_take({"3", Status::retry, "runner", {}, {}, {}}, 1, {});  // the same one again
+    both.changed.wait();
+    CHECK(ids(both.taken.wait()) == std::vector<std::string>{"3"});
+    CHECK(store.get("3").wait().retries == 1);
+    CHECK(store.counts().wait() ==
+          std::vector<std::pair<Status, std::size_t>>{{Status::running, 3}, {Status::success, 2}});
+  });
+}
+
+TEST_CASE("who waits for many final records gets each in its place, of those that have ended already, too") {
+  on_every_store([](Store& store) {
+    constexpr std::size_t kMany = 1'200;
+    std::vector<NewInvocation> calls;
+    std::vector<std::string> wanted;
+    for (std::size_t i = 0; i < kMany; ++i) {
+      calls.push_back(call(std::to_string(i)));
+      wanted.push_back(std::to_string(i));
+    }
+    store.add(std::move(calls)).wait();
+    const auto finish = [&](std::size_t n) {
+      for (const auto& r : store.take("runner", n, {}, true).wait())
+        store.change({r.id, Status::success, "runner", "of " + r.id, {}, {}}).wait();
+    };
+    finish(3);
+    wanted.insert(wanted.begin() + 1, "none");
+    wanted.push_back("7");  // twice
+    const auto records = store.final_records(wanted);
+    REQUIRE(records.size() == wanted.size());
+    CHECK(records[0].wait().result == "of 0");
+    CHECK_THROWS_AS((void)records[1].wait(), InvocationNotFoundError);
+    CHECK(records[2].wait().result == "of 1");
+    finish(kMany);
+    for (std::size_t i = 2; i < wanted.size(); ++i) {
+      const InvocationRecord r = records[i].wait();
+      if (r.id != wanted[i] || r.result != "of " + wanted[i]) FAIL("record " << i << " is that of " << r.id);
+    }
+    CHECK(store.final_records({}).empty());
+  });
+}

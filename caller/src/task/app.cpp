@@ -328,16 +328,12 @@ std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app, 
     std::vector<std::size_t> ended;
   };
   const auto order = std::make_shared<Order>();
-  std::vector<Pending<InvocationRecord>> ends;
-  ends.reserve(ids.size());
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    ends.push_back(store_of(*app).final_record(ids[i]));
-    if (as_they_ended)
-      (void)ends.back().add_done_callback([order, i](const PendingBase&) {
-        const std::lock_guard lock(order->mutex);
-        order->ended.push_back(i);
-      });
-  }
+  const std::vector<Pending<InvocationRecord>> ends = store_of(*app).final_records(ids);
+  for (std::size_t i = 0; as_they_ended && i < ids.size(); ++i)
+    (void)ends[i].add_done_callback([order, i](const PendingBase&) {
+      const std::lock_guard lock(order->mutex);
+      order->ended.push_back(i);
+    });
   wait_now(app, ids, ends);
   std::vector<std::size_t> in_order;
   {

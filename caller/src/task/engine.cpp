@@ -292,9 +292,13 @@ void Engine::ask_to_end(const std::string& invocation, bool give_up) {
 
 /// Tells of it; what there is to do afterwards is conclude().
 Engine::Ending Engine::ending(Change end, ActivePtr active) const {
-  Ending out{end.id, end.to, {}, {}, std::move(active)};
-  if (end.to == Status::failed || end.to == Status::retry) out.again = end;
+  Ending out = ending_of(end, std::move(active), {});
   out.told = store().change(std::move(end));
+  return out;
+}
+Engine::Ending Engine::ending_of(const Change& end, ActivePtr active, Pending<void> told) {
+  Ending out{end.id, end.to, {}, std::move(told), std::move(active)};
+  if (end.to == Status::failed || end.to == Status::retry) out.again = end;
   return out;
 }
 

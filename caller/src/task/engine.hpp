@@ -95,6 +95,11 @@ private:
     Pending<void> told;
     ActivePtr active;
   };
+  /// One that is yet to be told.
+  struct End {
+    Change change;
+    ActivePtr active;
+  };
 
   RunnerRecord told() const;
   std::vector<Pending<void>> grants_locked();
@@ -113,7 +118,9 @@ private:
   void begin(InvocationRecord record);
   static Coro<void> execute(std::shared_ptr<Engine> self, InvocationRecord record);
   Ending ending(Change end, ActivePtr active) const;
+  static Ending ending_of(const Change& end, ActivePtr active, Pending<void> told);
   static Coro<void> conclude(std::shared_ptr<Engine> self, Ending ending);
+  void conclude_later(Ending ending);
   /// False: too late, the invocation is somebody else's by now.
   Coro<bool> told(Pending<void> change) const;
   void finished() noexcept;
@@ -124,8 +131,8 @@ private:
   bool keep_slot();
   bool arrives_soon(std::uint64_t seen);
   static Coro<void> pull(std::shared_ptr<Engine> self, std::optional<InvocationRecord> record);
-  static Coro<std::vector<InvocationRecord>> pull_some(std::shared_ptr<Engine> self, bool busy);
-  static Coro<std::optional<Ending>> run_here(std::shared_ptr<Engine> self, InvocationRecord record);
+  static Coro<std::vector<InvocationRecord>> pull_some(std::shared_ptr<Engine> self, std::optional<End> last);
+  static Coro<std::optional<End>> run_here(std::shared_ptr<Engine> self, InvocationRecord record);
 
   const AppPtr app_;
   const RunnerOptions options_;

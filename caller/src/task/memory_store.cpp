@@ -21,6 +21,18 @@ namespace caller::task {
 
 Store::~Store() = default;
 
+ChangeAndTake Store::change_and_take(Change c, std::size_t most, std::vector<std::string> queues) {
+  std::string runner = c.runner;
+  Pending<void> changed = change(std::move(c));
+  return {std::move(changed), take(std::move(runner), most, std::move(queues), true)};
+}
+std::vector<Pending<InvocationRecord>> Store::final_records(const std::vector<std::string>& ids) {
+  std::vector<Pending<InvocationRecord>> out;
+  out.reserve(ids.size());
+  for (const auto& id : ids) out.push_back(final_record(id));
+  return out;
+}
+
 NewInvocation again(const InvocationRecord& record, std::string id) {
   NewInvocation n;
   n.id = std::move(id);

@@ -95,9 +95,10 @@ bool Engine::arrives_soon(std::uint64_t seen) {
 }
 
 /// With a slot that has no invocation. What it gives are those it has taken, which have a slot each; if none, the slot
-/// is gone.
-Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> self, bool busy) {
+/// is gone. `last`: what the worker has executed, whose end is told with that.
+Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> self, std::optional<End> last) {
   std::vector<InvocationRecord> list;
+  bool busy = last.has_value();
   for (;;) {
     const std::uint64_t seen = self->arrivals_.load();  // before we look
     std::size_t most = 0;
@@ -116,12 +117,23 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
       }
     }
     if (leave) {
+      if (last) self->conclude_later(self->ending(std::move(last->change), std::move(last->active)));
       self->grant();
       self->start_puller();  // should nobody have wanted it
       co_return list;
     }
-    const Pending<std::vector<InvocationRecord>> asked =
-        self->store().take(self->id_, most, self->options_.queues, true);
+    std::optional<Pending<std::vector<InvocationRecord>>> next;
+    std::optional<Ending> told;
+    if (last) {
+      told = ending_of(last->change, std::move(last->active), {});
+      ChangeAndTake both = self->store().change_and_take(std::move(last->change), most, self->options_.queues);
+      told->told = std::move(both.changed);
+      next = std::move(both.taken);
+      last.reset();
+    } else {
+      next = self->store().take(self->id_, most, self->options_.queues, true);
+    }
+    const Pending<std::vector<InvocationRecord>> asked = std::move(*next);
     if (!asked.done()) (void)co_await asked.async_wait_done();
     const std::exception_ptr error = asked.exception();
     if (!error) list = asked.result();
@@ -133,6 +145,12 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
       self->used_ -= most - list.size();
     }
     if (most > list.size()) self->grant();
+    if (told && told->told.done()) {
+      Coro<void> rest = conclude(self, std::move(*told));
+      co_await std::move(rest);
+    } else if (told) {  // still on its way to the disk
+      self->conclude_later(std::move(*told));
+    }
     if (error) {
       self->cannot_take(error);
       (void)self->loop_.call_later(kAfterError, [self] { self->start_puller(); });
@@ -149,7 +167,7 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
 }
 
 /// None: its slot is another's, or the loop's business.
-Coro<std::optional<Engine::Ending>> Engine::run_here(std::shared_ptr<Engine> self, InvocationRecord record) {
+Coro<std::optional<Engine::End>> Engine::run_here(std::shared_ptr<Engine> self, InvocationRecord record) {
   DefinitionPtr definition;
   try {
     definition = self->app_->find(record.task_id);
@@ -189,35 +207,27 @@ Coro<std::optional<Engine::Ending>> Engine::run_here(std::shared_ptr<Engine> sel
   }
   if (running.cancelled()) {
     Change ended{record.id, give_up ? Status::killed : Status::cancelled, self->id_, {}, {}, {}};
-    Ending told = self->ending(std::move(ended), std::move(active));
-    co_return told;
+    End end{std::move(ended), std::move(active)};
+    co_return end;
   }
   std::exception_ptr error = running.exception();
   std::string result;
   if (!error) result = running.result();
-  Change end = outcome(*definition, record, self->id_, error, std::move(result));
-  Ending told = self->ending(std::move(end), std::move(active));
-  co_return told;
+  End end{outcome(*definition, record, self->id_, error, std::move(result)), std::move(active)};
+  co_return end;
+}
+
+void Engine::conclude_later(Ending ending) {
+  (void)loop_.call_soon(
+      [self = shared_from_this(), ending = std::move(ending)]() mutable { return conclude(self, std::move(ending)); });
 }
 
 Coro<void> Engine::pull(std::shared_ptr<Engine> self, std::optional<InvocationRecord> record) {
-  bool busy = record.has_value();  // it has executed something
-  std::optional<Ending> last;      // told, and what was taken next asked for with it
+  std::optional<End> last;
   for (;;) {
     if (!record) {
-      Coro<std::vector<InvocationRecord>> taking = pull_some(self, std::exchange(busy, true));
+      Coro<std::vector<InvocationRecord>> taking = pull_some(self, std::exchange(last, std::nullopt));
       std::vector<InvocationRecord> list = co_await std::move(taking);
-      if (last) {
-        // What is still on its way to the disk is awaited elsewhere.
-        if (last->told.done()) {
-          Coro<void> rest = conclude(self, std::move(*last));
-          co_await std::move(rest);
-        } else {
-          (void)self->loop_.call_soon(
-              [self, ending = std::move(*last)]() mutable { return conclude(self, std::move(ending)); });
-        }
-        last.reset();
-      }
       if (list.empty()) break;
       for (std::size_t i = 1; i < list.size(); ++i) {
         {
@@ -228,9 +238,9 @@ Coro<void> Engine::pull(std::shared_ptr<Engine> self, std::optional<InvocationRe
       }
       record = std::move(list.front());
     }
-    Coro<std::optional<Ending>> running = run_here(self, std::move(*record));
+    Coro<std::optional<End>> running = run_here(self, std::move(*record));
     record.reset();
-    std::optional<Ending> end = co_await std::move(running);
+    std::optional<End> end = co_await std::move(running);
     if (!end) {
       if (!self->keep_slot()) break;
       continue;

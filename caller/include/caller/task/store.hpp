@@ -170,6 +170,12 @@ struct Listener {
   std::string values{};
 };
 
+/// What Store::change_and_take() gives. Source: –
+struct ChangeAndTake {
+  Pending<void> changed;                         ///< of the change
+  Pending<std::vector<InvocationRecord>> taken;  ///< of what is next
+};
+
 /// Thread-safety: any thread. Cancel-safety: a cancelled Pending does not take back what was asked for.
 /// Errors: arrive in the Pending: StateBackendError when the store cannot be used, InvocationNotFoundError, and what is
 /// said below. Source: pynenc's BaseBroker, BaseOrchestrator and BaseStateBackend; differs: one, since what they do for
@@ -193,6 +199,10 @@ public:
   /// Errors: InvocationStatusTransitionError, InvocationStatusOwnershipError.
   virtual Pending<void> change(Change change) = 0;
 
+  /// change() of an invocation of a runner, then take() for that runner, `begin` set: what a worker does between two
+  /// invocations. One may fail without the other. Errors: those of both.
+  virtual ChangeAndTake change_and_take(Change change, std::size_t most, std::vector<std::string> queues);
+
   /// As it stands. Errors: InvocationNotFoundError.
   virtual Pending<InvocationRecord> get(std::string id) = 0;
   /// The steps of its life, oldest first. Errors: InvocationNotFoundError.
@@ -201,6 +211,8 @@ public:
   virtual Pending<void> ended(std::string id) = 0;
   /// As get(), when the invocation is final. Errors: InvocationNotFoundError.
   virtual Pending<InvocationRecord> final_record(std::string id) = 0;
+  /// The same of many, in their order.
+  virtual std::vector<Pending<InvocationRecord>> final_records(const std::vector<std::string>& ids);
   /// Newest first. A page costs what is passed over: go on with `before`, not with `offset`, where there are many.
   virtual Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) = 0;
   /// The same for a task and a status.

@@ -1,6 +1,7 @@
 #include "answer.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 namespace caller::task::redis {
 
@@ -58,10 +59,52 @@ std::string_view cut(std::string_view& rest) {
   return out;
 }
 
-std::vector<std::string> hashes(const std::string& packed) {
-  std::vector<std::string> out;
-  for (std::string_view rest = packed; !rest.empty();) out.push_back(expanded(std::string(cut(rest))));
-  return out;
+InvocationRecord record_of(std::string id, std::string_view bytes, std::string args, std::string outcome) {
+  const nlohmann::json stored = nlohmann::json::from_msgpack(bytes, true, false);
+  const auto find = [&](const char* key) -> const nlohmann::json* {
+    const auto it = stored.find(key);
+    return it == stored.end() ? nullptr : &*it;
+  };
+  const auto text = [&](const char* key) {
+    const auto* const v = find(key);
+    return v && v->is_string() ? v->get_ref<const std::string&>() : std::string();
+  };
+  const auto number = [&](const char* key) -> std::int64_t {
+    const auto* const v = find(key);
+    return v && v->is_number_integer() ? v->get<std::int64_t>() : 0;
+  };
+  const auto flag = [&](const char* key) {
+    const auto* const v = find(key);
+    return v && v->is_boolean() && v->get<bool>();
+  };
+  const std::int64_t status = number("s");
+  if (!stored.is_object() || status < 0 || status >= static_cast<std::int64_t>(kStatusCount))
+    throw StateBackendError("what is stored of invocation " + id + " cannot be read; purge it");
+  InvocationRecord r;
+  r.id = std::move(id);
+  r.task_id = text("t");
+  r.call_id = expanded(find("d") ? r.task_id + text("d") : text("c"));
+  r.args = flag("A") ? std::move(args) : text("a");
+  r.parent_id = text("p");
+  r.queue = text("q");
+  r.status = static_cast<Status>(status);
+  r.owner = text("o");
+  r.priority = static_cast<int>(number("y"));
+  r.retries = static_cast<int>(number("r"));
+  r.created = Time(std::chrono::microseconds(number("b")));
+  r.changed = find("m") ? Time(std::chrono::microseconds(number("m"))) : r.created;
+  r.result = text("R");
+  r.exception = text("E");
+  if (flag("B")) (r.status == Status::failed ? r.exception : r.result) = std::move(outcome);
+  r.registration_key = text("g");
+  r.running_key = text("k");
+  r.reroute = !flag("f");
+  r.workflow_id = flag("W") ? r.parent_id : text("W");
+  if (r.workflow_id.empty()) r.workflow_id = r.id;
+  if (const auto* const data = find("D"))
+    for (const auto& hash : *data)
+      if (hash.is_string()) r.data.push_back(expanded(hash.get_ref<const std::string&>()));
+  return r;
 }
 
 void check(Answer& a, Status to) {

@@ -18,9 +18,8 @@ namespace caller::task::redis {
 std::string compact(const std::string& call_id);
 std::string expanded(const std::string& stored);
 
-/// Hashes as one argument of a script, and back.
+/// Hashes as one argument of a script.
 std::string packed(const std::vector<std::string>& hashes);
-std::vector<std::string> hashes(const std::string& packed);
 
 /// The first of several texts in one, each behind its length, which is taken away from `rest`.
 /// Errors: StateBackendError when there is none.
@@ -28,6 +27,10 @@ std::string_view cut(std::string_view& rest);
 
 /// A time in what the server counts; whatever is more than nothing stays so.
 std::string micros(std::chrono::nanoseconds t);
+
+/// A record as it is stored (prelude.cpp): MessagePack. `args`, `outcome`: what is too long to be in it.
+/// Errors: StateBackendError when it is none; of a field that makes no sense there is nothing.
+InvocationRecord record_of(std::string id, std::string_view bytes, std::string args, std::string outcome);
 
 /// What a script answered, read from the front. Errors: StateBackendError when there is something else.
 class Answer {
@@ -57,27 +60,10 @@ public:
     return static_cast<Status>(n);
   }
   InvocationRecord record() {
-    InvocationRecord r;
-    r.id = text();
-    r.task_id = text();
-    r.call_id = expanded(text());
-    r.args = text();
-    r.parent_id = text();
-    r.queue = text();
-    r.status = status();
-    r.owner = text();
-    r.priority = number<int>();
-    r.retries = number<int>();
-    r.created = time();
-    r.changed = time();
-    r.result = text();
-    r.exception = text();
-    r.registration_key = text();
-    r.running_key = text();
-    r.reroute = text() == "1";
-    r.workflow_id = text();
-    r.data = hashes(text());
-    return r;
+    std::string id = text();
+    const std::string bytes = text();
+    std::string args = text();
+    return record_of(std::move(id), bytes, std::move(args), text());
   }
   std::vector<InvocationRecord> records() {
     std::vector<InvocationRecord> out;

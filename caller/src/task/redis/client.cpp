@@ -112,7 +112,9 @@ void Client::take_in() {
 void Client::write(const Request& r) {
   if (!r.script) return commands_->write(command_bytes({"FUNCTION", "LOAD", scripts().library}));
   const bool known = !r.script->function.empty();
-  std::vector<std::string_view> command{known ? "FCALL" : "EVAL", known ? r.script->function : r.script->text, "1"};
+  std::vector<std::string_view> command{known ? "FCALL" : "EVAL", known ? r.script->function : r.script->text,
+                                        r.repeated ? "2" : "1"};
+  if (r.repeated) command.emplace_back(r.arguments.front());
   command.insert(command.end(), r.arguments.begin(), r.arguments.end());
   commands_->write(command_bytes(command));
 }
@@ -186,8 +188,11 @@ void Client::down(const Trouble& trouble) {
     const std::lock_guard lock(mutex_);
     up_ = false;
     // First what was asked first.
-    for (; !sent_.empty(); sent_.pop_back())
-      if (sent_.back().script) waiting_.push_front(std::move(sent_.back()));
+    for (; !sent_.empty(); sent_.pop_back()) {
+      if (!sent_.back().script) continue;
+      sent_.back().repeated = true;
+      waiting_.push_front(std::move(sent_.back()));
+    }
     if (trouble.refused || !was_ever_up_) failed.swap(waiting_);
   }
   fail_all(std::move(failed), trouble.text);

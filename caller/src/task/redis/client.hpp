@@ -57,7 +57,8 @@ private:
     std::vector<std::string> arguments;  // key and arguments
     Done done;
     std::chrono::steady_clock::time_point deadline;
-    bool again = false;  // the server did not know the function
+    bool again = false;     // the server did not know the function
+    bool repeated = false;  // it was sent to a connection that was lost
   };
 
   template <class F>

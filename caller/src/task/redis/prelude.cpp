@@ -8,11 +8,11 @@ const char* const kPrelude = R"lua(
 -- with `begin`, as what stands here is from the step before. Keys: KEYS[1] is the prefix of the application, which no other application's begins with.
 --   inv       id -> record (below)                 args, out  id -> arguments, outcome too long for the record
 --   order     ids by number                        seq        numbers and tickets
---   queues    names;  q:<name> waiting, by priority and ticket;  u:<name> those of them that others wait for
+--   queues    names;  q:<name> waiting, by priority and ticket, before all those that others wait for
 --   due       ids by time                          waiting    registration key -> id;  busy  running key -> id
 --   cc        held back, by running key            own:<runner>, pending (by time), killed, ended (by time)
---   leases    runners by end of lease;  runners  runner -> what it told;  took:<runner>  take -> ids, until its answer has come
---   counts    status -> how many;  few:<status> ids by number, of the states in which there are few
+--   leases    runners by end of lease;  runners  runner -> what it told
+--   counts    status -> how many, but for REGISTERED, which is what is left;  few:<status> ids by number, of the states in which there are few
 --   kin       of each child p<parent> and number, of each member of another's workflow w<workflow> and number
 --   val       key -> value, behind 0 or 1 and when it is over;  vals  the keys in order;  vexp  keys by that time
 --   data      hash -> bytes;  refs  hash -> by how many it is named;  unused  hashes by when it was none
@@ -20,21 +20,29 @@ const char* const kPrelude = R"lua(
 -- A record: t task, c call (d: less the task's id before it), a args, p parent, q queue, y priority, s status, o owner,
 -- r retries, n number, z ticket, b created, m changed (if later), g registration key, k running key, f must not wait, x cancel
 -- asked for, u due, h history (status, time since b, owner's place in O), w waits for, v waited for by, l who is to be
--- told of its end (with a + behind: of the record, too), R result, E exception, A/B in args/out, T who made the last change, W workflow if it is another's (true:
+-- told of its end (with a + behind: of the record, too), R result, E exception, A/B in args/out, T which step made the last change, W workflow if it is another's (true:
 -- its parent's id), D hashes of data.
 local P, ARGV, call, now, R, dirty, count, told, work, sooner, WATCHED, fresh, order, begins
+local again  -- this step is asked for again, as its answer may have been lost
+local STORED, PACKED -- records as they were stored when the step began, and as those will be that it has shown
+local NOW    -- as a text: numbers that are given to `call` are written with all their digits each time
+local K = {} -- keys by their names
+local together -- this is a part of a step, which will be written with the rest
 local function begin(keys, arguments)
-  P, ARGV, call = keys[1], arguments, redis.call
+  if P ~= keys[1] then K = setmetatable({}, {__index = function(_, name) return keys[1] .. name end}) end
+  P, ARGV, call, again = keys[1], arguments, redis.call, #keys > 1
+  if not rawget(K, 'inv') then
+    for _, name in ipairs({'inv', 'counts', 'val', 'ended', 'queues', 'due', 'leases', 'order', 'seq'}) do K[name] = P .. name end
+  end
   local time = call('TIME')
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  NOW = time[1] .. string.rep('0', 6 - #time[2]) .. time[2]
   R, dirty, count, told, work, sooner, WATCHED, fresh, order, begins = {}, {}, {}, {}, false, false, {}, {}, {}, false
+  together, STORED, PACKED = false, {}, {}
 end
 
-local function load(id)
-  local r = R[id]
-  if r ~= nil then return r end
-  r = false
-  local bytes = call('HGET', P .. 'inv', id)
+local function decoded(id, bytes)
+  local r = false
   if bytes then
     local ok, v = pcall(cmsgpack.unpack, bytes)
     if ok and type(v) == 'table' and type(v.s) == 'number' and NAMES[v.s] and type(v.q) == 'string' and
@@ -42,10 +50,23 @@ local function load(id)
        (not v.D or type(v.D) == 'table') then
       r = v
       r.id = id
+      STORED[id] = bytes
     end
   end
   R[id] = r
   return r
+end
+local function load(id)
+  local r = R[id]
+  if r ~= nil then return r end
+  return decoded(id, call('HGET', K.inv, id))
+end
+-- Many that load() gives then.
+local function preload(ids)
+  local all = call('HMGET', K.inv, unpack(ids))
+  for i, id in ipairs(ids) do
+    if R[id] == nil then decoded(id, all[i]) end
+  end
 end
 -- Eight bytes that sort as the number does.
 local function pad(n) return struct.pack('>I8', n) end
@@ -61,9 +82,13 @@ local function without(list, x)
   return list
 end
 local function waits(s) return RUNNABLE[s] or s == SCHEDULED or s == CC end
-local function urgent(r) return r.z and r.v and not r.w end
-local function unrank(r) if urgent(r) then call('ZREM', P .. 'u:' .. r.q, pad(r.n) .. r.id) end end
-local function rank(r) if urgent(r) then call('ZADD', P .. 'u:' .. r.q, -#r.v, pad(r.n) .. r.id) end end
+-- Its place in the queue: first those that others wait for, and that do not wait themselves.
+local function score(r)
+  if r.v and not r.w then return num(-1000000000000 - #r.v) end
+  return r.y and num(-r.y) or '0'
+end
+-- After what decides it was changed.
+local function rank(r) if r.z then call('ZADD', P .. 'q:' .. r.q, score(r), pad(r.z) .. r.id) end end
 local function few(s) return not OWNED[s] and s ~= REGISTERED and s ~= SUCCESS end
 local function kin_prefix(kind, id) return kind .. #id .. ':' .. id .. ':' end
 local function workflow_of(r)
@@ -78,7 +103,7 @@ local set
 local function watched(task)
   local mask = WATCHED[task]
   if mask == nil then
-    local v = call('HGET', P .. 'val', WATCH .. task)
+    local v = call('HGET', K.val, WATCH .. task)
     if v and v:sub(1, 1) == '1' then
       v = #v >= 9 and struct.unpack('>I8', v:sub(2, 9)) > now and v:sub(9)
     end
@@ -100,7 +125,6 @@ end
 
 local function dequeue(r)
   if not r.z then return end
-  unrank(r)
   call('ZREM', P .. 'q:' .. r.q, pad(r.z) .. r.id)
   r.z = nil
 end
@@ -110,12 +134,11 @@ local function enqueue(r)
     r.z = r.n
     local list = fresh[r.q] or {}
     fresh[r.q] = list
-    list[#list + 1], list[#list + 2] = -(r.y or 0), pad(r.z) .. r.id
+    list[#list + 1], list[#list + 2] = score(r), pad(r.z) .. r.id
     return
   end
-  r.z = call('INCR', P .. 'seq')
-  call('SADD', P .. 'queues', r.q)
-  call('ZADD', P .. 'q:' .. r.q, -(r.y or 0), pad(r.z) .. r.id)
+  r.z = call('INCR', K.seq)
+  call('SADD', K.queues, r.q)
   rank(r)
 end
 local function delay(r)
@@ -136,37 +159,27 @@ local function admit(key)
 end
 local function args_of(r) return r.A and call('HGET', P .. 'args', r.id) or r.a or '' end
 local function call_of(r) return r.d and r.t .. r.d or r.c or '' end
-local function show(r, out)
-  local result, exception = r.R, r.E
-  if r.B then
-    local bytes = call('HGET', P .. 'out', r.id)
-    if r.s == FAILED then exception = bytes else result = bytes end
-  end
-  local n = #out
-  out[n + 1], out[n + 2], out[n + 3], out[n + 4] = r.id, r.t, call_of(r), args_of(r)
-  out[n + 5], out[n + 6], out[n + 7], out[n + 8] = r.p or '', r.q, num(r.s), r.o or ''
-  out[n + 9], out[n + 10], out[n + 11], out[n + 12] = num(r.y), num(r.r), num(r.b), num(r.m or r.b)
-  out[n + 13], out[n + 14], out[n + 15], out[n + 16] = result or '', exception or '', r.g or '', r.k or ''
-  out[n + 17], out[n + 18], out[n + 19] = r.f and '0' or '1', workflow_of(r), ''
-  if r.D then
-    local packed = {}
-    for _, hash in ipairs(r.D) do packed[#packed + 1] = #tostring(hash) .. ':' .. tostring(hash) end
-    out[n + 19] = table.concat(packed)
-  end
-  return out
+local function bytes_of(r)
+  local id = r.id
+  r.id = nil
+  local bytes = cmsgpack.pack(r)
+  r.id = id
+  return bytes
 end
--- A record in a message: E, and each of its texts behind its length. Of what is large there is none.
-local function whole(r)
-  if r.A or r.B then return end
-  local fields = show(r, {})
-  for i, text in ipairs(fields) do fields[i] = #text .. ':' .. text end
-  return 'E' .. table.concat(fields)
+-- As a client gets it: id, the record as it is stored, and what is not in it of arguments and outcome. The last that is
+-- done with it in a step.
+local function show(r, out)
+  local n, id = #out, r.id
+  if dirty[id] then PACKED[id] = bytes_of(r) end
+  out[n + 1], out[n + 2] = id, PACKED[id] or STORED[id]
+  out[n + 3] = r.A and call('HGET', P .. 'args', id) or ''
+  out[n + 4] = r.B and call('HGET', P .. 'out', id) or ''
+  return out
 end
 local function finish(r)
   for _, id in ipairs(r.v or {}) do
     local other = load(id)
     if other then
-      unrank(other)
       other.w = without(other.w, r.id)
       rank(other)
       dirty[id] = true
@@ -175,7 +188,6 @@ local function finish(r)
   for _, id in ipairs(r.w or {}) do
     local other = load(id)
     if other then
-      unrank(other)
       other.v = without(other.v, r.id)
       rank(other)
       dirty[id] = true
@@ -183,15 +195,13 @@ local function finish(r)
   end
   r.v, r.w, r.u = nil, nil, nil
   for _, client in ipairs(r.l or {}) do
-    if client:sub(-1) == '+' then
-      client = client:sub(1, -2)
-      told[#told + 1] = {P .. 'c:' .. client, whole(r) or 'e' .. r.id}
-    else
-      told[#told + 1] = {P .. 'c:' .. client, 'e' .. r.id}
-    end
+    local plus = client:sub(-1) == '+'
+    if plus then client = client:sub(1, -2) end
+    -- With a + the record goes with it, unless there is something large.
+    told[#told + 1] = {P .. 'c:' .. client, 'e' .. r.id, plus and not r.A and not r.B and r.id}
   end
   r.l = nil
-  call('ZADD', P .. 'ended', now, r.id)
+  call('ZADD', K.ended, NOW, r.id)
 end
 local function leave(r, to)
   local s = r.s
@@ -236,11 +246,11 @@ local function enter(r, to, owner)
   h[#h + 1], h[#h + 2], h[#h + 3] = to, now - r.b, place
   dirty[r.id] = true
   if r.o and not was then
-    call('ZADD', P .. 'leases', 'NX', now + 10000000, owner)
+    call('ZADD', K.leases, 'NX', num(now + 10000000), owner)
     call('SADD', P .. 'own:' .. owner, r.id)
     if r.k then call('HSET', P .. 'busy', r.k, r.id) end
   end
-  if to == PENDING and not begins then call('ZADD', P .. 'pending', now, r.id) end
+  if to == PENDING and not begins then call('ZADD', P .. 'pending', NOW, r.id) end
   if to == KILLED then call('SADD', P .. 'killed', r.id) end
   if to == CC then
     r.j = call('INCR', P .. 'seq')
@@ -265,7 +275,7 @@ set = function(r, to, owner)
 end
 
 local function release_due()
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, 500)) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', K.due, '-inf', NOW, 'LIMIT', '0', '500')) do
     call('ZREM', P .. 'due', id)
     local r = load(id)
     if r and r.s == SCHEDULED then
@@ -289,23 +299,25 @@ local function all_at_once(command, key, list)
   for from = 1, #list, 1000 do call(command, key, unpack(list, from, math.min(from + 999, #list))) end
 end
 local function commit(value)
+  if together then return value end
   local records = {}
   for id in pairs(dirty) do
-    local r = R[id]
-    r.id = nil
-    records[#records + 1], records[#records + 2] = id, cmsgpack.pack(r)
-    r.id = id
+    PACKED[id] = PACKED[id] or bytes_of(R[id])
+    records[#records + 1], records[#records + 2] = id, PACKED[id]
   end
-  all_at_once('HSET', P .. 'inv', records)
-  all_at_once('ZADD', P .. 'order', order)
+  all_at_once('HSET', K.inv, records)
+  all_at_once('ZADD', K.order, order)
   for q, list in pairs(fresh) do
-    call('SADD', P .. 'queues', q)
+    call('SADD', K.queues, q)
     all_at_once('ZADD', P .. 'q:' .. q, list)
   end
-  for s, by in pairs(count) do if by ~= 0 then call('HINCRBY', P .. 'counts', s, by) end end
+  count[REGISTERED] = 0
+  for s, by in pairs(count) do if by ~= 0 then call('HINCRBY', K.counts, num(s), num(by)) end end
   if work then call('PUBLISH', P .. 'news', 'w') end
   if sooner then call('PUBLISH', P .. 'news', 'd') end
-  for _, m in ipairs(told) do call('PUBLISH', m[1], m[2]) end
+  for _, m in ipairs(told) do
+    call('PUBLISH', m[1], m[3] and 'M' .. #m[3] .. ':' .. m[3] .. PACKED[m[3]] or m[2])
+  end
   return value
 end
 )lua";

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -92,31 +93,48 @@ public:
   Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most, std::vector<std::string> queues,
                                               bool begin) override {
     Pending<std::vector<InvocationRecord>> p;
-    Strings a{std::move(runner), std::to_string(std::min<std::size_t>(most, 10'000)), std::string(), begin ? "1" : "0",
-              std::string()};
-    a.insert(a.end(), std::make_move_iterator(queues.begin()), std::make_move_iterator(queues.end()));
-    take_some(p, std::move(a));
+    take_some(p, to_take(std::move(runner), most, std::move(queues), begin));
     return p;
   }
 
   Pending<void> change(Change c) override {
-    std::string& bytes = c.to == Status::failed ? c.exception : c.result;
-    const bool ends = !is_owned(c.to);
-    const auto note = [this, id = c.id, runner = c.runner, ends, begins = c.to == Status::running](bool failed) {
-      if (ends || (begins && failed)) no_longer_has(runner, id, failed);
-    };
     Pending<void> p;
-    const Status to = c.to;
-    Strings a{std::move(c.id),     std::to_string(static_cast<int>(c.to)),
-              std::move(c.runner), std::move(bytes),
-              micros(c.delay),     token()};
+    const Changing what{c.id, c.runner, c.to};
+    Strings a = to_change(c);
     if (!c.data.empty() || !c.then.empty()) a.push_back(packed(c.data));
     for (auto& call : c.then) append(a, std::move(call));
-    client_->run(scripts().change, prefix_, std::move(a), [p, to, note](Reply* reply, const std::exception_ptr& error) {
-      note(error || reply->list.empty() || reply->list[0].text != "ok");
-      settle(p, reply, error, to, [](Answer&) {});
-    });
+    client_->run(scripts().change, prefix_, std::move(a),
+                 [this, p, what](Reply* reply, const std::exception_ptr& error) { changed(p, what, reply, error); });
     return p;
+  }
+
+  ChangeAndTake change_and_take(Change c, std::size_t most, std::vector<std::string> queues) override {
+    if (!c.data.empty() || !c.then.empty()) return Store::change_and_take(std::move(c), most, std::move(queues));
+    ChangeAndTake next;
+    const Changing what{c.id, c.runner, c.to};
+    Strings take = to_take(c.runner, most, std::move(queues), true), a = to_change(c);
+    take[2] = token();
+    asks(what.runner);
+    a.insert(a.end(), take.begin(), take.end());
+    client_->run(scripts().next, prefix_, std::move(a),
+                 [this, next, what, take = std::move(take)](Reply* reply, const std::exception_ptr& error) mutable {
+                   if (error || reply->list.size() < 2) {
+                     changed(next.changed, what, reply, error);
+                     return took(next.taken, std::move(take), reply, error);
+                   }
+                   Reply first, second;
+                   first.kind = second.kind = Reply::Kind::list;
+                   auto& parts = reply->list;
+                   std::size_t n = 0;
+                   const std::string& text = parts[1].text;
+                   std::from_chars(text.data(), text.data() + text.size(), n);
+                   const auto middle = parts.begin() + static_cast<std::ptrdiff_t>(std::min(2 + n, parts.size()));
+                   first.list.assign(std::make_move_iterator(parts.begin() + 2), std::make_move_iterator(middle));
+                   second.list.assign(std::make_move_iterator(middle), std::make_move_iterator(parts.end()));
+                   changed(next.changed, what, &first, nullptr);
+                   took(next.taken, std::move(take), &second, nullptr);
+                 });
+    return next;
   }
 
   Pending<InvocationRecord> get(std::string id) override {
@@ -140,6 +158,25 @@ public:
   Pending<void> ended(std::string id) override { return wait_for_end(std::move(id), &Waiting::ends); }
   Pending<InvocationRecord> final_record(std::string id) override {
     return wait_for_end(std::move(id), &Waiting::records);
+  }
+  std::vector<Pending<InvocationRecord>> final_records(const std::vector<std::string>& ids) override {
+    constexpr std::size_t kPart = 500;
+    std::vector<Pending<InvocationRecord>> out(ids.size());
+    {
+      const std::lock_guard lock(mutex_);
+      for (std::size_t i = 0; i < ids.size(); ++i) await_locked(ends_[ids[i]].records, out[i]);
+    }
+    for (std::size_t from = 0; from < ids.size(); from += kPart) {
+      const std::size_t n = std::min(kPart, ids.size() - from);
+      Strings a(ids.begin() + static_cast<std::ptrdiff_t>(from), ids.begin() + static_cast<std::ptrdiff_t>(from + n));
+      Strings part = a;
+      a.insert(a.begin(), name_);
+      client_->run(scripts().await_all, prefix_, std::move(a),
+                   [this, part = std::move(part)](Reply* reply, const std::exception_ptr& error) {
+                     have_ended(part, reply, error);
+                   });
+    }
+    return out;
   }
 
   Pending<std::vector<InvocationRecord>> list(Selection s, std::size_t offset, std::size_t most) override {
@@ -359,23 +396,57 @@ private:
 
   void take_some(Pending<std::vector<InvocationRecord>> p, Strings a) {
     a[2] = token();
-    a[4] = asks(a[0]);
-    Strings again = a;
+    asks(a[0]);
+    Strings asked = a;
     client_->run(scripts().take, prefix_, std::move(a),
-                 [this, p, again = std::move(again)](Reply* reply, const std::exception_ptr& error) mutable {
-                   bool more = false;
-                   std::vector<InvocationRecord> list;
-                   Pending<std::vector<InvocationRecord>> part;
-                   settle(part, reply, error, {}, [&](Answer& answer) {
-                     more = answer.number() == 1;
-                     return answer.records();
-                   });
-                   if (!part.exception()) list = part.wait();
-                   has(again[0], again[2], list, part.exception() == nullptr);
-                   if (part.exception()) return (void)p.set_exception(part.exception());
-                   if (more && list.empty() && !p.done()) return take_some(p, std::move(again));
-                   p.set_result(std::move(list));
+                 [this, p, asked = std::move(asked)](Reply* reply, const std::exception_ptr& error) mutable {
+                   took(p, std::move(asked), reply, error);
                  });
+  }
+  void took(const Pending<std::vector<InvocationRecord>>& p, Strings asked, Reply* reply, std::exception_ptr error) {
+    bool more = false;
+    std::vector<InvocationRecord> list;
+    if (!error) {
+      try {
+        Answer answer(*reply);
+        check(answer);
+        if (answer.what() != "ok")
+          throw StateBackendError("Redis at " + client_->address().shown + " cannot take: " + answer.text());
+        more = answer.number() == 1;
+        list = answer.records();
+      } catch (...) {
+        error = std::current_exception();
+      }
+    }
+    has(asked[0], list);
+    if (error)
+      p.set_exception(error);
+    else if (more && list.empty() && !p.done())
+      take_some(p, std::move(asked));
+    else
+      p.set_result(std::move(list));
+  }
+
+  struct Changing {
+    std::string id, runner;
+    Status to;
+  };
+  /// Its arguments without data and calls, which are taken out of it.
+  Strings to_change(Change& c) {
+    std::string& bytes = c.to == Status::failed ? c.exception : c.result;
+    return {std::move(c.id),     std::to_string(static_cast<int>(c.to)),
+            std::move(c.runner), std::move(bytes),
+            micros(c.delay),     token()};
+  }
+  void changed(const Pending<void>& p, const Changing& what, Reply* reply, const std::exception_ptr& error) {
+    const bool failed = error || reply->list.empty() || reply->list[0].text != "ok";
+    if (!is_owned(what.to) || (what.to == Status::running && failed)) no_longer_has(what.runner, what.id, failed);
+    settle(p, reply, error, what.to, [](Answer&) {});
+  }
+  static Strings to_take(std::string runner, std::size_t most, Strings queues, bool begin) {
+    Strings a{std::move(runner), std::to_string(std::min<std::size_t>(most, 10'000)), std::string(), begin ? "1" : "0"};
+    a.insert(a.end(), std::make_move_iterator(queues.begin()), std::make_move_iterator(queues.end()));
+    return a;
   }
 
   void list_some(Pending<std::vector<InvocationRecord>> p, Strings a,
@@ -439,13 +510,16 @@ private:
   };
 
   template <class T>
+  static void await_locked(std::vector<Pending<T>>& list, const Pending<T>& p) {
+    std::erase_if(list, [](const auto& e) { return e.done(); });  // nobody waits any more
+    list.push_back(p);
+  }
+  template <class T>
   Pending<T> wait_for_end(std::string id, std::vector<Pending<T>> Waiting::* kind) {
     Pending<T> p;
     {
       const std::lock_guard lock(mutex_);
-      auto& list = ends_[id].*kind;
-      std::erase_if(list, [](const auto& e) { return e.done(); });  // nobody waits any more
-      list.push_back(p);
+      await_locked(ends_[id].*kind, p);
     }
     ask_for_end(std::move(id), !std::is_void_v<T>);
     return p;
@@ -468,6 +542,27 @@ private:
                    }
                    end(id, std::move(record), error);
                  });
+  }
+
+  /// The answer for many.
+  void have_ended(const Strings& ids, Reply* reply, std::exception_ptr error) {
+    if (!error) {
+      try {
+        Answer answer(*reply);
+        check(answer);
+        while (answer.more()) {
+          const std::string& id = ids.at(answer.number<std::size_t>());
+          if (answer.number() == 1)
+            end(id, answer.record());
+          else
+            ask_for_end(id, true);  // says why
+        }
+        return;
+      } catch (const std::exception&) {
+        error = std::current_exception();
+      }
+    }
+    for (const auto& id : ids) end(id, {}, error);
   }
 
   /// Without a record those who want one ask for it.
@@ -494,20 +589,10 @@ private:
 
   /// A message with a record.
   void end_with(const std::string& message) {
-    Reply reply;
-    reply.kind = Reply::Kind::list;
-    const auto put = [&](std::string_view text) {
-      reply.list.emplace_back();
-      reply.list.back().kind = Reply::Kind::text;
-      reply.list.back().text = text;
-    };
-    put("ok");
     try {
-      for (std::string_view rest = std::string_view(message).substr(1); !rest.empty();) put(cut(rest));
-      Answer answer(reply);
-      InvocationRecord record = answer.record();
-      const std::string id = record.id;
-      end(id, std::move(record));
+      std::string_view rest = std::string_view(message).substr(1);
+      const std::string id(cut(rest));
+      end(id, record_of(id, rest, {}, {}));
     } catch (const StateBackendError&) {  // no message of ours
     }
   }
@@ -556,18 +641,13 @@ private:
 
   // ---- what our runners have ----
 
-  /// The takes whose answers have come since the last one.
-  std::string asks(const std::string& runner) {
+  void asks(const std::string& runner) {
     const std::lock_guard lock(mutex_);
     if (const auto it = held_.find(runner); it != held_.end()) ++it->second.asking;
-    const auto node = arrived_.extract(runner);
-    return node ? std::move(node.mapped()) : std::string();
   }
-  void has(const std::string& runner, const std::string& take, const std::vector<InvocationRecord>& list,
-           bool arrived) {
+  void has(const std::string& runner, const std::vector<InvocationRecord>& list) {
     {
       const std::lock_guard lock(mutex_);
-      if (arrived && !list.empty()) arrived_[runner] += take + " ";
       const auto it = held_.find(runner);
       if (it == held_.end()) return;
       if (it->second.asking > 0) --it->second.asking;
@@ -607,7 +687,7 @@ private:
       for (const auto& id : ids) end(id);
       tell_of_value({});
     } else if (channel == prefix_ + "c:" + name_) {
-      if (m[0] == 'E')
+      if (m[0] == 'M')
         end_with(m);
       else
         end(m.substr(1));
@@ -697,7 +777,6 @@ private:
     bool compare = false;     // with what the server says it has
   };
   std::unordered_map<std::string, Held> held_;
-  std::unordered_map<std::string, std::string> arrived_;  // by runner: takes of something whose answers have come
   std::uint64_t last_token_ = 0;
   std::atomic<std::uint64_t> last_step_{0};
   std::uint64_t release_ = 0;  // of the client's thread

@@ -14,7 +14,7 @@ namespace {
 constexpr const char* kAdding = R"lua(
 local W = 14
 -- Asked for the second time, as the answer was lost or by somebody else: it is there already.
-local function repeated(a) return call('HEXISTS', P .. 'inv', ARGV[a + 1]) == 1 end
+local function repeated(a) return call('HEXISTS', K.inv, ARGV[a + 1]) == 1 end
 local function known(a)
   local key = ARGV[a + 9]
   if key == '' or repeated(a) then return end
@@ -38,7 +38,7 @@ local function refer(r, packed)
 end
 local function insert(a)
   local id, task, called, args, key = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 10]
-  local r = {id = id, t = task, q = ARGV[a + 6], h = {}, b = now, n = call('INCR', P .. 'seq')}
+  local r = {id = id, t = task, q = ARGV[a + 6], h = {}, b = now, n = call('INCR', K.seq)}
   if called:sub(1, #task) == task then r.d = called:sub(#task + 1) else r.c = called end
   if #args > 256 then
     call('HSET', P .. 'args', id, args)
@@ -107,60 +107,45 @@ end
 return commit(out)
 )lua";
 
-// ARGV: runner, most, who asks, are they to run at once, whose answers have come, queues…
+// ARGV: runner, most, which step, are they to run at once, queues…
 constexpr const char* kTake = R"lua(
 local runner, most, token, out = ARGV[1], tonumber(ARGV[2]), ARGV[3], {'ok', '0'}
-local took = P .. 'took:' .. runner
-local before = call('HGET', took, token)
-if before then
-  local ok, last = pcall(cmsgpack.unpack, before)
-  if ok and type(last) == 'table' then  -- the answer was lost
-    for _, id in ipairs(last) do
-      local r = load(id)
-      if r and (r.s == PENDING or r.s == RUNNING) and r.o == runner then show(r, out) end
-    end
-    return out
+if again then  -- what it took the first time
+  for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. runner)) do
+    local r = load(id)
+    if r and r.T == token and (r.s == PENDING or r.s == RUNNING) and r.o == runner then show(r, out) end
   end
-end
-if ARGV[5] ~= '' then
-  local arrived = {}
-  for step in ARGV[5]:gmatch('%S+') do arrived[#arrived + 1] = step end
-  call('HDEL', took, unpack(arrived))
+  if #out > 2 then return commit(out) end
 end
 release_due()
 local queues = {}
-for i = 6, #ARGV do queues[#queues + 1] = ARGV[i] end
+for i = 5, #ARGV do queues[#queues + 1] = ARGV[i] end
 if #queues == 0 then
-  for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do
+  for _, q in ipairs(call('SMEMBERS', K.queues)) do
     if q:sub(1, 1) ~= '.' then queues[#queues + 1] = q end  -- see queues.hpp
   end
 end
-local function best(kind)
+local function best()
   local at, from, score
   for _, q in ipairs(queues) do
-    local first = call('ZRANGE', P .. kind .. q, 0, 0, 'WITHSCORES')
+    local first = call('ZRANGE', P .. 'q:' .. q, '0', '0', 'WITHSCORES')
     local s = tonumber(first[2])
     if s and (not at or s < score or (s == score and first[1] < at)) then at, from, score = first[1], q, s end
   end
   return at, from
 end
-local taken, steps = {}, 0
-while #taken < most do
+local taken, steps = 0, 0
+while taken < most do
   steps = steps + 1
   if steps > most + 200 then
     out[2] = '1'  -- there is more to look at
     break
   end
-  local kind = 'u:'
-  local at, from = best(kind)
-  if not at then
-    kind = 'q:'
-    at, from = best(kind)
-  end
+  local at, from = best()
   if not at then break end
   local r = load(at:sub(9))
   if not r or not RUNNABLE[r.s] or r.q ~= from then
-    call('ZREM', P .. kind .. from, at)  -- nobody can read it
+    call('ZREM', P .. 'q:' .. from, at)  -- nobody can read it
   elseif r.k and call('HEXISTS', P .. 'busy', r.k) == 1 then
     if r.f then set(r, CC_FINAL) else set(r, CC) end
   else
@@ -168,11 +153,11 @@ while #taken < most do
     set(r, PENDING, runner)
     if begins then set(r, RUNNING, runner) end
     begins = false
-    taken[#taken + 1] = r.id
+    r.T = token
+    taken = taken + 1
     show(r, out)
   end
 end
-if #taken > 0 then call('HSET', took, token, cmsgpack.pack(taken)) end
 return commit(out)
 )lua";
 
@@ -211,6 +196,22 @@ end
 return commit({'ok'})
 )lua";
 
+// A change, and what is taken next. ARGV: those of a change, six, and those of a take. Answers how many of its parts
+// are the change's, and both.
+constexpr const char* kNext = R"lua(
+local given = ARGV
+together = true
+ARGV = {unpack(given, 1, 6)}
+local changed = change()
+ARGV = {unpack(given, 7)}
+local good, taken = pcall(take)
+together = false
+local out = {'ok', num(#changed)}
+for _, x in ipairs(changed) do out[#out + 1] = x end
+for _, x in ipairs(good and taken or {'broken', tostring(taken)}) do out[#out + 1] = x end
+return commit(out)
+)lua";
+
 constexpr const char* kGet = R"lua(
 local r = load(ARGV[1])
 if not r then return absent(ARGV[1]) end
@@ -228,19 +229,44 @@ end
 return out
 )lua";
 
+// Of one: true with its record if it has ended, false if `client` is going to be told of it (`plus`: of the record).
+constexpr const char* kAwaiting = R"lua(
+local function await(r, client, plus)
+  if FINAL[r.s] then return true end
+  local plain, all = has(r.l, client), has(r.l, client .. '+')
+  if not all and (plus ~= '' or not plain) then
+    r.l = r.l or {}
+    r.l[plain or #r.l + 1] = client .. plus
+    dirty[r.id] = true
+  end
+  return false
+end
+)lua";
+
 // ARGV: id, client to be told, and, if it is to be told of the record, a +
 constexpr const char* kAwait = R"lua(
 local r = load(ARGV[1])
 if not r then return absent(ARGV[1]) end
-local wants = ARGV[3] == '+'
-if FINAL[r.s] then return wants and show(r, {'ok', '1'}) or {'ok', '1'} end
-local plain, plus = has(r.l, ARGV[2]), has(r.l, ARGV[2] .. '+')
-if not plus and (wants or not plain) then
-  r.l = r.l or {}
-  r.l[plain or #r.l + 1] = ARGV[2] .. ARGV[3]
-  dirty[r.id] = true
-end
+if await(r, ARGV[2], ARGV[3]) then return ARGV[3] == '+' and show(r, {'ok', '1'}) or {'ok', '1'} end
 return commit({'ok', '0'})
+)lua";
+
+// ARGV: client to be told of their records, ids. Answers of those that have ended their places and records, and places
+// with nothing but 0 of those it knows nothing of.
+constexpr const char* kAwaitAll = R"lua(
+local client, ids, out = ARGV[1], {}, {'ok'}
+for i = 2, #ARGV do ids[i - 1] = ARGV[i] end
+preload(ids)
+for i, id in ipairs(ids) do
+  local r = load(id)
+  if not r then
+    out[#out + 1], out[#out + 2] = num(i - 1), '0'
+  elseif await(r, client, '+') then
+    out[#out + 1], out[#out + 2] = num(i - 1), '1'
+    show(r, out)
+  end
+end
+return commit(out)
 )lua";
 
 // ARGV: task, status, offset, most, kind of kin and whose, before whom, from, until; then, behind the first part, the
@@ -283,7 +309,8 @@ local function by_number(key)
   local list = call('ZREVRANGEBYSCORE', P .. key, '(' .. num(below), num(first), 'WITHSCORES', 'LIMIT', 0, PART)
   for i = 1, #list, 2 do ids[#ids + 1], numbers[#numbers + 1] = list[i], tonumber(list[i + 1]) end
 end
-if below <= first or (status and (tonumber(call('HGET', P .. 'counts', status)) or 0) <= 0) then
+if below <= first or
+   (status and status ~= REGISTERED and (tonumber(call('HGET', P .. 'counts', status)) or 0) <= 0) then
   -- nothing is
 elseif kind ~= '' then
   local prefix = kin_prefix(kind, whose)
@@ -356,11 +383,9 @@ for i = 2, #ARGV do
         if other then steps[#steps + 1] = {other, 0} end
       end
     end
-    unrank(w)
     w.w = w.w or {}
     w.w[#w.w + 1] = r.id
     rank(w)
-    unrank(r)
     r.v = r.v or {}
     r.v[#r.v + 1] = w.id
     rank(r)
@@ -415,7 +440,6 @@ return {'ok'}
 
 constexpr const char* kForgetRunner = R"lua(
 call('ZADD', P .. 'leases', 'XX', 0, ARGV[1])
-call('UNLINK', P .. 'took:' .. ARGV[1])
 return {'ok'}
 )lua";
 
@@ -450,7 +474,6 @@ for _, runner in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. num(
   call('UNLINK', P .. 'own:' .. runner)
   call('ZREM', P .. 'leases', runner)
   call('HDEL', P .. 'runners', runner)
-  call('UNLINK', P .. 'took:' .. runner)
 end
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'pending', '-inf', '(' .. num(now - tonumber(ARGV[1])))) do
   local r = load(id)
@@ -473,8 +496,8 @@ return commit(out)
 constexpr const char* kPurge = R"lua(
 if ARGV[1] == '' then
   local n = call('HLEN', P .. 'inv')
-  for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do call('UNLINK', P .. 'q:' .. q, P .. 'u:' .. q) end
-  for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do call('UNLINK', P .. 'own:' .. runner, P .. 'took:' .. runner) end
+  for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do call('UNLINK', P .. 'q:' .. q) end
+  for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do call('UNLINK', P .. 'own:' .. runner) end
   for _, key in ipairs({'inv', 'args', 'out', 'order', 'queues', 'due', 'waiting', 'busy', 'cc', 'pending', 'killed',
                         'ended', 'counts', 'kin', 'val', 'vals', 'vexp', 'data', 'refs', 'unused'}) do
     call('UNLINK', P .. key)
@@ -543,8 +566,15 @@ return commit(out)
 )lua";
 
 constexpr const char* kCounts = R"lua(
-local out, list = {'ok'}, call('HGETALL', P .. 'counts')
-for _, x in ipairs(list) do out[#out + 1] = x end
+local out, list, left = {'ok'}, call('HGETALL', P .. 'counts'), call('HLEN', P .. 'inv')
+for i = 1, #list, 2 do
+  local n = tonumber(list[i + 1]) or 0
+  if tonumber(list[i]) ~= REGISTERED and n > 0 then
+    out[#out + 1], out[#out + 2] = list[i], num(n)
+    left = left - n
+  end
+end
+out[#out + 1], out[#out + 2] = num(REGISTERED), num(left)
 return out
 )lua";
 
@@ -682,11 +712,13 @@ struct Step {
   const char* body;
 };
 constexpr Step kSteps[] = {{&Scripts::add, "add", kAdd},
-                           {&Scripts::take, "take", kTake},
-                           {&Scripts::change, "change", kChange},
+                           {&Scripts::take, "take", "return take()\n"},
+                           {&Scripts::change, "change", "return change()\n"},
+                           {&Scripts::next, "next", kNext},
                            {&Scripts::get, "get", kGet},
                            {&Scripts::history, "history", kHistory},
                            {&Scripts::await, "await", kAwait},
+                           {&Scripts::await_all, "await_all", kAwaitAll},
                            {&Scripts::list, "list", kList},
                            {&Scripts::wait_for, "wait_for", kWaitFor},
                            {&Scripts::check_cycle, "check_cycle", kCheckCycle},
@@ -705,7 +737,9 @@ constexpr Step kSteps[] = {{&Scripts::add, "add", kAdd},
                            {&Scripts::data, "data", kData}};
 
 Scripts make_scripts() {
-  const std::string common = table_of_states() + kPrelude + kAdding + kValues;
+  const std::string base = table_of_states() + kPrelude;
+  const std::string common = base + kAdding + kValues + kAwaiting + "local function change()" + kChange +
+                             "end\nlocal function take()" + kTake + "end\n";
   std::string steps;
   for (const Step& s : kSteps) steps += std::string(s.name) + "\n" + s.body;
   // Libraries of several versions of this one live beside each other, each under a name of its own.
@@ -718,7 +752,7 @@ Scripts make_scripts() {
     out.library += "redis.register_function('" + script.function +
                    "', function(keys, arguments)\nbegin(keys, arguments)\n" + s.body + "end)\n";
   }
-  out.requests.text = "local given = ARGV\n" + common + "begin(KEYS, given)\n" + kRequests;
+  out.requests.text = "local given = ARGV\n" + base + "begin(KEYS, given)\n" + kRequests;
   return out;
 }
 
