@@ -12,7 +12,7 @@ packages_build=(g++ cmake ninja-build pkg-config python3 cppzmq-dev libzmq3-dev 
 packages_run=(jupyter-client python3-nbclient python3-nbconvert jupyter-nbconvert graphviz)
 packages_notebook=(jupyter-notebook jupyter-nbextension-jupyter-js-widgets)
 packages_console=(jupyter-console)
-packages_test=(doctest-dev valgrind redis-server openssl python3-jupyter-kernel-test jupyter-console python3-pexpect lldb-19)
+packages_test=(curl doctest-dev valgrind redis-server openssl python3-jupyter-kernel-test jupyter-console python3-pexpect lldb-19)
 packages_full=(git jupyter-notebook jupyter-nbextension-jupyter-js-widgets chromium chromium-driver libclang-rt-19-dev clang-format-19
   lintian dpkg-dev fakeroot doxygen)
 

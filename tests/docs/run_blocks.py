@@ -3,13 +3,14 @@
 | block | what is done with it |
 | --- | --- |
 | any language, first line `// name.cpp` or `# name.yaml` | it becomes that file |
-| `console` | each line `$ command` is run by bash; what stands below is all that it prints |
+| `console` | each line `$ command` is run by bash; what stands below is all that it prints. `$ enable …` holds from there on |
 | `cpp` otherwise | a cell; a `text` block right below is what it shows. One that begins with `// task` is not waited for |
-| `text` | what a cell shows, else only looked at |
+| `text` right below a cell | what it shows |
 
 `…` in an output stands for anything. A comment `<!-- test: NAME -->` right above a block says which CTest executes it instead.
-Any other block is an error, and so is a link to a file that is not there. Programs find the installed package, by pkg-config
-and CMake, and `caller` in PATH (bash's builtin of that name is switched off, as README.md says): CALLER_PREFIX says where it is installed, CALLER_BUILD where the tests are listed.
+Any other block is an error, and so is a link to a file, or a heading, that is not there. Programs find the installed package, by
+pkg-config and CMake, and `caller` in PATH; bash's builtin of that name is as a reader has it, until the page switches it off. CALLER_PREFIX
+says where the package is installed, CALLER_BUILD where the tests are listed.
 """
 
 import os
@@ -23,7 +24,8 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(SOURCE / "tests" / "kernel" / "python"))
 FENCE = re.compile(r"^(?:<!-- test: (?P<test>\S+) -->\n+)?```(?P<language>\S*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"\A(?://|#) ([\w./-]+\.\w+)\n")
-LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 SECONDS = 240
 LATER = object()
 
@@ -40,6 +42,7 @@ class Page:
         self.environment = environment
         self.kernel = self.client = None
         self.started = []
+        self.builtins = ""  # what the page has switched off in bash
         self.later = []  # cells that run as tasks: the cell, where it stands, what it must show
 
     def place(self, match):
@@ -53,9 +56,10 @@ class Page:
                 known = subprocess.run(["ctest", "--test-dir", os.environ["CALLER_BUILD"], "-N"], capture_output=True, text=True, check=True).stdout
                 assert re.search(rf": {re.escape(match['test'])}$", known, re.MULTILINE), f"{place}: there is no test {match['test']}"
             elif language == "text":
+                assert shown is not None, f"{place}: nothing has printed this"
                 if shown is LATER:
                     self.later[-1][2] = text
-                elif shown is not None:
+                else:
                     assert pattern(text).fullmatch(shown.strip("\n")), f"{place}: the cell shows\n{shown}"
             elif name := NAME.match(text):
                 path = self.folder / name[1]
@@ -78,13 +82,15 @@ class Page:
         for command, expected in re.findall(r"^\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
             with open(self.folder / ".output", "w+b") as output:
                 process = subprocess.Popen(
-                    ["bash", "-c", "enable -n caller\n" + command], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
+                    ["bash", "-c", self.builtins + command], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
                     stdout=output, stderr=output, start_new_session=True,
                 )  # fmt: skip
                 self.started.append(process.pid)
                 code = process.wait(SECONDS)
                 output.seek(0)
                 printed = output.read().decode(errors="replace")
+            if command.startswith("enable "):
+                self.builtins += command + "\n"
             assert pattern(expected).fullmatch(printed.strip("\n")), f"{place}: {command}\n(exit code {code}) prints\n{printed}"
             assert code == 0 or expected.strip(), f"{place}: {command} ends with {code}"
 
@@ -129,6 +135,21 @@ class Page:
                 pass
 
 
+def headings(path):
+    """Where links into a page can lead, as GitHub names its headings."""
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in HEADING.findall(text)}
+
+
+def broken_links(path, text):
+    broken = []
+    for file, place in LINK.findall(FENCE.sub("", text)):
+        target = path.parent / file if file else path
+        if not target.exists() or place and place not in headings(target):
+            broken.append(f"{file}#{place}" if place else file)
+    return broken
+
+
 def main(path):
     import support  # moves HOME and Jupyter's folders away
 
@@ -146,7 +167,7 @@ def main(path):
     folder = support.HOME / "page"
     folder.mkdir()
     page = Page(path, folder, environment)
-    missing = [link for link in LINK.findall(FENCE.sub("", page.text)) if not (path.parent / link).exists()]
+    missing = broken_links(path, page.text)
     assert not missing, f"links that lead nowhere: {missing}"
     fences = len(re.findall(r"^ *```", page.text, re.MULTILINE))
     assert fences == 2 * len(FENCE.findall(page.text)), "a fence is indented or not closed"

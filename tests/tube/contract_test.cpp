@@ -212,6 +212,59 @@ TEST_CASE_TEMPLATE_DEFINE("a node that cannot be made stops every call, not only
   }
 }
 
+namespace {
+
+/// Notes each step of process() that a derived class may replace, and can leave a node out.
+template <class Runner>
+class Observed : public Runner {
+public:
+  using Runner::Runner;
+  std::vector<std::string> steps;
+  std::string left_out;
+
+protected:
+  Map validate_input(const Map& inputs) override { return note("validate_input"), Runner::validate_input(inputs); }
+  void before_process() override { note("before_process"), Runner::before_process(); }
+  bool filter_ready(Firing& f) override {
+    return note("filter_ready", f), f.node_id() != left_out && Runner::filter_ready(f);
+  }
+  Node& get_node(Firing& f) override { return note("get_node", f), Runner::get_node(f); }
+  void collect_input(Firing& f) override { note("collect_input", f), Runner::collect_input(f); }
+  void before_call_node(Firing& f) override { note("before_call_node", f), Runner::before_call_node(f); }
+  void call_node(Firing& f) override { note("call_node", f), Runner::call_node(f); }
+  void after_call_node(Firing& f) override { note("after_call_node", f), Runner::after_call_node(f); }
+  void handle_events(Firing& f) override { note("handle_events", f), Runner::handle_events(f); }
+  void after_process() override { note("after_process"), Runner::after_process(); }
+  Result collect_return() override { return note("collect_return"), Runner::collect_return(); }
+
+private:
+  void note(const char* step) {
+    const std::lock_guard lock(mutex_);
+    steps.emplace_back(step);
+  }
+  void note(const char* step, Firing& f) {
+    const std::lock_guard lock(mutex_);
+    steps.push_back(f.node_id() + "." + step);
+  }
+  std::mutex mutex_;
+};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE_DEFINE("the steps of process() can be replaced, and come in their order", Runner, hooks_id) {
+  Observed<Runner> runner(tube("testing-basic"));
+  CHECK(runner.process() == Value(0));
+  std::vector<std::string> expected{"validate_input", "before_process"};
+  for (const char* node : {"a", "b"})  // "c" is the return
+    for (const char* step : {"filter_ready", "get_node", "collect_input", "before_call_node", "call_node",
+                             "after_call_node", "handle_events"})
+      expected.push_back(std::string(node) + "." + step);
+  expected.insert(expected.end(), {"after_process", "collect_return"});
+  CHECK(runner.steps == expected);
+  runner.left_out = "b";
+  CHECK_FALSE(runner.process().has_value());
+}
+
 #define CALLER_TUBE_CONTRACT(Runner)                \
   TEST_CASE_TEMPLATE_INVOKE(results_id, Runner);    \
   TEST_CASE_TEMPLATE_INVOKE(iteration_id, Runner);  \
@@ -229,6 +282,10 @@ TEST_CASE_TEMPLATE_DEFINE("a node that cannot be made stops every call, not only
 CALLER_TUBE_CONTRACT(SynchronousRunner);
 CALLER_TUBE_CONTRACT(AsyncRunner);
 CALLER_TUBE_CONTRACT(ThreadRunner);
+// In a cluster the nodes' steps are elsewhere.
+TEST_CASE_TEMPLATE_INVOKE(hooks_id, SynchronousRunner);
+TEST_CASE_TEMPLATE_INVOKE(hooks_id, AsyncRunner);
+TEST_CASE_TEMPLATE_INVOKE(hooks_id, ThreadRunner);
 #ifdef CALLER_TUBE_CLUSTER
 CALLER_TUBE_CONTRACT(ClusterRunner);
 #endif

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "commands.hpp"
+#include "terminal.hpp"
 
 namespace {
 
@@ -20,6 +21,27 @@ std::vector<std::string> for_parser(std::vector<std::string> words) {
   }
   std::reverse(words.begin(), words.end());
   return words;
+}
+
+/// A sentence for a command line that is wrong: what, where, and what to do.
+std::string sentence(const CLI::App* app, const CLI::Error& error) {
+  std::string command = app->get_name();
+  while (!app->get_subcommands().empty()) {
+    app = app->get_subcommands().front();
+    command += " " + app->get_name();
+  }
+  const auto known = app->get_subcommands([](const CLI::App* one) { return !one->get_name().empty(); });  // no groups
+  const auto rest = app->remaining();
+  if (!rest.empty() && rest.front().starts_with('-'))
+    return "there is no option " + rest.front() + "; `" + command + " --help` lists those there are";
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError) && !known.empty()) {
+    std::string all;
+    for (const CLI::App* one : known) all += (all.empty() ? "" : ", ") + one->get_name();
+    return (rest.empty() ? "a command is missing after `" + command + "`"
+                         : "there is no command `" + command + " " + rest.front() + "`") +
+           "; there are " + all;
+  }
+  return std::string(error.what()) + "; `" + command + " --help` explains it";
 }
 
 int run(int argc, char** argv) {
@@ -46,7 +68,9 @@ int run(int argc, char** argv) {
   try {
     app.parse(for_parser(words));
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    cli::complain("caller", sentence(&app, error));
+    return 2;
   }
   for (const auto& commands : all)
     if (commands->given()) return commands->run();
@@ -59,8 +83,7 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {
-    std::cout.flush();
-    std::cerr << "caller: " << error.what() << '\n';
+    cli::complain("caller", error.what());
     return 1;
   }
 }

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include <caller/monitor/monitor.hpp>
-#include <caller/task/sqlite.hpp>
-#include <caller/task/store.hpp>
 
+#include "application.hpp"
 #include "commands.hpp"
+#include "terminal.hpp"
 
 namespace caller::kernel::cli {
 
@@ -20,12 +20,7 @@ public:
   explicit MonitorCommand(CLI::App& app) {
     server_.port = 8787;
     command_ = app.add_subcommand("monitor", "Serve a live web page over the tasks of an application");
-    auto* store = command_->add_option_group("store", "Where the invocations are");
-    store->add_option("--url", url_, "A Redis server: redis://[user:password@]host[:port][/database] or unix:///path")
-        ->type_name("URL");
-    store->add_option("--sqlite", sqlite_, "A file of SQLite")->type_name("FILE")->check(CLI::ExistingFile);
-    store->require_option(1);
-    command_->add_option("--app-id", app_id_, "The application whose tasks are shown")->capture_default_str();
+    application_.add_to(*command_);
     command_->add_option("--address", server_.address, "Where to serve, in numbers")->capture_default_str();
     command_->add_option("--port", server_.port, "0: one that is free")->type_name("N")->capture_default_str();
     command_->add_flag("--allow-write", server_.allow_write, "Let the page cancel, run again and purge");
@@ -45,17 +40,15 @@ public:
     sigaddset(&ends, SIGTERM);
     ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
     // A server that has gone is shown as such; waiting longer for it only makes the page slow to say so.
-    auto store = url_.empty() ? task::make_sqlite_store(sqlite_)
-                              : task::make_redis_store(url_, app_id_, std::chrono::seconds(2));
-    server_.title = app_id_;
-    const monitor::Monitor page(std::move(store), server_);
+    const task::App app = shared(application_, [](task::Config& config) { config.option("redis.patience", "2s"); });
+    const monitor::Monitor page(app, server_);
     if (server_.allow_remote)
-      std::cerr << "caller monitor: warning: " << page.address()
-                << " can be reached from other machines, whose users may look at everything, unencrypted\n";
+      complain("caller monitor",
+               "warning: " + page.address() +
+                   " can be reached from other machines, whose users may look at everything, unencrypted");
     std::cout << page.url() << std::endl;
-    if (server_.allow_write)
-      std::cerr << "caller monitor: who has this address, with its token, can cancel, run again and purge\n";
-    std::cerr << "caller monitor: Ctrl-C ends it\n";
+    if (server_.allow_write) std::cerr << "Who has this address, with its token, can cancel, run again and purge\n";
+    std::cerr << "Ctrl-C ends it\n";
     int which = 0;
     ::sigwait(&ends, &which);
     return 0;
@@ -63,7 +56,7 @@ public:
 
 private:
   CLI::App* command_ = nullptr;
-  std::string url_, sqlite_, app_id_ = "caller";
+  ApplicationFlags application_;
   monitor::MonitorOptions server_;
 };
 

@@ -1,6 +1,5 @@
 #include "task.hpp"
 
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,9 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <caller/task/all.hpp>
-
 #include "jit.hpp"
+#include "terminal.hpp"
 
 namespace caller::kernel::cli {
 
@@ -23,23 +21,7 @@ namespace {
 using namespace caller::task;
 using nlohmann::json;
 
-/// What was written by others may hold anything; a terminal would obey some of it.
-std::string printable(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 32 && byte != 127) {
-      out += c;
-    } else {
-      char code[8];
-      std::snprintf(code, sizeof code, "\\x%02x", byte);
-      out += code;
-    }
-  }
-  return out;
-}
-
-/// The same for text of several lines.
+/// As printable(), for text of several lines.
 std::string printable_lines(const std::string& text) {
   std::string out;
   for (std::size_t begin = 0; begin <= text.size();) {
@@ -67,42 +49,33 @@ std::string shown(Time at) {
   return text;
 }
 
-/// Columns as wide as they must be.
-void print_table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> width;
-  for (const auto& row : rows)
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      if (width.size() <= i) width.push_back(0);
-      width[i] = std::max(width[i], row[i].size());
-    }
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      line += row[i];
-      if (i + 1 < row.size()) line += std::string(width[i] - row[i].size() + 2, ' ');
-    }
-    std::cout << line << '\n';
+Colour colour_of(Status status) {
+  switch (status) {
+    case Status::success:
+      return Colour::green;
+    case Status::failed:
+      return Colour::red;
+    case Status::pending:
+    case Status::running:
+    case Status::paused:
+    case Status::resumed:
+      return Colour::blue;
+    case Status::retry:
+    case Status::killed:
+    case Status::pending_recovery:
+    case Status::running_recovery:
+      return Colour::yellow;
+    case Status::cancelled:
+    case Status::concurrency_controlled_final:
+      return Colour::grey;
+    default:
+      return Colour::none;
   }
 }
+Cell shown(Status status) { return {std::string(name(status)), colour_of(status)}; }
 
-/// What the command line says goes before everything else.
-App opened(const TaskFlags& flags, bool executes = false, AppOptions options = {}) {
-  // A library may add runners and stores, which settings are read for: it is loaded first. Why it cannot be is told
-  // by App::load().
-  for (const auto& library : flags.libraries) {
-    const std::string file = library.find('/') == std::string::npos ? "./" + library : library;
-    (void)::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-  }
-  Config config = app_config(ConfigSources::of_process(flags.config));
-  if (!flags.app_id.empty()) config.assign("app.app_id", flags.app_id);
-  if (!flags.url.empty()) {
-    config.assign("app.store", "redis");
-    config.assign("redis.url", flags.url);
-  }
-  if (!flags.sqlite.empty()) {
-    config.assign("app.store", "sqlite");
-    config.assign("sqlite.path", flags.sqlite);
-  }
+/// What `runner start` says about its runner.
+void assign_runner(const TaskFlags& flags, Config& config) {
   if (!flags.runner.empty()) config.assign("app.runner", flags.runner);
   if (!flags.slots.empty()) config.assign("runner.slots", flags.slots);
   if (!flags.queues.empty()) {
@@ -112,35 +85,12 @@ App opened(const TaskFlags& flags, bool executes = false, AppOptions options = {
     queues.list = true;
     config.assign(std::move(queues));
   }
-  if (executes) {  // processes of the runner are this program, with the same words
-    ConfigText worker;
-    worker.name = "runner.worker";
-    worker.items = {std::filesystem::canonical("/proc/self/exe").string()};
-    worker.items.insert(worker.items.end(), flags.words.begin(), flags.words.end());
-    worker.list = true;
-    config.option(std::move(worker));
-  }
-  App app(std::move(options), std::move(config));
-  for (const auto& library : flags.libraries) app.load(library);
-  return app;
-}
-
-/// An application whose invocations other processes see, too. `made`: its tasks are executed, and the file of SQLite
-/// may be made.
-App shared(const TaskFlags& flags, bool made = false, AppOptions options = {}) {
-  App app = opened(flags, made, std::move(options));
-  const std::string& store = app.conf().store_name;
-  if (store == "memory")
-    throw std::runtime_error(
-        "invocations in memory are seen by their own process alone; say where they are: --sqlite FILE, --url "
-        "redis://HOST, or `store` in caller.toml");
-  if (store == "sqlite" && !made) {
-    const std::string path = app.config().get<std::string>("sqlite", "path");
-    if (!std::filesystem::exists(path))
-      throw std::runtime_error("there is no file " + path +
-                               "; correct its name, or start a runner with it, which makes it");
-  }
-  return app;
+  ConfigText worker;  // processes of the runner are this program, with the same words
+  worker.name = "runner.worker";
+  worker.items = {std::filesystem::canonical("/proc/self/exe").string()};
+  worker.items.insert(worker.items.end(), flags.words.begin(), flags.words.end());
+  worker.list = true;
+  config.option(std::move(worker));
 }
 
 json value_of(const App& app, std::string bytes, bool whole) {
@@ -194,10 +144,11 @@ int runner_start(const TaskFlags& flags) {
   AppOptions options;
   std::unique_ptr<Jit> jit;  // goes after the application
   if (flags.jit) {
-    jit = make_jit([](const std::string& text) { std::cerr << "caller: " + printable_lines(text) + "\n"; });
+    jit = make_jit([](const std::string& text) { complain("caller", printable_lines(text)); });
     options.find_task = [&jit](const App& app, const std::string& task_id) { jit->find(app, task_id); };
   }
-  const App app = shared(flags, true, std::move(options));
+  const App app = opened(flags, [&](Config& config) { assign_runner(flags, config); }, std::move(options));
+  require_shared(app, true);
   if (!flags.jit && app.task_ids().empty())
     throw std::runtime_error(
         "a runner without tasks has nothing to execute; give a library of them: --app libtasks.so, or --jit for those "
@@ -217,10 +168,9 @@ int runner_start(const TaskFlags& flags) {
               << printable(app.store().description()) << "; Ctrl-C ends it" << std::endl;
   });
   if (end == RunEnd::drained) return 0;
-  std::cerr
-      << (end == RunEnd::handed_back
-              ? "caller: what was at work was handed back to the queue\n"
-              : "caller: something at work did not end when it was asked to; it runs again when the lease is over\n");
+  complain("caller", end == RunEnd::handed_back
+                         ? "what was at work was handed back to the queue"
+                         : "something at work did not end when it was asked to; it runs again when the lease is over");
   if (end == RunEnd::abandoned) ::_exit(1);  // nothing that waits for it
   return 1;
 }
@@ -244,7 +194,7 @@ int runner_list(const TaskFlags& flags) {
               << " lives; `caller runner start --app LIB` starts one.\n";
     return 0;
   }
-  std::vector<std::vector<std::string>> rows{{"ID", "STARTED", "LAST HEARTBEAT", "DESCRIPTION"}};
+  std::vector<std::vector<Cell>> rows{{"ID", "STARTED", "LAST HEARTBEAT", "DESCRIPTION"}};
   for (const auto& r : list)
     rows.push_back({printable(r.id), shown(r.started), shown(r.last_heartbeat), printable(r.description)});
   print_table(rows);
@@ -262,10 +212,10 @@ int task_list(const TaskFlags& flags) {
     std::cout << dump(out, 2) << '\n';
     return 0;
   }
-  std::vector<std::vector<std::string>> rows{{"ID", "STATUS", "TASK", "CREATED", "RETRIES"}};
+  std::vector<std::vector<Cell>> rows{{"ID", "STATUS", "TASK", "CREATED", "RETRIES"}};
   for (const auto& r : list)
-    rows.push_back({printable(r.id), std::string(name(r.status)), printable(r.task_id), shown(r.created),
-                    std::to_string(r.retries)});
+    rows.push_back(
+        {printable(r.id), shown(r.status), printable(r.task_id), shown(r.created), std::to_string(r.retries)});
   print_table(rows);
   std::string counts;
   for (const auto& [one, n] : app.store().counts().wait())
@@ -287,13 +237,14 @@ int task_show(const TaskFlags& flags) {
     std::cout << dump(out, 2) << '\n';
     return 0;
   }
-  std::vector<std::vector<std::string>> rows;
+  std::vector<std::vector<Cell>> rows;
   for (const char* key : {"id", "task", "status", "arguments", "result", "exception", "parent", "runner", "queue",
                           "priority", "retries", "created", "changed"}) {
     const auto it = out.find(key);
     if (it == out.end()) continue;
     const bool is_text = it->is_string() && std::string_view(key) != "result";
-    rows.push_back({key, printable(is_text ? it->get<std::string>() : dump(*it))});
+    const std::string text = printable(is_text ? it->get<std::string>() : dump(*it));
+    rows.push_back({key, std::string_view(key) == "status" ? shown(r.status) : Cell(text)});
   }
   for (const auto& h : out["history"])
     rows.push_back({"", h["at"].get<std::string>() + " " + h["status"].get<std::string>() +
@@ -313,7 +264,7 @@ int task_cancel(const TaskFlags& flags) {
   int code = 0;
   for (const auto& id : flags.ids) {
     if (app.store().cancel(id).wait()) continue;
-    std::cerr << "caller: invocation " << printable(id) << " has ended already\n";
+    complain("caller", "invocation " + printable(id) + " has ended already");
     code = 1;
   }
   return code;
@@ -332,8 +283,9 @@ int task_purge(const TaskFlags& flags) {
   if (!flags.yes) {
     std::size_t all = 0;
     for (const auto& [status, n] : app.store().counts().wait()) all += n;
-    std::cerr << "caller: this would forget " << (older ? "what ended long ago of " : "all of ") << all
-              << " invocations of application " << printable(app.app_id()) << "; add --yes to do it\n";
+    complain("caller", std::string("this would forget ") + (older ? "what ended long ago of " : "all of ") +
+                           std::to_string(all) + " invocations of application " + printable(app.app_id()) +
+                           "; add --yes to do it");
     return 1;
   }
   std::cout << "Forgot " << app.store().purge(older).wait() << " invocations.\n";
@@ -362,7 +314,7 @@ int config_show(const TaskFlags& flags) {
     std::cout << dump(out, 2) << '\n';
     return 0;
   }
-  std::vector<std::vector<std::string>> rows;
+  std::vector<std::vector<Cell>> rows;
   for (const auto& v : values) rows.push_back({printable(v.name), "=", printable(v.text()), printable(v.place())});
   print_table(rows);
   return 0;

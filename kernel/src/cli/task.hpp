@@ -4,12 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "application.hpp"
+
 namespace caller::kernel::cli {
 
-struct TaskFlags {
-  // Which application, and where its invocations are.
-  std::vector<std::string> libraries;
-  std::string app_id, url, sqlite, config;
+struct TaskFlags : ApplicationFlags {
   // runner start
   std::vector<std::string> words;  // the command line
   bool is_worker = false;          // a process of another runner

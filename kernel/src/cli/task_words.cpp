@@ -20,12 +20,7 @@ private:
   CLI::App* add(CLI::App& to, const char* name, const char* help, int (*function)(const TaskFlags&)) {
     CLI::App* const c = to.add_subcommand(name, help);
     commands.emplace_back(c, function);
-    c->add_option("--url", flags.url,
-                  "Invocations are in Redis: redis://[user:password@]host[:port][/database], or unix:///path")
-        ->type_name("URL");
-    c->add_option("--sqlite", flags.sqlite, "Invocations are in this file")->type_name("FILE")->excludes("--url");
-    c->add_option("--config", flags.config, "A file of settings: .toml, .yaml or .json")->type_name("FILE");
-    c->add_option("--app-id", flags.app_id, "Name of the application")->type_name("NAME");
+    flags.add_to(*c);
     return c;
   }
   void libraries(CLI::App& c) {
@@ -93,6 +88,16 @@ int TaskCommands::run() {
 }
 
 }  // namespace
+
+void ApplicationFlags::add_to(CLI::App& command) {
+  command
+      .add_option("--url", url,
+                  "Invocations are in Redis: redis://[user:password@]host[:port][/database], or unix:///path")
+      ->type_name("URL");
+  command.add_option("--sqlite", sqlite, "Invocations are in this file")->type_name("FILE")->excludes("--url");
+  command.add_option("--config", config, "A file of settings: .toml, .yaml or .json")->type_name("FILE");
+  command.add_option("--app-id", app_id, "Name of the application")->type_name("NAME");
+}
 
 std::unique_ptr<Commands> task_commands(CLI::App& app, std::vector<std::string> words, bool is_worker) {
   return std::make_unique<TaskCommands>(app, std::move(words), is_worker);

@@ -14,6 +14,8 @@
 
 #include <caller/tube/all.hpp>
 
+#include "terminal.hpp"
+
 namespace caller::kernel::cli {
 
 namespace {
@@ -37,7 +39,7 @@ void show_line(const SpecError& e) {
   }
   if (!in || e.line() == 0) return;
   std::cerr << "  " << line << "\n  " << std::string(static_cast<std::size_t>(std::max(0, e.column() - 1)), ' ')
-            << "^\n";
+            << coloured("^", Colour::red, STDERR_FILENO) << '\n';
 }
 
 /// An input from the command line: JSON where it is some, else text.
@@ -326,8 +328,7 @@ int reporting(int (*command)(const TubeOptions&), const TubeOptions& options) {
   try {
     return command(options);
   } catch (const SpecError& e) {
-    std::cout.flush();
-    std::cerr << "caller tube: " << e.what() << '\n';
+    complain("caller tube", e.what());
     show_line(e);
     return 1;
   }

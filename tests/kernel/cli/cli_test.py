@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import pty
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import unittest
 from jupyter_client.kernelspec import KernelSpecManager
 
 PROGRAM = ""
+COMPLETION = pathlib.Path(__file__).resolve().parents[3] / "share/completions/caller"
 
 
 class CommandLine(unittest.TestCase):
@@ -44,11 +46,37 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(answer.returncode, 0)
         self.assertRegex(answer.stdout, r"\Acaller \d+\.\d+\.\d+\n\Z")
 
-    def test_wrong_usage_is_an_error(self):
-        for arguments in ([], ["kernel"], ["kernel", "dance"], ["kernel", "start"], ["kernel", "install", "--no-such"]):
+    def test_wrong_usage_is_one_sentence_that_says_what_to_do(self):
+        for arguments, parts in {
+            (): ["a command is missing after `caller`", "kernel"],
+            ("dance",): ["there is no command `caller dance`", "kernel", "tube"],
+            ("kernel",): ["a command is missing after `caller kernel`; there are install, uninstall, list, start"],
+            ("kernel", "dance"): ["there is no command `caller kernel dance`", "install"],
+            ("kernel", "start"): ["--connection-file", "`caller kernel start --help`"],
+            ("--no-such",): ["there is no option --no-such; `caller --help`"],
+            ("kernel", "install", "--no-such"): ["there is no option --no-such", "`caller kernel install --help`"],
+            ("kernel", "install", "--user", "--sys-prefix"): ["--user,--sys-prefix", "`caller kernel install --help`"],
+        }.items():
             answer = self.call(*arguments)
-            self.assertNotEqual(answer.returncode, 0, arguments)
-            self.assertNotEqual(answer.stderr, "", arguments)
+            self.assertEqual((answer.returncode, answer.stdout), (2, ""), arguments)
+            self.assertRegex(answer.stderr, r"\Acaller: [^\n]+\n\Z", arguments)
+            for part in parts:
+                self.assertIn(part, answer.stderr)
+
+    def test_colours_are_for_terminals_that_want_them(self):
+        for environment, expected in (
+            ({"TERM": "xterm"}, "\x1b[31mcaller:\x1b[0m "), ({"TERM": "xterm", "NO_COLOR": "1"}, "caller: "), ({"TERM": "dumb"}, "caller: "), ({}, "caller: "),
+        ):  # fmt: skip
+            ours, theirs = pty.openpty()
+            with open(ours, "rb", buffering=0) as screen:
+                subprocess.run(
+                    [PROGRAM, "dance"], env={**self.environment, **environment}, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+                    timeout=30, check=False,
+                )  # fmt: skip
+                shown = screen.read(10_000).decode()
+                os.close(theirs)
+            self.assertTrue(shown.startswith(expected + "there is no command"), (environment, shown))
+        self.assertNotIn("\x1b", self.call("dance").stderr)
 
     def test_jupyter_finds_what_install_wrote(self):
         answer = self.call("kernel", "install", "--user", "--env", "A=1", "--env", "B=x y", "--cxxflags", "-O2 -DX")
@@ -92,17 +120,43 @@ class CommandLine(unittest.TestCase):
         self.assertIn("whole path", answer.stderr)
         self.assertFalse((self.home / "other").exists())
 
-    def test_help_and_completion_name_the_same_options(self):
-        completion = (pathlib.Path(__file__).resolve().parents[3] / "share/completions/caller").read_text()
-        where = re.search(r'where="([^"]*)"', completion)[1]
-        for words, options in re.findall(r'"(\w+ \w+)"\) words="([^"]*)"', completion):
-            options = options.replace("$where", where)
-            answer = self.call(*words.split(), "--help")
-            self.assertEqual(answer.returncode, 0, words)
-            shown = set(re.findall(r"--[a-z][a-z-]*", answer.stdout.split("Options:", 1)[1]))
-            shown = {option for option in shown if re.search(rf"^ +(-\w+,)?{option}\b", answer.stdout, re.MULTILINE)}
-            self.assertEqual({option for option in options.split() if option.startswith("--")}, shown, words)
+    def completed(self, *words):
+        """What bash offers for the last word."""
+        script = 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _caller; printf "%s\\n" "${COMPREPLY[@]}"'
+        answer = subprocess.run(
+            ["bash", "-c", script, str(COMPLETION), *words], cwd=self.home, env=self.environment, capture_output=True, text=True, timeout=30, check=True
+        )
+        self.assertEqual(answer.stderr, "")
+        return set(answer.stdout.split())
+
+    def options(self, help_text):
+        return {option for option in re.findall(r"^ +(?:-\w+,)?(--[a-z][a-z-]*|-\w\b)", help_text, re.MULTILINE)}
+
+    def test_help_and_completion_name_the_same_commands_and_options(self):
+        commands = [()]
+        leaves = 0
+        while commands:
+            words = commands.pop()
+            answer = self.call(*words, "--help")
+            self.assertEqual((answer.returncode, answer.stderr), (0, ""), words)
             self.assertNotIn("\x1b", answer.stdout)
+            offered = self.completed("caller", *words, "--") | self.completed("caller", *words, "")
+            parts = answer.stdout.split("Subcommands:\n")
+            below = re.findall(r"^  (\w+)", parts[1], re.MULTILINE) if len(parts) > 1 else []
+            self.assertEqual({word for word in offered if not word.startswith("-")}, set(below), words)
+            self.assertEqual({o for o in offered if o.startswith("--")}, {o for o in self.options(parts[0]) if o.startswith("--")}, words)
+            commands += [(*words, name) for name in below]
+            leaves += not below
+        self.assertGreater(leaves, 4)
+
+    def test_completion_knows_values_and_files(self):
+        (self.home / "graph.yaml").touch()
+        (self.home / "folder").mkdir()
+        self.assertEqual(self.completed("caller", "tube", "run", "gr"), {"graph.yaml"})
+        self.assertEqual(self.completed("caller", "tube", "run", "--runner", "s"), {"sync"})
+        self.assertEqual(self.completed("caller", "runner", "start", "--runner", "p"), {"process", "persistent_process"})
+        self.assertEqual(self.completed("caller", "task", "list", "--status", "SU"), {"SUCCESS"})
+        self.assertEqual(self.completed("caller", "tube", "run", "--path", ""), {"folder"})
 
     def test_prefix(self):
         prefix = self.home / "p"

@@ -33,9 +33,9 @@ class Monitor(unittest.TestCase):
         self.database = str(pathlib.Path(folder.name) / "tasks.db")
         pathlib.Path(self.database).touch()
 
-    def start(self, *arguments):
+    def start(self, *arguments, cwd=None):
         self.program = subprocess.Popen(  # pylint: disable=consider-using-with
-            [PROGRAM, "monitor", "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [PROGRAM, "monitor", "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd
         )
         self.addCleanup(self.end)
         url = self.program.stdout.readline().strip()
@@ -64,6 +64,13 @@ class Monitor(unittest.TestCase):
             self.assertEqual(ask(address, "api/purge", {"everything": True}, Content_Type="application/json")[0], 403)
             self.assertEqual(self.end(which)[0], 0)
 
+    def test_the_settings_of_the_folder_say_what_is_shown(self):
+        folder = pathlib.Path(self.database).parent
+        (folder / "caller.toml").write_text('app_id = "settled"\nstore = "sqlite"\n[sqlite]\npath = "tasks.db"\n')
+        (address,) = self.start(cwd=folder)
+        self.assertEqual(json.loads(ask(address, "api/info")[1])["title"], "settled")
+        self.assertEqual(json.loads(ask(address, "api/state")[1])["total"], 0)
+
     def test_what_changes_needs_the_token_of_the_address(self):
         address, token = self.start("--sqlite", self.database, "--allow-write")
         self.assertTrue(token.startswith("token="))
@@ -91,8 +98,9 @@ class Monitor(unittest.TestCase):
         self.assertIn("warning", self.end()[1])
 
     def test_a_store_is_named_once_and_exists(self):
-        for wrong in ([], ["--sqlite", self.database, "--url", "redis://localhost"], ["--sqlite", self.database + ".other"]):
-            self.assertEqual(self.fails(*wrong)[0], 2)
+        for code, wrong in ((1, []), (2, ["--sqlite", self.database, "--url", "redis://localhost"]), (1, ["--sqlite", self.database + ".other"])):
+            status, said = self.fails(*wrong)
+            self.assertEqual((status, said.count("\n")), (code, 1), said)
         self.assertFalse(pathlib.Path(self.database + ".other").exists())
 
 
