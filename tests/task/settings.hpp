@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "stores.hpp"
 
@@ -42,4 +43,11 @@ void on_every_setting(F f) {
       CAPTURE(static_cast<int>(s.format));
       f(s);
     }
+}
+
+/// The states an invocation has come through.
+inline std::vector<caller::task::Status> states(const caller::task::InvocationBase& i) {
+  std::vector<caller::task::Status> out;
+  for (const auto& h : i.history()) out.push_back(h.status);
+  return out;
 }
