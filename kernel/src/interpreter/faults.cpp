@@ -33,6 +33,7 @@
 #include <caller/detail/op.hpp>
 #include <caller/kernel/values.hpp>
 
+#include "fault_places.hpp"
 #include "fault_record.hpp"
 #include "faults_of_threads.hpp"
 #include "interrupt.hpp"
@@ -88,29 +89,6 @@ struct Thread {
 
 thread_local constinit Thread* mine __attribute__((tls_model("initial-exec"))) = nullptr;
 
-/// glibc's heap is in parts with a lock each, their first member. A block of a thread's own part leads to it: in the
-/// part of the program by the list a freed block is put on, else by the header of its region. Null: it does not look
-/// so.
-int* lock_of_heap() noexcept {
-  constexpr std::size_t kBlock = 2000, kRegion = std::size_t{64} << 20, kListInPart = 96;
-  void* const before_it = std::malloc(kBlock);  // so that the freed block is not joined with what is free beside it
-  void* const block = std::malloc(kBlock);
-  void* const behind = std::malloc(kBlock);
-  auto at = reinterpret_cast<std::uintptr_t>(block);
-  __asm__ volatile("" : "+r"(at));  // the compiler need not know what is read here
-  const auto word = [](std::uintptr_t address) { return *reinterpret_cast<const volatile std::uintptr_t*>(address); };
-  const bool own = block && (word(at - sizeof(void*)) & 4);
-  std::free(block);
-  const std::uintptr_t address = !block ? 0 : own ? word(at & ~(kRegion - 1)) : word(at + sizeof(void*)) - kListInPart;
-  std::free(behind);
-  std::free(before_it);
-  auto* const part = reinterpret_cast<int*>(address);
-  dl_find_object found;
-  if (!block || (!own && ::_dl_find_object(part, &found) != 0))
-    return nullptr;  // the program's part is a variable of libc
-  return part;
-}
-
 Thread& this_thread_of_cells() {
   if (mine) return *mine;
   struct Holder {
@@ -152,84 +130,7 @@ Thread& this_thread_of_cells() {
 // ---- the process ----
 
 std::terminate_handler terminate_before = nullptr;
-const void* kernel_start = nullptr;  // of the module that holds the kernel
-std::array<std::uintptr_t, 8> heap_functions{};
-
-/// The module an address belongs to; null for code made at run time.
-const dl_find_object* module_of(const void* address, dl_find_object& found) noexcept {
-  return ::_dl_find_object(const_cast<void*>(address), &found) == 0 ? &found : nullptr;
-}
-
-bool is_code(const void* address) noexcept {
-  if (reinterpret_cast<std::uintptr_t>(address) < 4096) return false;
-  dl_find_object found;
-  if (module_of(address, found)) return true;
-  // Memory of the JIT: it has unwind tables.
-  return ::_Unwind_FindEnclosingFunction(const_cast<void*>(address)) != nullptr;
-}
-
 // ---- the stack ----
-
-struct Walk {
-  Record* record;
-  std::uintptr_t end;  // of the guarded frames
-  const void* first;   // the pc of the fault: frames above it are the handler's; null: all count
-  bool started = false;
-  bool cell = false;    // there is code of a cell
-  bool kernel = false;  // … that has called the kernel
-  bool heap = false;    // the fault is inside of malloc
-  bool loader = false;
-  bool touching = false;
-  bool in_front = true;            // no frame outside of libc yet
-  std::uintptr_t return_slot = 0;  // where the innermost function called by a cell finds its way back
-  int seen = 0;
-  bool first_in_kernel = false;
-};
-
-_Unwind_Reason_Code look_at(_Unwind_Context* context, void* data) noexcept {
-  auto& walk = *static_cast<Walk*>(data);
-  int before_instruction = 0;
-  std::uintptr_t pc = _Unwind_GetIPInfo(context, &before_instruction);
-  if (!pc) return _URC_END_OF_STACK;
-  if (!walk.started) {
-    if (walk.first && reinterpret_cast<const void*>(pc) != walk.first) return _URC_NO_REASON;
-    walk.started = true;
-  }
-  const std::uintptr_t sp = _Unwind_GetCFA(context);
-  if (sp > walk.end) {
-    walk.record->broken = false;
-    return _URC_END_OF_STACK;
-  }
-  if (++walk.seen > 4096) return _URC_END_OF_STACK;
-  const std::uintptr_t slot = sp - sizeof(void*);
-  const std::uintptr_t function = _Unwind_GetRegionStart(context);
-  if (!before_instruction) --pc;
-  const auto* address = reinterpret_cast<const void*>(pc);
-  dl_find_object found;
-  const dl_find_object* module = module_of(address, found);
-  if (walk.record->n < kFrames) walk.record->frames[walk.record->n++] = address;
-  if (!module) {
-    if (!walk.cell && walk.seen > 1) walk.return_slot = slot;
-    walk.cell = true;
-    walk.in_front = false;
-    return _URC_NO_REASON;
-  }
-  const char* name = module->dlfo_link_map ? module->dlfo_link_map->l_name : "";
-  if (walk.in_front) {
-    walk.in_front = std::strstr(name, "/libc.so") || std::strstr(name, "/ld-linux");
-    if (std::find(heap_functions.begin(), heap_functions.end(), function) != heap_functions.end()) {
-      walk.record->heap = true;
-      walk.heap = walk.seen > 1;  // these functions themselves hold no lock, what they call may
-    }
-    if (std::strstr(name, "/ld-linux")) walk.loader = true;
-  }
-  if (walk.seen == 1) walk.touching = function == reinterpret_cast<std::uintptr_t>(&touch);
-  if (!walk.cell && module->dlfo_map_start == kernel_start) {
-    walk.kernel = !walk.touching;
-    walk.first_in_kernel |= walk.seen == 1;
-  }
-  return _URC_NO_REASON;
-}
 
 /// Reads the frames. A damaged stack may fault while it is read: the handler ends that.
 void look(Thread& t, Walk& walk) noexcept {
@@ -530,10 +431,7 @@ void install(Host* host, int log) {
     return;
   }
   (void)this_thread_of_cells();
-  if (!heap_functions[0]) {
-    std::size_t n = 0;
-    for (const char* name : {"malloc", "free", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign"})
-      heap_functions[n++] = reinterpret_cast<std::uintptr_t>(::dlsym(RTLD_DEFAULT, name));
+  if (learn_heap()) {
     find_abort_message();
     // Room for what goes on when a stack is used up inside of a function that must come to its end.
     pthread_attr_t attributes;
@@ -543,10 +441,9 @@ void install(Host* host, int log) {
       pthread_attr_destroy(&attributes);
     }
   }
-  dl_find_object found;
   void* table;
   std::memcpy(&table, static_cast<void*>(host), sizeof table);  // of virtual functions
-  kernel_start = module_of(table, found) ? found.dlfo_map_start : nullptr;
+  learn_kernel(table);
   open_last_words(host, log, &on_fault);
   terminate_before = std::set_terminate(&on_terminate);
   caller::detail::set_fault_guard(&guard_turn);

@@ -10,6 +10,7 @@
 #include <caller/task/direct.hpp>
 #include <caller/task/error.hpp>
 #include <caller/task/family.hpp>
+#include <caller/task/invocation.hpp>
 #include <caller/task/logger.hpp>
 #include <caller/task/options.hpp>
 #include <caller/task/plugin.hpp>
@@ -19,5 +20,6 @@
 #include <caller/task/sqlite.hpp>
 #include <caller/task/status.hpp>
 #include <caller/task/store.hpp>
+#include <caller/task/task.hpp>
 #include <caller/task/trigger.hpp>
 #include <caller/task/workflow.hpp>
