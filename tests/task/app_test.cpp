@@ -9,23 +9,13 @@
 #include <caller/task/all.hpp>
 
 #include "temporary_folder.hpp"
+#include "words.hpp"
 
 using namespace caller::task;
 using namespace std::chrono_literals;
 using caller::Coro;
 
 namespace {
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-template <class E, class F>
-std::string words(F f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "(nothing was thrown)";
-}
 
 TEST_CASE("store and runner are chosen by name, made at first use, and not replaced after it") {
   const App app("demo", {{"runner.slots", "2"}});

@@ -7,6 +7,7 @@
 #include <caller/task/all.hpp>
 
 #include "temporary_folder.hpp"
+#include "words.hpp"
 
 using namespace caller::task;
 using namespace std::chrono_literals;
@@ -18,19 +19,6 @@ std::string write(const TemporaryFolder& folder, const std::string& name, const 
   std::ofstream(path) << text;
   return path;
 }
-
-/// Words of what `f` throws.
-template <class E, class F>
-std::string words(F f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "(nothing was thrown)";
-}
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 AppOptions quiet() {
   AppOptions o;

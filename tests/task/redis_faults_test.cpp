@@ -13,22 +13,13 @@
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
 
+#include "new_call.hpp"
 #include "redis_server.hpp"
 
 using namespace caller::task;
 using namespace std::chrono_literals;
 
 namespace {
-
-NewInvocation call(const std::string& id) {
-  NewInvocation n;
-  n.id = id;
-  n.task_id = "t.task";
-  n.call_id = "t.task#" + id;
-  n.args = R"({"n":1})";
-  n.queue = "default";
-  return n;
-}
 
 std::vector<Status> states(Store& store, const std::string& id) {
   std::vector<Status> out;

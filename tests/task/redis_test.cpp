@@ -8,31 +8,14 @@
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
 
+#include "new_call.hpp"
 #include "redis_server.hpp"
+#include "words.hpp"
 
 using namespace caller::task;
 using namespace std::chrono_literals;
 
 namespace {
-
-NewInvocation call(const std::string& id) {
-  NewInvocation n;
-  n.id = id;
-  n.task_id = "t.task";
-  n.call_id = "t.task#" + id;
-  n.args = R"({"x":1})";
-  n.queue = "default";
-  return n;
-}
-
-std::string words_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::exception& e) {
-    return e.what();
-  }
-  return {};
-}
 
 std::uint64_t used_memory(const RedisServer& server) {
   const std::string info = server.command({"INFO", "memory"});
@@ -46,7 +29,7 @@ TEST_CASE("when no Redis listens there, every step says so in a sentence, at onc
        {"redis://user:secret@127.0.0.1:1/2", "unix:///nowhere/redis.sock", "redis://no.such.host.invalid"}) {
     CAPTURE(url);
     const auto store = make_redis_store(url, "app", 1h);  // it is not waited for
-    const std::string said = words_of([&] { store->add({call("1")}).wait({.timeout = 20s}); });
+    const std::string said = words<std::exception>([&] { store->add({call("1")}).wait({.timeout = 20s}); });
     CHECK(said.find("cannot be reached: ") != std::string::npos);
     CHECK(said.find("start redis-server there or correct the address") != std::string::npos);
     CHECK(said.find(store->description()) != std::string::npos);

@@ -12,6 +12,7 @@
 
 #include "redis_server.hpp"
 #include "temporary_folder.hpp"
+#include "words.hpp"
 
 using namespace caller::task;
 using namespace std::chrono_literals;
@@ -86,7 +87,6 @@ std::string problem(const RedisOptions& options) {
   return "";
 }
 std::string problem(const std::string& url) { return problem(RedisOptions{.url = url}); }
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 TEST_CASE("tasks are asked for and executed by TLS, as a user with a password") {
   const Certificates certificates;

@@ -13,6 +13,7 @@
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
 
+#include "new_call.hpp"
 #include "stores.hpp"
 
 using namespace caller::task;
@@ -22,17 +23,6 @@ using namespace std::string_literals;
 namespace {
 
 using If = ValueChange::If;
-
-NewInvocation call(const std::string& id, const std::string& parent = {}) {
-  NewInvocation n;
-  n.id = id;
-  n.task_id = "t.task";
-  n.call_id = "t.task#" + id;
-  n.args = R"({"x":1})";
-  n.parent_id = parent;
-  n.queue = "default";
-  return n;
-}
 
 template <class F>
 void on_every_store(F f) {

@@ -17,6 +17,7 @@
 #include <zmq.hpp>
 
 #include "protocol/log.hpp"
+#include "protocol/own_thread.hpp"
 
 namespace caller::kernel {
 namespace {
@@ -290,17 +291,7 @@ ZmqIo::~ZmqIo() {
 }
 
 void ZmqIo::start() {
-  // Signals meant for cells must not be delivered to this thread.
-  sigset_t all, before;
-  sigfillset(&all);
-  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT})
-    sigdelset(&all, fault);  // blocked, they kill without a word
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  state_->thread = std::thread([s = state_.get()] {
-    pthread_setname_np(pthread_self(), "caller-io");
-    s->run();
-  });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  state_->thread = own_thread("caller-io", [s = state_.get()] { s->run(); });
 }
 
 void ZmqIo::send(Channel channel, Frames frames) {

@@ -10,10 +10,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstdint>
 #include <system_error>
 #include <utility>
+
+#include "protocol/own_thread.hpp"
 
 namespace caller::kernel {
 namespace {
@@ -35,16 +36,7 @@ FdCapture::FdCapture(Sink sink) : sink_(std::move(sink)) {
     ::close(ends[1]);
     pipes_[i] = ends[0];
   }
-  sigset_t all, before;
-  sigfillset(&all);
-  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT})
-    sigdelset(&all, fault);  // blocked, they kill without a word
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] {
-    pthread_setname_np(pthread_self(), "caller-output");
-    run();
-  });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = own_thread("caller-output", [this] { run(); });
 }
 
 FdCapture::~FdCapture() {

@@ -1,9 +1,9 @@
 #include "session/iopub.hpp"
 
 #include <algorithm>
-#include <csignal>
 #include <utility>
 
+#include "protocol/own_thread.hpp"
 #include "protocol/utf8.hpp"
 
 namespace caller::kernel {
@@ -14,16 +14,7 @@ IopubWriter::IopubWriter(Emit emit, std::function<Clock::time_point()> now)
 IopubWriter::~IopubWriter() { stop(); }
 
 void IopubWriter::start() {
-  sigset_t all, before;
-  sigfillset(&all);
-  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT})
-    sigdelset(&all, fault);  // blocked, they kill without a word
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] {
-    pthread_setname_np(pthread_self(), "caller-iopub");
-    run();
-  });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = own_thread("caller-iopub", [this] { run(); });
 }
 
 void IopubWriter::stop() {

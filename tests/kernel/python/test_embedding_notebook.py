@@ -13,10 +13,7 @@ class Embedding(unittest.TestCase):
         os.environ["CMAKE_PREFIX_PATH"] = os.environ["CALLER_PREFIX"]
         notebook = test_notebook.execute(test_notebook.NOTEBOOKS / "05_embedding.ipynb")
         cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
-        for name, cell in cells.items():
-            for output in cell.outputs:
-                self.assertNotEqual(output.output_type, "error", name)
-                self.assertNotEqual(output.get("name"), "stderr", output)
+        test_notebook.assert_clean(self, cells)
         expected = {
             "build": "build/shop\n",
             "start": "open\nshop.json\n",

@@ -4,8 +4,6 @@ Each case is a function of `Sender` that sends something; what it returns are th
 must be answered by a reply and an idle status.
 """
 
-import hashlib
-import hmac
 import json
 import os
 import random
@@ -14,9 +12,8 @@ import unittest
 
 os.environ["CALLER_KERNEL_TEST_COMMS"] = "1"
 
-from support import Kernel, parent_id  # noqa: E402  pylint: disable=wrong-import-position
+from support import DELIMITER, Kernel, parent_id  # noqa: E402  pylint: disable=wrong-import-position
 
-DELIMITER = b"<IDS|MSG>"
 WRONG = {"a number": 7, "a fraction": 1.5, "null": None, "a list": [1, "x"], "an object": {"a": 1}, "text": "x", "true": True, "huge": 10**30}
 REQUESTS = (
     "execute_request", "complete_request", "inspect_request", "is_complete_request", "history_request", "comm_info_request",
@@ -47,16 +44,7 @@ class Sender:
     def __init__(self):
         self.kernel = Kernel()
         self.client = self.kernel.client()
-
-    def header(self, kind="kernel_info_request", **fields):
-        return {**json.loads(json.dumps(self.client.session.msg_header(kind), default=str)), **fields}
-
-    def signed(self, *parts):
-        parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in parts]
-        mac = hmac.new(self.client.session.key, digestmod=hashlib.sha256)
-        for part in parts:
-            mac.update(part)
-        return [DELIMITER, mac.hexdigest().encode(), *parts]
+        self.header, self.signed = self.client.header, self.client.signed
 
     def frames(self, frames, channel="shell"):
         self.client.send_frames(channel, frames)

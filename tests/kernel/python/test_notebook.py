@@ -29,6 +29,14 @@ def shown(cell):
     return "".join(parts)
 
 
+def assert_clean(test, cells):
+    """Nobody has failed or complained."""
+    for name, cell in cells.items():
+        for output in cell.outputs:
+            test.assertNotEqual(output.output_type, "error", name)
+            test.assertNotEqual(output.get("name"), "stderr", output)
+
+
 class Notebook(unittest.TestCase):
     maxDiff = None
 
@@ -129,10 +137,7 @@ class Cells(unittest.TestCase):
         self.assertEqual([output.output_type for output in crash], ["error"])
         self.assertEqual(crash[0].ename, "SegmentationFault")
         self.assertRegex(crash[0].evalue, r"null pointer.*\(Cell \[4\], line 3")
-        for name, cell in cells.items():
-            for output in cell.outputs:
-                self.assertNotEqual(output.output_type, "error", name)
-                self.assertNotEqual(output.get("name"), "stderr", output)
+        assert_clean(self, cells)
         expected = {
             "mixed": "42",
             "after-crash": '"peak"',

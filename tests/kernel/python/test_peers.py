@@ -1,8 +1,5 @@
 """What kills or confuses xeus-cpp, and what users of C++ kernels complain about most: a test a line, none of it here."""
 
-import hashlib
-import hmac
-import json
 import os
 import random
 import socket
@@ -16,13 +13,6 @@ from support import KernelTest, parent_id, plain  # noqa: E402  pylint: disable=
 
 class Killers(KernelTest):
     """Measured with xeus-cpp 0.10: each of these ended it, or left it wrong."""
-
-    def signed(self, *parts):
-        parts = [part if isinstance(part, bytes) else json.dumps(part, default=str).encode() for part in parts]
-        mac = hmac.new(self.client.session.key, digestmod=hashlib.sha256)
-        for part in parts:
-            mac.update(part)
-        return [b"<IDS|MSG>", mac.hexdigest().encode(), *parts]
 
     def assert_unharmed(self, *frames):
         for channel in ("shell", "control"):
@@ -43,14 +33,14 @@ class Killers(KernelTest):
         self.assertEqual(self.run_ok("old.x").result, "1")
 
     def test_a_header_that_is_no_object(self):
-        self.assert_unharmed(*self.signed([1, 2], {}, {}, {}))
+        self.assert_unharmed(*self.client.signed([1, 2], {}, {}, {}))
 
     def test_a_numeric_msg_type(self):
-        self.assert_unharmed(*self.signed({**self.client.session.msg_header("x"), "msg_type": 7}, {}, {}, {}))
+        self.assert_unharmed(*self.client.signed({**self.client.session.msg_header("x"), "msg_type": 7}, {}, {}, {}))
 
     def test_invalid_utf8(self):
         header = self.client.session.msg_header("execute_request")
-        self.assert_unharmed(*self.signed(header, {}, {}, b'{"code": "\xc3\x28"}'))
+        self.assert_unharmed(*self.client.signed(header, {}, {}, b'{"code": "\xc3\x28"}'))
         self.assertEqual(self.run_ok('std::cout << "\\xc3\\x28";').text(), "\N{REPLACEMENT CHARACTER}(")
 
     def test_a_completion_cursor_out_of_range(self):
@@ -60,7 +50,7 @@ class Killers(KernelTest):
         self.assert_usable()
 
     def test_too_few_frames(self):
-        whole = self.signed(self.client.session.msg_header("kernel_info_request"), {}, {}, {})
+        whole = self.client.signed(self.client.session.msg_header("kernel_info_request"), {}, {}, {})
         for count in range(1, len(whole)):
             self.client.send_frames("shell", whole[:count])
         self.assert_unharmed(b"alone")

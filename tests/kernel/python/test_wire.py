@@ -6,23 +6,10 @@ import json
 import unittest
 
 from direct import DirectKernel, connection
-from support import KernelTest
-
-DELIMITER = b"<IDS|MSG>"
+from support import DELIMITER, KernelTest
 
 
 class Wire(KernelTest):
-    def signed(self, *parts):
-        """Frames as a client sends them, of four texts or byte strings, rightly signed."""
-        parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in parts]
-        mac = hmac.new(self.client.session.key, digestmod=hashlib.sha256)
-        for part in parts:
-            mac.update(part)
-        return [DELIMITER, mac.hexdigest().encode(), *parts]
-
-    def header(self, msg_type="kernel_info_request", **fields):
-        return {**json.loads(json.dumps(self.client.session.msg_header(msg_type), default=str)), **fields}
-
     def assert_dropped(self, *frames_lists):
         """The kernel answers none of these and goes on."""
         for channel in ("shell", "control"):
@@ -51,12 +38,12 @@ class Wire(KernelTest):
                 mac.update(frame)
             self.assertEqual(message["frames"][0].decode(), mac.hexdigest())
         # Buffers are not signed: the same request is good with any.
-        frames = self.signed(self.header(), {}, {}, {})
+        frames = self.client.signed(self.client.header(), {}, {}, {})
         self.client.send_frames("shell", [*frames, b"\x00\xff", b""])
         self.client.wait(lambda m: m["msg_type"] == "kernel_info_reply")
 
     def test_04_bad_signatures_are_dropped(self):
-        good = self.signed(self.header(), {}, {}, {})
+        good = self.client.signed(self.client.header(), {}, {}, {})
         upper = [good[0], good[1].upper(), *good[2:]]
         wrong = [good[0], b"0" * 64, *good[2:]]
         short = [good[0], good[1][:10], *good[2:]]
@@ -68,20 +55,20 @@ class Wire(KernelTest):
         self.assert_dropped(wrong, short, empty, tampered, long, upper)
 
     def test_04_truncated_frames_are_dropped(self):
-        good = self.signed(self.header(), {}, {}, {})
+        good = self.client.signed(self.client.header(), {}, {}, {})
         self.assert_dropped(
             *[good[:length] for length in range(1, 6)], [b""], [b"", b""], [b"x"], [b"a", b"b", b"c"], good[1:], [*good[:2], b""]
         )
 
     def test_04_invalid_json_is_dropped(self):
         self.assert_dropped(
-            self.signed(b"{", {}, {}, {}),
-            self.signed(b"", b"", b"", b""),
-            self.signed([1], {}, {}, {}),
-            self.signed(b"null", {}, {}, {}),
-            self.signed(b"3", {}, {}, {}),
-            self.signed(b'{"msg_id": "\xc3\x28"}', {}, {}, {}),
-            self.signed(b"[" * 100000, {}, {}, {}),
+            self.client.signed(b"{", {}, {}, {}),
+            self.client.signed(b"", b"", b"", b""),
+            self.client.signed([1], {}, {}, {}),
+            self.client.signed(b"null", {}, {}, {}),
+            self.client.signed(b"3", {}, {}, {}),
+            self.client.signed(b'{"msg_id": "\xc3\x28"}', {}, {}, {}),
+            self.client.signed(b"[" * 100000, {}, {}, {}),
         )
 
     def test_04_a_signed_request_with_a_broken_content_is_answered_with_an_error(self):
@@ -90,22 +77,22 @@ class Wire(KernelTest):
         for channel in ("shell", "control"):
             for position in range(3):
                 for text in broken:
-                    header = self.header("execute_request")
+                    header = self.client.header("execute_request")
                     parts = [{}, {}, {}]
                     parts[position] = text
-                    self.client.send_frames(channel, self.signed(header, *parts))
+                    self.client.send_frames(channel, self.client.signed(header, *parts))
                     self.assertEqual(self.client.reply(header["msg_id"])["content"]["status"], "error")
                     self.client.idle(header["msg_id"])
         self.assert_usable()
 
     def test_04_headers_of_the_wrong_shape_are_survived(self):
         """Rightly signed nonsense may be answered or dropped, but the kernel goes on."""
-        for header in ({}, {"msg_type": 3}, {"msg_type": None, "msg_id": None}, {**self.header(), "msg_id": 7}, {**self.header(), "subshell_id": 7}):
+        for header in ({}, {"msg_type": 3}, {"msg_type": None, "msg_id": None}, {**self.client.header(), "msg_id": 7}, {**self.client.header(), "subshell_id": 7}):
             for channel in ("shell", "control", "stdin"):
-                self.client.send_frames(channel, self.signed(header, {}, {}, {}))
+                self.client.send_frames(channel, self.client.signed(header, {}, {}, {}))
         for content in (b"null", b"3", b'"x"'):
-            self.client.send_frames("shell", self.signed(self.header("execute_request"), {}, {}, content))
-        self.client.send_frames("shell", self.signed(self.header("execute_request"), b"null", b"null", {"code": "1"}))
+            self.client.send_frames("shell", self.client.signed(self.client.header("execute_request"), {}, {}, content))
+        self.client.send_frames("shell", self.client.signed(self.client.header("execute_request"), b"null", b"null", {"code": "1"}))
         self.assertTrue(self.kernel.alive())
         self.assert_usable()
 
@@ -119,7 +106,7 @@ class Wire(KernelTest):
         self.assert_usable()
 
     def test_05_a_replayed_message_is_dropped(self):
-        frames = self.signed(self.header(), {}, {}, {})
+        frames = self.client.signed(self.client.header(), {}, {}, {})
         self.client.send_frames("shell", frames)
         self.client.wait(lambda m: m["msg_type"] == "kernel_info_reply")
         self.client.send_frames("shell", frames)
@@ -139,16 +126,16 @@ class Wire(KernelTest):
             self.assertEqual(header["version"], "5.5")
 
     def test_07_reply_parent_is_the_exact_request_header(self):
-        header = self.header("kernel_info_request", extra={"a": [1, "ä"]}, date="2024-01-02T03:04:05.000006Z")
-        self.client.send_frames("shell", self.signed(header, {}, {}, {}))
+        header = self.client.header("kernel_info_request", extra={"a": [1, "ä"]}, date="2024-01-02T03:04:05.000006Z")
+        self.client.send_frames("shell", self.client.signed(header, {}, {}, {}))
         self.client.idle(header["msg_id"])
         for message in self.client.of(header["msg_id"]):
             self.assertEqual(json.loads(message["frames"][2]), header)
 
     def test_07_identities_are_echoed(self):
         """A DEALER sees no identity; several in front (as from a proxy) come back in order."""
-        header = self.header()
-        self.client.send_frames("shell", [b"proxy\x01", b"inner", *self.signed(header, {}, {}, {})])
+        header = self.client.header()
+        self.client.send_frames("shell", [b"proxy\x01", b"inner", *self.client.signed(header, {}, {}, {})])
         reply = self.client.reply(header["msg_id"])
         self.assertEqual(reply["idents"], [b"proxy\x01", b"inner"])
 
@@ -157,8 +144,8 @@ class Wire(KernelTest):
         self.assertEqual(cell.reply["status"], "ok")
         self.assertEqual(cell.result, "5")
         self.assertEqual(cell.reply["execution_count"], 1)
-        header = self.header("execute_request", subshell_id=None, username=None)
-        self.client.send_frames("shell", self.signed(header, b"{}", b"{}", {"code": "3 + 3"}))
+        header = self.client.header("execute_request", subshell_id=None, username=None)
+        self.client.send_frames("shell", self.client.signed(header, b"{}", b"{}", {"code": "3 + 3"}))
         self.assertEqual(self.client.reply(header["msg_id"])["content"]["status"], "ok")
 
     def test_09_an_unknown_type_gets_busy_and_idle_only(self):
