@@ -171,7 +171,7 @@ TEST_CASE("an error in a file names the file; in a text the name it was given, c
                        doctest::Contains((path.string() + ":3:13: nodes.a.type: unknown type").c_str()), SpecError);
   CHECK_THROWS_WITH_AS(TubeSpec::from_text("noob_id: x\nnodse: {}\n", "Cell [3]", 5),
                        doctest::Contains("Cell [3]:6:1: nodse: unknown key"), SpecError);
-  CHECK_THROWS_WITH_AS(Tube::from_any((folder / "none.yaml").string()), doctest::Contains("cannot read"), Error);
+  CHECK_THROWS_WITH_AS(Tube::from_any((folder / "none.yaml").string()), doctest::Contains("there is no file"), Error);
   CHECK_THROWS_WITH_AS(Tube::from_any(folder.string()), doctest::Contains("is a folder"), Error);
   CHECK_THROWS_WITH_AS(Tube::from_any("testing-basik"), doctest::Contains("did you mean \"testing-basic\""), Error);
   std::filesystem::remove_all(folder);

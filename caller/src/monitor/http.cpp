@@ -93,9 +93,11 @@ public:
     error_code failed;
     const tcp::endpoint place(asio::ip::make_address(address), port);
     const auto check = [&](const char* what) {
-      if (failed)
-        throw std::system_error(std::error_code(failed.value(), std::generic_category()),
-                                std::string(what) + " " + address + ", port " + std::to_string(port));
+      if (!failed) return;
+      std::string text = std::string(what) + " " + address + ", port " + std::to_string(port);
+      if (failed == asio::error::address_in_use)
+        text += " (end what serves there, or choose another port; 0 is one that is free)";
+      throw std::system_error(std::error_code(failed.value(), std::generic_category()), text);
     };
     acceptor_.open(place.protocol(), failed);
     check("cannot open");

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 namespace caller::task {
 
@@ -449,6 +451,8 @@ void App::load(const std::string& library) const {
   void* const handle = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
     const char* reason = ::dlerror();
+    if (std::error_code error; !std::filesystem::exists(file, error))
+      reason = "there is no such file; a library of tasks is named by the path of its shared object, like libtasks.so";
     throw ConfigError("the library of tasks " + library +
                       " cannot be loaded: " + (reason ? reason : "no reason given"));
   }

@@ -1,6 +1,7 @@
 #include "spec_search.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -165,6 +166,10 @@ Tree load_file(const fs::path& path) {
   if (fs::is_directory(path, error))
     throw Error(Errc::not_found, "\"" + path.string() + "\" is a folder, not a specification");
   std::ifstream in(path, std::ios::binary);
+  if (!in && errno == ENOENT)
+    throw Error(Errc::not_found, "there is no file \"" + path.string() +
+                                     "\"; a tube is named by the path of its file, or by an id that is in one of the "
+                                     "folders of --path or CALLER_TUBE_PATH");
   if (!in)
     throw Error(Errc::not_found, "cannot read \"" + path.string() + "\": " + std::generic_category().message(errno));
   const std::string text(std::istreambuf_iterator<char>(in), {});

@@ -272,7 +272,8 @@ fs::path uninstall(const Location& location, std::string_view name, const Enviro
   const fs::path directory = kernels_dir(location, environment) / checked_name(name);
   std::error_code error;
   if (!fs::exists(directory, error)) {
-    throw KernelspecError("there is no kernelspec " + directory.string());
+    throw KernelspecError("there is no kernelspec " + directory.string() +
+                          "; `caller kernel list` shows those there are");
   }
   if (!read_own(directory)) {
     throw KernelspecError(directory.string() + " is not a kernelspec of this program; it is left alone");

@@ -110,6 +110,7 @@ class CommandLine(unittest.TestCase):
         answer = self.call("kernel", "uninstall", "--name", "two")
         self.assertNotEqual(answer.returncode, 0)
         self.assertIn("two", answer.stderr)
+        self.assertIn("`caller kernel list`", answer.stderr)
 
     def test_a_kernelspec_for_another_place(self):
         answer = self.call("kernel", "install", "--prefix", str(self.home / "root/usr"), "--program", "/usr/bin/caller")

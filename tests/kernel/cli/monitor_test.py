@@ -3,6 +3,7 @@
 import json
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -96,6 +97,15 @@ class Monitor(unittest.TestCase):
         self.assertEqual(ask(address, "api/info", Host="build.example")[0], 200)
         self.assertEqual(ask(address, "api/info", Host="other.example")[0], 421)
         self.assertIn("warning", self.end()[1])
+
+    def test_a_port_that_is_taken_is_one_sentence_that_says_what_to_do(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            status, said = self.fails("--sqlite", self.database, "--port", str(taken.getsockname()[1]))
+        self.assertEqual((status, said.count("\n")), (1, 1))
+        self.assertIn("choose another port; 0 is one that is free", said)
+        self.assertIn("in use", said)
 
     def test_a_store_is_named_once_and_exists(self):
         for code, wrong in ((1, []), (2, ["--sqlite", self.database, "--url", "redis://localhost"]), (1, ["--sqlite", self.database + ".other"])):

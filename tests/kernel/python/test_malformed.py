@@ -4,7 +4,6 @@ Each case is a function of `Sender` that sends something; what it returns are th
 must be answered by a reply and an idle status.
 """
 
-import json
 import os
 import random
 import socket
