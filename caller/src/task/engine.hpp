@@ -113,6 +113,7 @@ private:
   Coro<void> sleep_unless_kicked(std::uint64_t seen);
   static constexpr std::chrono::milliseconds kAfterError{200};
   void cannot_take(const std::exception_ptr& error) const;
+  void cannot_take_now(const std::exception_ptr& error) noexcept;
   Coro<void> keep_alive();
   void know(const InvocationRecord& record, bool has_slot);
   void begin(InvocationRecord record);
@@ -127,10 +128,16 @@ private:
 
   // Workers that take: each has a slot, with an invocation or, while it looks for one, without.
   void start_puller();
-  void launch_puller(std::optional<InvocationRecord> record) noexcept;
+  void look();
+  bool looked(const Pending<std::vector<InvocationRecord>>& asked, std::size_t most, std::uint64_t seen);
+  std::optional<std::size_t> begin_taking();
+  std::exception_ptr taken(const Pending<std::vector<InvocationRecord>>& asked, std::size_t most,
+                           std::vector<InvocationRecord>& list);
+  void puller_left();
+  void launch_puller(InvocationRecord record) noexcept;
   bool keep_slot();
   bool arrives_soon(std::uint64_t seen);
-  static Coro<void> pull(std::shared_ptr<Engine> self, std::optional<InvocationRecord> record);
+  static Coro<void> pull(std::shared_ptr<Engine> self, InvocationRecord first);
   static Coro<std::vector<InvocationRecord>> pull_some(std::shared_ptr<Engine> self, std::optional<End> last);
   static Coro<std::optional<End>> run_here(std::shared_ptr<Engine> self, InvocationRecord record);
 

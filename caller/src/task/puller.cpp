@@ -10,7 +10,7 @@ namespace {
 constexpr auto kSpin = std::chrono::microseconds(20);
 }  // namespace
 
-/// Any thread. If there is a slot for it.
+/// Any thread. If there is a slot for it: takes, and gives what that is to workers, so that none wakes for nothing.
 void Engine::start_puller() {
   {
     const std::lock_guard lock(mutex_);
@@ -19,7 +19,102 @@ void Engine::start_puller() {
     ++looking_;
     ++pullers_;
   }
-  launch_puller(std::nullopt);
+  look();
+}
+
+/// With a slot that has no invocation, as a worker that is yet to be found.
+void Engine::look() {
+  for (;;) {
+    const std::uint64_t seen = arrivals_.load();
+    const std::optional<std::size_t> most = begin_taking();
+    if (!most) {
+      puller_left();
+      return start_puller();  // should nobody have wanted the slot
+    }
+    const Pending<std::vector<InvocationRecord>> asked = store().take(id_, *most, options_.queues, true);
+    if (!asked.done()) {
+      (void)asked.add_done_callback([self = shared_from_this(), most = *most, seen](const PendingBase& p) {
+        const auto done = Pending<std::vector<InvocationRecord>>::share(p.state());
+        if (self->looked(done, most, seen)) self->look();
+      });
+      return;
+    }
+    if (!looked(asked, *most, seen)) return;
+  }
+}
+
+/// Whether to look again, with the slot.
+bool Engine::looked(const Pending<std::vector<InvocationRecord>>& asked, std::size_t most, std::uint64_t seen) {
+  std::vector<InvocationRecord> list;
+  if (const std::exception_ptr error = taken(asked, most, list)) {
+    cannot_take_now(error);
+    puller_left();
+    return false;
+  }
+  if (list.empty()) {
+    if (seen != arrivals_.load() && keep_slot()) return true;
+    puller_left();
+    return false;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    pullers_ += list.size() - 1;
+  }
+  for (auto& record : list) launch_puller(std::move(record));
+  if (seen != arrivals_.load()) start_puller();
+  return false;
+}
+
+/// How many a worker with a slot may take; none: its slot is gone, as somebody else is to have it.
+std::optional<std::size_t> Engine::begin_taking() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!stopping_ && resuming_.empty()) {
+      const std::size_t most = 1 + slots_ - used_;
+      used_ += most - 1;
+      looking_ += most - 1;
+      ++taking_;
+      return most;
+    }
+    --used_;
+    --looking_;
+  }
+  grant();
+  return std::nullopt;
+}
+
+/// What that gave: each has a slot. Otherwise what is wrong.
+std::exception_ptr Engine::taken(const Pending<std::vector<InvocationRecord>>& asked, std::size_t most,
+                                 std::vector<InvocationRecord>& list) {
+  const std::exception_ptr error = asked.exception();
+  if (!error) list = asked.result();
+  for (const auto& record : list) know(record, true);
+  {
+    const std::lock_guard lock(mutex_);
+    if (--taking_ == 0) early_.clear();
+    looking_ -= most;
+    used_ -= most - list.size();
+  }
+  if (most > list.size()) grant();
+  return error;
+}
+
+void Engine::cannot_take_now(const std::exception_ptr& error) noexcept {
+  cannot_take(error);
+  try {
+    (void)loop_.call_later(kAfterError, [self = shared_from_this()] { self->start_puller(); });
+  } catch (...) {  // it has stopped
+  }
+}
+
+void Engine::puller_left() {
+  bool stopping = false;
+  {
+    const std::lock_guard lock(mutex_);
+    --pullers_;
+    stopping = stopping_;
+  }
+  if (stopping) on_loop([self = shared_from_this()] { self->kick(); });
 }
 
 namespace {
@@ -28,19 +123,19 @@ namespace {
 template <class Lost>
 class Ticket {
 public:
-  Ticket(std::optional<InvocationRecord> record, Lost lost) : record_(std::move(record)), lost_(std::move(lost)) {}
+  Ticket(InvocationRecord record, Lost lost) : record_(std::move(record)), lost_(std::move(lost)) {}
   Ticket(const Ticket&) = delete;
   Ticket& operator=(const Ticket&) = delete;
   ~Ticket() {
     if (!taken_) lost_(std::move(record_));
   }
-  std::optional<InvocationRecord> take() noexcept {
+  InvocationRecord take() noexcept {
     taken_ = true;
     return std::move(record_);
   }
 
 private:
-  std::optional<InvocationRecord> record_;
+  InvocationRecord record_;
   Lost lost_;
   bool taken_ = false;
 };
@@ -48,19 +143,15 @@ private:
 }  // namespace
 
 /// It is counted already, and so is its slot.
-void Engine::launch_puller(std::optional<InvocationRecord> record) noexcept {
+void Engine::launch_puller(InvocationRecord record) noexcept {
   try {
-    auto lost = [self = shared_from_this()](std::optional<InvocationRecord> left) {
+    auto lost = [self = shared_from_this()](InvocationRecord left) {
       self->app_->log("the runner has no thread for what it could execute");
-      const bool waits = left.has_value();
-      if (left) self->begin(std::move(*left));  // the loop does it
+      self->begin(std::move(left));  // the loop does it
       {
         const std::lock_guard lock(self->mutex_);
         --self->pullers_;
-        self->used_ -= !waits;
-        self->looking_ -= !waits;
       }
-      self->grant();
       self->on_loop([self] { self->kick(); });
     };
     auto ticket = std::make_shared<Ticket<decltype(lost)>>(std::move(record), std::move(lost));
@@ -101,50 +192,26 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
   bool busy = last.has_value();
   for (;;) {
     const std::uint64_t seen = self->arrivals_.load();  // before we look
-    std::size_t most = 0;
-    bool leave = false;
-    {
-      const std::lock_guard lock(self->mutex_);
-      leave = self->stopping_ || !self->resuming_.empty();
-      if (leave) {
-        --self->used_;
-        --self->looking_;
-      } else {
-        most = 1 + self->slots_ - self->used_;
-        self->used_ += most - 1;
-        self->looking_ += most - 1;
-        ++self->taking_;
-      }
-    }
-    if (leave) {
+    const std::optional<std::size_t> most = self->begin_taking();
+    if (!most) {
       if (last) self->conclude_later(self->ending(std::move(last->change), std::move(last->active)));
-      self->grant();
-      self->start_puller();  // should nobody have wanted it
+      self->start_puller();  // should nobody have wanted the slot
       co_return list;
     }
     std::optional<Pending<std::vector<InvocationRecord>>> next;
     std::optional<Ending> told;
     if (last) {
       told = ending_of(last->change, std::move(last->active), {});
-      ChangeAndTake both = self->store().change_and_take(std::move(last->change), most, self->options_.queues);
+      ChangeAndTake both = self->store().change_and_take(std::move(last->change), *most, self->options_.queues);
       told->told = std::move(both.changed);
       next = std::move(both.taken);
       last.reset();
     } else {
-      next = self->store().take(self->id_, most, self->options_.queues, true);
+      next = self->store().take(self->id_, *most, self->options_.queues, true);
     }
     const Pending<std::vector<InvocationRecord>> asked = std::move(*next);
     if (!asked.done()) (void)co_await asked.async_wait_done();
-    const std::exception_ptr error = asked.exception();
-    if (!error) list = asked.result();
-    for (const auto& record : list) self->know(record, true);
-    {
-      const std::lock_guard lock(self->mutex_);
-      if (--self->taking_ == 0) self->early_.clear();
-      self->looking_ -= most;
-      self->used_ -= most - list.size();
-    }
-    if (most > list.size()) self->grant();
+    const std::exception_ptr error = self->taken(asked, *most, list);
     if (told && told->told.done()) {
       Coro<void> rest = conclude(self, std::move(*told));
       co_await std::move(rest);
@@ -152,8 +219,7 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
       self->conclude_later(std::move(*told));
     }
     if (error) {
-      self->cannot_take(error);
-      (void)self->loop_.call_later(kAfterError, [self] { self->start_puller(); });
+      self->cannot_take_now(error);
       co_return list;
     }
     if (!list.empty()) {
@@ -222,7 +288,8 @@ void Engine::conclude_later(Ending ending) {
       [self = shared_from_this(), ending = std::move(ending)]() mutable { return conclude(self, std::move(ending)); });
 }
 
-Coro<void> Engine::pull(std::shared_ptr<Engine> self, std::optional<InvocationRecord> record) {
+Coro<void> Engine::pull(std::shared_ptr<Engine> self, InvocationRecord first) {
+  std::optional<InvocationRecord> record(std::move(first));
   std::optional<End> last;
   for (;;) {
     if (!record) {
@@ -249,13 +316,7 @@ Coro<void> Engine::pull(std::shared_ptr<Engine> self, std::optional<InvocationRe
     const std::lock_guard lock(self->mutex_);
     ++self->looking_;
   }
-  bool stopping = false;
-  {
-    const std::lock_guard lock(self->mutex_);
-    --self->pullers_;
-    stopping = self->stopping_;
-  }
-  if (stopping) self->on_loop([self] { self->kick(); });
+  self->puller_left();
 }
 
 }  // namespace caller::task::detail
