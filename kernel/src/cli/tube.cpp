@@ -8,6 +8,7 @@
 #include <memory>
 #include <stdexcept>
 #include <system_error>
+#include <utility>
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -111,27 +112,38 @@ private:
   std::size_t count_ = 0;
 };
 
-/// A line on the terminal that says how far the run is, at most ten times a second.
+/// A line that says how far the run is: on a terminal drawn anew at most ten times a second, elsewhere once, at the
+/// end.
 class Progress {
 public:
   Progress(bool on, std::optional<std::size_t> total) : on_(on), total_(total) {}
   ~Progress() {
-    if (on_ && shown_) std::fputs("\n", stderr);
+    if (!on_ || !seen_) return;
+    draw();
+    std::fputs("\n", stderr);
   }
   void update(std::size_t results, std::uint64_t epochs) {
     if (!on_) return;
+    results_ = results;
+    epochs_ = epochs;
     const auto now = std::chrono::steady_clock::now();
-    if (shown_ && now - last_ < std::chrono::milliseconds(100) && !(total_ && results == *total_)) return;
+    if (std::exchange(seen_, true) && now - last_ < std::chrono::milliseconds(100)) return;
     last_ = now;
-    shown_ = true;
-    const double seconds = std::chrono::duration<double>(now - begin_).count();
-    std::fprintf(stderr, "\r%zu%s results, %llu epochs, %.1f s, %.0f epochs/s   ", results,
-                 total_ ? (" of " + std::to_string(*total_)).c_str() : "", static_cast<unsigned long long>(epochs),
-                 seconds, seconds > 0 ? static_cast<double>(epochs) / seconds : 0.0);
+    if (terminal_) draw();
   }
 
 private:
-  bool on_, shown_ = false;
+  void draw() const {
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+    std::fprintf(stderr, "%s%zu%s results, %llu epochs, %.1f s, %.0f epochs/s%s", terminal_ ? "\r" : "", results_,
+                 total_ ? (" of " + std::to_string(*total_)).c_str() : "", static_cast<unsigned long long>(epochs_),
+                 seconds, seconds > 0 ? static_cast<double>(epochs_) / seconds : 0.0, terminal_ ? "\033[K" : "");
+  }
+
+  const bool on_, terminal_ = ::isatty(STDERR_FILENO) != 0;
+  bool seen_ = false;
+  std::size_t results_ = 0;
+  std::uint64_t epochs_ = 0;
   std::optional<std::size_t> total_;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now(), last_;
 };

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import pty
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,23 @@ class Tubes(unittest.TestCase):
             self.assertIn(f"{wrong}:3:13: nodes.a.type: unknown type", answer.stderr)
             self.assertIn('did you mean "noob.testing.count_source"', answer.stderr)
             self.assertIn("  a: {type: noob.testing.count_sauce}\n" + " " * 14 + "^", answer.stderr)
+
+    def test_progress_is_drawn_on_a_terminal_and_a_line_at_the_end_elsewhere(self):
+        answer = self.call("run", "testing-basic", "-n", "3", "--progress")
+        self.assertEqual((answer.returncode, answer.stdout.count("\n")), (0, 3))
+        self.assertRegex(answer.stderr, r"\A3 of 3 results, 3 epochs, \d+\.\d s, \d+ epochs/s\n\Z")
+        ours, theirs = pty.openpty()
+        with open(ours, "rb", buffering=0) as screen:
+            environment = {"PATH": os.environ["PATH"], "CALLER_TUBE_PATH": str(TUBES)}
+            answer = subprocess.run(
+                [PROGRAM, "tube", "run", "testing-basic", "-n", "3", "--progress"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=theirs, timeout=50, check=True,
+            )  # fmt: skip
+            shown = screen.read(10_000).decode()
+            os.close(theirs)
+        self.assertEqual(answer.stdout.count(b"\n"), 3)
+        self.assertTrue(shown.startswith("\r1 of 3 results"), shown)
+        self.assertIn("\r3 of 3 results, 3 epochs", shown)
 
     def test_a_node_that_throws_ends_the_run_with_its_name(self):
         answer = self.call("run", "testing-error")
