@@ -6,6 +6,8 @@ Usage: task_test.py PROGRAM PLUGIN CLIENT LIBRARY. The library has no tasks.
 import json
 import os
 import pathlib
+import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -86,6 +88,21 @@ class Tasks(unittest.TestCase):
 
     def listed(self, *arguments):
         return json.loads(self.output("task", "list", "--sqlite", self.database, "--json", *arguments))
+
+    def test_statuses_have_colours_on_a_terminal_only_and_stand_in_their_column(self):
+        invocation = self.started("demo.endless")
+        self.output("task", "cancel", invocation, "--sqlite", self.database)
+        plain = self.output("task", "list", "--sqlite", self.database)
+        ours, theirs = pty.openpty()
+        with open(ours, "rb", buffering=0) as screen:
+            subprocess.run(
+                [PROGRAM, "task", "list", "--sqlite", self.database], env={**self.environment, "TERM": "xterm"}, stdin=subprocess.DEVNULL, stdout=theirs,
+                timeout=60, check=True,
+            )  # fmt: skip
+            shown = screen.read(10_000).decode().replace("\r\n", "\n")
+            os.close(theirs)
+        self.assertIn("\x1b[90mCANCELLED\x1b[0m", shown)
+        self.assertEqual(re.sub(r"\x1b\[\d+m", "", shown), plain)
 
     def test_a_runner_executes_calls_of_another_process_and_a_signal_ends_it(self):
         runner = self.runner("--slots", "2")
