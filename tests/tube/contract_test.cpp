@@ -1,6 +1,7 @@
 // Every runner gives the same results: one table of tubes, no expectations of a runner's own.
 #include <algorithm>
 #include <atomic>
+#include <barrier>
 #include <ostream>
 
 #include <caller/caller.hpp>
@@ -313,4 +314,29 @@ TEST_CASE("a cancelled epoch of an AsyncRunner ends when the nodes on workers ha
   CHECK(epoch.cancelled());
   CHECK(finished);
   host.stop();
+}
+
+TEST_CASE("nodes of a ThreadRunner that wait for each other run at the same time, though one worker made both ready") {
+  static std::barrier<> meeting(2);
+  registry().add("test.meet",
+                 [](std::int64_t n) {
+                   meeting.arrive_and_wait();
+                   return n;
+                 },
+                 {"n"});
+  ThreadRunner runner(Tube::from_any("noob_id: meet\nnodes:\n"
+                                     "  a: {type: noob.testing.count_source, params: {limit: 0}}\n"
+                                     "  left: {type: test.meet, depends: [{n: a.index}]}\n"
+                                     "  right: {type: test.meet, depends: [{n: a.index}]}\n"
+                                     "  out: {type: return, depends: [left.value, right.value]}\n"),
+                      {.threads = 2});
+  // One epoch at a time, where only its own two can meet; then many at once.
+  std::int64_t n = 0;
+  for (; n < 50; ++n) CHECK(runner.process() == Value(List{n, n}));
+  runner.deinit();
+  for (const Result& r : runner.run(500)) {
+    CHECK(r == Value(List{n, n}));
+    ++n;
+  }
+  CHECK(n == 550);
 }

@@ -58,8 +58,11 @@ void head(std::string& out, Major major, std::uint64_t n) {
     length = 4;
   else
     length = 8;
-  out += static_cast<char>(first | (length == 1 ? 24 : length == 2 ? 25 : length == 4 ? 26 : 27));
-  for (int i = length - 1; i >= 0; --i) out += static_cast<char>(n >> (8 * i));
+  char all[9];
+  char* end = all;
+  *end++ = static_cast<char>(first | (length == 1 ? 24 : length == 2 ? 25 : length == 4 ? 26 : 27));
+  for (int i = length - 1; i >= 0; --i) *end++ = static_cast<char>(n >> (8 * i));
+  out.append(all, static_cast<std::size_t>(end - all));
 }
 
 bool is_utf8(std::string_view s) noexcept {

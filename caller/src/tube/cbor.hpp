@@ -41,9 +41,16 @@ private:
   std::size_t at_ = 0;
 };
 
+inline constexpr std::size_t kMostVarint = 10;  ///< bytes of one
+/// Returns the end of what it has put at `out`, where there is room for kMostVarint bytes.
+inline char* put_varint(char* out, std::uint64_t n) noexcept {
+  for (; n >= 0x80; n >>= 7) *out++ = static_cast<char>(n | 0x80);
+  *out++ = static_cast<char>(n);
+  return out;
+}
 inline void write_varint(std::string& out, std::uint64_t n) {
-  for (; n >= 0x80; n >>= 7) out += static_cast<char>(n | 0x80);
-  out += static_cast<char>(n);
+  char bytes[kMostVarint];
+  out.append(bytes, static_cast<std::size_t>(put_varint(bytes, n) - bytes));
 }
 
 }  // namespace caller::tube::detail

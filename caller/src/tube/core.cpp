@@ -25,6 +25,8 @@ Core::Core(std::shared_ptr<const Graph> graph)
       tick_zero_(ticks()),
       time_zero_(std::chrono::system_clock::now()) {
   for (std::size_t n = 0; n < enabled_.size(); ++n) enabled_[n] = graph_->nodes[n].enabled;
+  where_.reserve(enabled_.size());
+  for (const NodePlan& node : graph_->nodes) where_.push_back({node.region, node.place});
   assets.resize(graph_->assets.size());
 }
 Core::~Core() = default;
@@ -73,7 +75,7 @@ void Core::plan() {
   alive_ = alive_nodes(g, enabled_);
   for (std::uint32_t r = 0; r < g.regions.size(); ++r) {
     RegionPlan& p = plans_[r];
-    p.waits.assign(g.regions[r].nodes.size(), 0);
+    p.places.assign(g.regions[r].nodes.size(), {});
     for (const std::uint32_t s : g.regions[r].signals)
       p.cells.push_back(alive_[g.signals[s].node] ? Cell::State::pending : Cell::State::silent);
   }
@@ -88,14 +90,14 @@ void Core::plan() {
         if (s.from == Source::From::input && s.required) p.inputs.push_back({node.place, s.index});
         if (s.from != Source::From::signal || !alive_[g.signals[s.index].node]) continue;
         if (g.signals[s.index].region == node.region)
-          ++p.waits[node.place];
+          ++p.places[node.place].waits;
         else
           p.outer.push_back({node.place, s.index, s.required, false});
       }
     for (const std::uint32_t m : node.order_before) {
       if (!alive_[m]) continue;
       if (g.nodes[m].region == node.region)
-        ++plans_[node.region].waits[g.nodes[m].place];
+        ++plans_[node.region].places[g.nodes[m].place].waits;
       else
         plans_[g.nodes[m].region].outer.push_back({g.nodes[m].place, n, false, true});
     }
@@ -125,13 +127,13 @@ void Core::plan() {
         if (r == g.nodes[m].region) break;
       }
       watch(g.nodes[m].region, n).closes.push_back(m);
-      ++plans_[g.nodes[m].region].waits[g.nodes[m].place];
+      ++plans_[g.nodes[m].region].places[g.nodes[m].place].waits;
     }
   }
   for (std::uint32_t r = 1; r < g.regions.size(); ++r)
     for (Watch& w : plans_[r].watches) w.outer = watch_of(g.regions[r].parent, w.node);
   for (const std::uint32_t n : g.order)
-    if (alive_[n] && plans_[g.nodes[n].region].waits[g.nodes[n].place] == 0)
+    if (alive_[n] && plans_[g.nodes[n].region].places[g.nodes[n].place].waits == 0)
       plans_[g.nodes[n].region].initial.push_back(n);
   planned_ = true;
 }
@@ -150,14 +152,13 @@ Instance* Core::make(std::uint32_t region) {
     i = free_[region].back();
     free_[region].pop_back();
   }
-  i->buffers.resize(p.watches.size());
-  i->waits = p.waits;
-  i->dead.assign(p.waits.size(), 0);
-  i->ended.assign(p.waits.size(), 0);
+  i->places = p.places;
   for (std::size_t c = 0; c < p.cells.size(); ++c) i->cells[c].state = p.cells[c];
-  i->awaited.clear();
-  i->left.assign(p.watches.size(), 1);
-  i->chained.assign(p.watches.size(), 0);
+  if (!p.watches.empty() || !i->left.empty()) {
+    i->buffers.resize(p.watches.size());
+    i->left.assign(p.watches.size(), 1);
+    i->chained.assign(p.watches.size(), 0);
+  }
   i->open = p.alive;
   i->parent = i->before = i->after = nullptr;
   i->root = i;
@@ -174,20 +175,20 @@ Instance* Core::begin(std::vector<std::optional<Value>> inputs) {
   Instance* i = make(0);
   i->number = next_number_++;
   i->inputs = std::move(inputs);
-  i->assets.resize(graph_->assets.size());
+  if (!graph_->assets.empty()) i->assets.resize(graph_->assets.size());
   if (newest_) {
     // Stateful nodes wait for themselves in the epoch before.
     i->before = newest_;
     newest_->after = i;
     for (const std::uint32_t place : p.gated)
-      if (!newest_->ended[place]) ++i->waits[place];
+      if (!newest_->places[place].ended) ++i->places[place].waits;
   }
   newest_ = i;
   ++running_;
   for (const RegionPlan::InputEdge& e : p.inputs)
-    if (!i->inputs[e.input]) i->dead[e.place] = 1;
+    if (!i->inputs[e.input]) i->places[e.place].dead = true;
   for (const std::uint32_t n : p.initial)
-    if (i->waits[graph_->nodes[n].place] == 0) queue_.push_back({i, n});
+    if (i->places[graph_->nodes[n].place].waits == 0) push({i, n});
   if (i->open == 0) close(i);
   return i;
 }
@@ -217,25 +218,25 @@ void Core::add_inner(Instance* outer, std::uint32_t map, List items) {
         const NodePlan& from = g.nodes[o.from];
         const Instance* at = outer;
         while (at->region != from.region) at = at->parent;
-        if (!at->ended[from.place]) ++i->waits[o.place];
+        if (!at->places[from.place].ended) ++i->places[o.place].waits;
       } else {
         const Cell& c = cell(outer, o.from);
         if (c.state == Cell::State::pending)
-          ++i->waits[o.place];
+          ++i->places[o.place].waits;
         else if (c.state == Cell::State::silent && o.required)
-          i->dead[o.place] = 1;
+          i->places[o.place].dead = true;
       }
     }
     for (const RegionPlan::InputEdge& e : p.inputs)
-      if (!i->root->inputs[e.input]) i->dead[e.place] = 1;
+      if (!i->root->inputs[e.input]) i->places[e.place].dead = true;
     // Stateful nodes take the items one after the other, also across the items of a map around this one, and epochs.
     for (const std::uint32_t place : p.gated) {
-      if (index > 0 || !chained_before(outer, g.regions[region].nodes[place])) ++i->waits[place];
+      if (index > 0 || !chained_before(outer, g.regions[region].nodes[place])) ++i->places[place].waits;
     }
     i->closed = p.alive == 0;
     // Below a map every node waits for something in there, unless another process runs it.
     for (const std::uint32_t n : p.initial)
-      if (i->waits[g.nodes[n].place] == 0) queue_.push_back({i, n});
+      if (i->places[g.nodes[n].place].waits == 0) push({i, n});
   }
   map_ended(outer, map, items.size());
   for (std::size_t k = 0; k < list.size(); ++k) {
@@ -359,7 +360,7 @@ void Core::resolve_all(Instance* i, std::uint32_t signal, bool present) {
   const SignalPlan& s = graph_->signals[signal];
   for (const Consumer& c : s.consumers) {
     if (!alive_[c.node]) continue;
-    if (graph_->nodes[c.node].region == i->region)
+    if (where_[c.node].region == i->region)
       resolve(i, c.node, !present && c.required);
     else
       resolve_inner(i, c.node, c.required, present);
@@ -382,14 +383,45 @@ void Core::resolve_inner(Instance* i, std::uint32_t node, bool required, bool pr
 }
 
 void Core::resolve(Instance* i, std::uint32_t node, bool dead) {
-  const std::uint32_t place = graph_->nodes[node].place;
-  if (dead) i->dead[place] = 1;
-  if (--i->waits[place] == 0 && !i->root->error) queue_.push_back({i, node});
+  const std::uint32_t place = where_[node].place;
+  if (dead) i->places[place].dead = true;
+  if (--i->places[place].waits == 0 && !i->root->error) push({i, node});
 }
 
-bool Core::next(Ready& ready) {
-  while (head_ < queue_.size()) {
-    const Ready r = queue_[head_++];
+void Core::shelve(const Ready& ready) {
+  std::vector<Aged>& heap = shelves_[turner_].heap;
+  heap.push_back({ready.instance->number, ++turn_, ready});
+  std::push_heap(heap.begin(), heap.end());
+  ++shelved_;
+}
+
+bool Core::pop_shelved(Ready& ready) {
+  if (shelved_ == 0) return false;
+  --shelved_;
+  if (std::vector<Aged>& own = shelves_[turner_].heap; !own.empty()) {
+    ready = own.front().ready;
+    std::pop_heap(own.begin(), own.end());
+    own.pop_back();
+    return true;
+  }
+  std::size_t victim = turner_;
+  do victim = victim + 1 < shelves_.size() ? victim + 1 : 0;
+  while (shelves_[victim].heap.empty());
+  // A new one, perhaps not the newest: it is among the leaves, of which a few are looked at.
+  constexpr std::ptrdiff_t kLookedAt = 16;
+  std::vector<Aged>& heap = shelves_[victim].heap;
+  const auto size = static_cast<std::ptrdiff_t>(heap.size());
+  const auto found = std::min_element(heap.begin() + std::max(size / 2, size - kLookedAt), heap.end());
+  ready = found->ready;
+  *found = heap.back();
+  heap.pop_back();
+  if (found != heap.end()) std::push_heap(heap.begin(), found + 1);
+  return true;
+}
+
+bool Core::pop(Ready& ready) {
+  if (head_ < queue_.size()) {
+    ready = queue_[head_++];
     if (head_ == queue_.size()) {
       queue_.clear();
       head_ = 0;
@@ -397,8 +429,16 @@ bool Core::next(Ready& ready) {
       queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(head_));
       head_ = 0;
     }
+    return true;
+  }
+  return pop_shelved(ready);
+}
+
+bool Core::next(Ready& ready) {
+  Ready r;
+  while (pop(r)) {
     ++r.instance->root->busy;
-    if (!r.instance->dead[graph_->nodes[r.node].place]) {
+    if (!r.instance->places[where_[r.node].place].dead) {
       ready = r;
       return true;
     }
@@ -488,7 +528,7 @@ void Core::end_node(Instance* i, std::uint32_t node) {
   const Graph& g = *graph_;
   const NodePlan& n = g.nodes[node];
   --i->root->busy;
-  i->ended[n.place] = 1;
+  i->places[n.place].ended = true;
   for (const std::uint32_t m : n.order_before) {
     if (!alive_[m]) continue;
     if (g.nodes[m].region == i->region)
@@ -550,6 +590,12 @@ void Core::abandon(Instance* root, std::exception_ptr error) {
     if (queue_[q].instance->root != root) kept.push_back(queue_[q]);
   queue_ = std::move(kept);
   head_ = 0;
+  for (Shelf& shelf : shelves_) {
+    const std::size_t dropped =
+        std::erase_if(shelf.heap, [root](const Aged& a) { return a.ready.instance->root == root; });
+    if (dropped > 0) std::make_heap(shelf.heap.begin(), shelf.heap.end());
+    shelved_ -= dropped;
+  }
   if (root->busy == 0 && !root->before) close_abandoned(root);
 }
 
@@ -562,8 +608,8 @@ void Core::drop(const Ready& ready) {
 void Core::close_abandoned(Instance* root) {
   if (root->after)
     for (const std::uint32_t place : plans_[0].gated)
-      if (!root->ended[place]) {
-        root->ended[place] = 1;
+      if (!root->places[place].ended) {
+        root->places[place].ended = true;
         resolve(root->after, graph_->regions[0].nodes[place], false);
       }
   root->open = 0;

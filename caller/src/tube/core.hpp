@@ -34,6 +34,14 @@ struct Cell {
   State state = State::pending;
 };
 
+/// How it stands with a node in an instance.
+struct Place {
+  std::uint32_t waits = 0;  ///< edges that are not resolved
+  bool dead = false;        ///< something it requires is silent
+  bool ended = false;
+  bool awaited = false;  ///< ready, and its values are made by another process
+};
+
 /// Nodes of inner regions whose end an outer instance waits for: gathers, users of an asset, stateful nodes below two
 /// maps.
 struct Watch {
@@ -56,7 +64,7 @@ struct RegionPlan {
   struct InputEdge {
     std::uint32_t place, input;
   };
-  std::vector<std::uint32_t> waits;    ///< edges from inside, by place
+  std::vector<Place> places;           ///< with the edges from inside
   std::vector<Cell::State> cells;      ///< silent for what cannot happen
   std::vector<std::uint32_t> initial;  ///< nodes that no edge from inside leads to
   std::vector<Outer> outer;            ///< edges from around
@@ -66,31 +74,32 @@ struct RegionPlan {
   std::uint32_t alive = 0;
 };
 
+/// What every node touches comes first, the rest is for maps, inputs and assets.
 struct Instance {
   std::uint32_t region = 0;
   std::uint32_t index = 0;
   std::uint64_t number = 0;
-  Instance* parent = nullptr;
   Instance* root = nullptr;
+  std::vector<Place> places;  ///< by place
+  std::vector<Cell> cells;
+  // of a root epoch
+  std::exception_ptr error;
+  std::uint32_t busy = 0;  ///< nodes that run now
+  bool ended_stream = false;
+  bool closed = false;
+  std::uint32_t open = 0;  ///< nodes that have not ended, and inner instances that are not closed
+
+  Instance* parent = nullptr;
   Instance* before = nullptr;  ///< the item before this one; of a root epoch, the epoch before it while that is running
   Instance* after = nullptr;
-  std::uint32_t open = 0;  ///< nodes that have not ended, and inner instances that are not closed
-  std::vector<std::uint32_t> waits;
-  std::vector<std::uint8_t> dead, ended;
-  std::vector<Cell> cells;
   std::vector<std::vector<Instance*>> inner;
   std::vector<std::uint32_t>
       left;  ///< by watch: how many items have not ended that node, plus one before the map has run
   std::vector<std::uint8_t> chained;  ///< by watch: done here and in every instance before
   std::vector<List> buffers;          ///< by watch: what a gather has collected
-  std::vector<std::uint8_t> awaited;  ///< by place: ready, and its values are made by another process
   // of a root epoch
   std::vector<std::optional<Value>> inputs;
   std::vector<Value> assets;  ///< of scope process, by asset
-  std::exception_ptr error;
-  std::uint32_t busy = 0;  ///< nodes that run now
-  bool ended_stream = false;
-  bool closed = false;
 };
 
 struct Ready {
@@ -118,9 +127,17 @@ public:
 
   /// A new root epoch; its sources are ready. `overlapping`: the one before may still run.
   Instance* begin(std::vector<std::optional<Value>> inputs);
-  /// The next node to run, oldest first; false if nothing is ready now. It is busy until finish() or drop().
+  /// The next node to run, what was ready first first; false if nothing is ready now. It is busy until finish() or
+  /// drop().
   bool next(Ready& ready);
-  bool has_ready() const noexcept { return !queue_.empty(); }
+  bool has_ready() const noexcept { return !queue_.empty() || shelved_ > 0; }
+  /// From now on several workers take turns. What one has made ready is its own, and it takes the oldest epoch's nodes
+  /// first; who has none takes the newest of another. So an epoch is gone through in one processor's cache, epochs come
+  /// to an end one after the other, and not all of them reach their small nodes, where a lock counts, at the same time.
+  /// Nothing may be ready.
+  void share_among(std::size_t workers) { shelves_.resize(workers); }
+  /// Until the next call, that worker turns the core. Only after share_among().
+  void turned_by(std::size_t worker) noexcept { turner_ = worker; }
   /// The node has returned: its values become events. `out` is emptied.
   void finish(const Ready& ready, std::span<Value> out);
   /// Runs a map or gather.
@@ -160,7 +177,26 @@ public:
   std::vector<Value> assets;
 
 private:
+  /// A node that is ready, with the age of its epoch.
+  struct Aged {
+    std::uint64_t epoch, turn;
+    Ready ready;
+    /// Whether it comes after the other.
+    bool operator<(const Aged& other) const noexcept {
+      return epoch != other.epoch ? epoch > other.epoch : turn > other.turn;
+    }
+  };
+
   void plan();
+  void push(const Ready& ready) {
+    if (shelves_.empty())
+      queue_.push_back(ready);
+    else
+      shelve(ready);
+  }
+  void shelve(const Ready& ready);
+  bool pop(Ready& ready);
+  bool pop_shelved(Ready& ready);
   Instance* make(std::uint32_t region);
   void add_inner(Instance* outer, std::uint32_t map, List items);
   void map_ended(Instance* i, std::uint32_t map, std::size_t items);
@@ -181,13 +217,26 @@ private:
   void gather(const Ready& ready);
   std::uint32_t watch_of(std::uint32_t region, std::uint32_t node) const noexcept;
 
+  /// Of a node's plan what every edge to it needs: plans of thousands of nodes do not fit a cache.
+  struct Where {
+    std::uint32_t region, place;
+  };
+
   std::shared_ptr<const Graph> graph_;
+  std::vector<Where> where_;
   std::vector<std::uint8_t> enabled_, alive_;
   std::vector<RegionPlan> plans_;
   std::vector<std::vector<Instance*>> free_;  // by region
   std::vector<std::unique_ptr<Instance>> all_;
   std::vector<Ready> queue_;  // a ring would do; the front is consumed by index
   std::size_t head_ = 0;
+  /// Instead of the queue, one for each worker.
+  struct alignas(64) Shelf {
+    std::vector<Aged> heap;
+  };
+  std::vector<Shelf> shelves_;
+  std::size_t turner_ = 0, shelved_ = 0;
+  std::uint64_t turn_ = 0;
   std::vector<List> buffers_;   // of gathers in no map, by node
   Instance* newest_ = nullptr;  // the root epoch begun last, while it runs
   std::uint64_t next_number_ = 0;

@@ -1,5 +1,6 @@
 #include <caller/tube/runner.hpp>
 
+#include <algorithm>
 #include <exception>
 #include <stdexcept>
 
@@ -34,9 +35,13 @@ void Frame::reset(const Ready& r) {
   ready = r;
   plan = &core.graph().nodes[r.node];
   node = nullptr;
-  args.assign(plan->args.size(), nullptr);
-  positional.assign(plan->positional.size(), nullptr);
-  out.assign(plan->signals, Value(no_event));
+  args.resize(plan->args.size());
+  std::fill(args.begin(), args.end(), nullptr);
+  positional.resize(plan->positional.size());
+  std::fill(positional.begin(), positional.end(), nullptr);
+  out.resize(plan->signals, Value(no_event));
+  for (Value& v : out)  // mostly emptied by who took them
+    if (!v.is_no_event()) v = Value(no_event);
   call.emplace(args, positional, out, *this);
 }
 

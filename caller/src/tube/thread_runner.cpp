@@ -32,6 +32,7 @@ struct Run {
   bool over = false;
 };
 constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
+constexpr std::size_t kReserved = std::size_t{1} << 20;  // results that need not be moved
 }  // namespace
 
 /// Workers take what is ready from the core, under one lock; they call nodes without it.
@@ -39,6 +40,7 @@ struct ThreadRunner::Pool {
   Pool(ThreadRunner& owner, ThreadOptions given) : runner(owner), options(given) {
     if (options.threads == 0) options.threads = std::max(1U, std::thread::hardware_concurrency());
     if (options.max_pending == 0) options.max_pending = 16 * options.threads;
+    runner.impl().core.share_among(options.threads);
     // The lock is held for less than falling asleep for it takes: who finds it held looks a few times more before.
     pthread_mutexattr_t adaptive;
     pthread_mutexattr_init(&adaptive);
@@ -54,9 +56,10 @@ struct ThreadRunner::Pool {
   void start() {
     if (!workers.empty()) return;
     stopping = false;
+    idle = called = 0;
     for (std::size_t i = 0; i < options.threads; ++i) {
       workers.emplace_back(new_thread, CallerOptions{.name = "tube worker " + std::to_string(i)});
-      done.push_back(workers.back().call_soon([this] { work(); }));
+      done.push_back(workers.back().call_soon([this, i] { work(i); }));
     }
   }
   void stop() {
@@ -72,13 +75,14 @@ struct ThreadRunner::Pool {
     workers.clear();
   }
 
-  void work() {
+  void work(std::size_t self) {
     TubeRunner::Impl& r = runner.impl();
     Frame frame(r, r.core);
     Firing firing(frame);
     std::unique_lock lock(mutex);
     for (;;) {
       Ready ready;
+      r.core.turned_by(self);
       if (!r.core.next(ready)) {
         if (run && !run->over) {
           go_on();  // nodes that were passed over may have ended epochs
@@ -88,18 +92,25 @@ struct ThreadRunner::Pool {
         }
         if (stopping) return;
         ++idle;
-        work_there.wait(lock);
-        --idle;
+        work_there.wait(lock, [this] { return called > 0 || stopping; });
+        if (called > 0) --called;
         continue;
       }
       frame.reset(ready);
-      run_one(r, frame, firing, lock);
-      // Whoever made several nodes ready goes on with one of them, and calls others for the rest.
-      if (idle > 0 && r.core.has_ready()) work_there.notify_one();
+      run_one(self, r, frame, firing, lock);
     }
   }
 
-  void run_one(TubeRunner::Impl& r, Frame& frame, Firing& firing, std::unique_lock<std::mutex>& lock) {
+  /// Wakes a worker that sleeps if there is anything for it. It calls the next one.
+  void call_one() {
+    if (idle == 0 || !runner.impl().core.has_ready()) return;
+    --idle;
+    ++called;
+    work_there.notify_one();
+  }
+
+  void run_one(std::size_t self, TubeRunner::Impl& r, Frame& frame, Firing& firing,
+               std::unique_lock<std::mutex>& lock) {
     const Ready ready = frame.ready;
     Instance* root = ready.instance->root;
     try {
@@ -112,7 +123,7 @@ struct ThreadRunner::Pool {
         frame.node = &runner.get_node(firing);
         if (!frame.plan->node_assets.empty()) r.open_node_assets(frame);
         runner.collect_input(firing);
-        if (idle > 0 && r.core.has_ready()) work_there.notify_one();
+        call_one();  // for what else is ready: it may be what this thread has made so, and has taken one of
         lock.unlock();
         try {
           runner.before_call_node(firing);
@@ -120,9 +131,11 @@ struct ThreadRunner::Pool {
           runner.after_call_node(firing);
         } catch (...) {
           lock.lock();
+          r.core.turned_by(self);
           throw;
         }
         lock.lock();
+        r.core.turned_by(self);
         if (root->error) {
           r.close_node_assets(frame);
           r.core.drop(ready);
@@ -180,6 +193,7 @@ struct ThreadRunner::Pool {
     if (asked.to_begin != kNoLimit) asked.to_begin -= std::min(asked.to_begin, epochs.size());
     run = &asked;
     go_on();
+    call_one();
     ended.wait(lock, [&] { return asked.over; });
     run = nullptr;
     if (asked.error) std::rethrow_exception(asked.error);
@@ -208,7 +222,7 @@ struct ThreadRunner::Pool {
     r.core.drop(ready);
   }
 
-  /// Begins an epoch. The lock is held.
+  /// Begins an epoch. The lock is held. Who is no worker calls one.
   void begin(std::vector<std::optional<Value>> inputs) {
     TubeRunner::Impl& r = runner.impl();
     Instance* root = r.core.begin(std::move(inputs));
@@ -218,7 +232,6 @@ struct ThreadRunner::Pool {
     } catch (...) {
       r.core.abandon(root, std::current_exception());
     }
-    for (std::size_t i = 0; i < idle && r.core.has_ready(); ++i) work_there.notify_one();
   }
   bool may_begin() const {
     const TubeRunner::Impl& r = runner.impl();
@@ -227,6 +240,7 @@ struct ThreadRunner::Pool {
   /// Waits for the oldest epoch and takes its result. Errors: those of its nodes; EndOfStream.
   Result take(std::unique_lock<std::mutex>& lock) {
     const auto over = [&] { return is_over(epochs.front()); };
+    call_one();
     if (!over()) {
       patient = true;
       ended.wait_for(lock, kTogether, over);
@@ -271,8 +285,9 @@ struct ThreadRunner::Pool {
   ThreadOptions options;
   std::mutex mutex;
   std::condition_variable work_there, ended;
-  std::size_t idle = 0;
-  Run* run = nullptr;  ///< the run at work, if one is
+  std::size_t idle = 0;    ///< workers that sleep and nobody has called
+  std::size_t called = 0;  ///< those that were called and have not come
+  Run* run = nullptr;      ///< the run at work, if one is
   bool stopping = false;
   static constexpr auto kTogether = std::chrono::microseconds(500);
   bool patient = false;          ///< who takes results looks again after that time
@@ -342,6 +357,7 @@ Generator<Result> ThreadRunner::iter(std::optional<std::size_t> n) {
 std::vector<Result> ThreadRunner::run(std::size_t n) {
   impl().check_inputs_for_iteration();
   std::vector<Result> results;
+  results.reserve(std::min(n, kReserved));
   init();
   const CloseAtEnd close{*this};
   Run asked{n, n, &results};

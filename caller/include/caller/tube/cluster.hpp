@@ -78,7 +78,7 @@ struct ClusterOptions {
   std::vector<std::string> worker = {};
   /// The credit: so many epochs may be at work at once, or fewer if their values take more than max_bytes. Neither
   /// processes nor sockets ever hold more than that.
-  std::size_t max_pending = 1024;
+  std::size_t max_pending = 2048;
   std::size_t max_bytes = std::size_t{64} << 20;  ///< bytes of values of epochs at work
   /// A process that is lost is replaced at once, and run(), run(n) and iter() go on without the epochs that were lost
   /// with it; each is a MetaEvent::Type::error. Otherwise they throw, and the next call replaces it.

@@ -247,9 +247,9 @@ void Hub::fill(std::size_t in_flight, std::size_t wanted) {
   const std::size_t most = std::min({window(), in_flight, ahead});
   if (epochs.size() >= most || wanted == 0) return;
   const std::size_t room = std::min(most - epochs.size(), wanted);
-  // Credit is given by the handful: each gift is a message, and what belongs together travels together. Where little is
-  // at work, processes would wait for it.
-  if (room < wanted && room * (most < kManyAhead ? 4 : 2) < most) return;
+  // Credit is given by the handful: each gift is a message, and what belongs together travels together. Handfuls are
+  // small enough that every process has one while others are on their way.
+  if (room < wanted && room * (most < kManyAhead ? 4 : 8) < most) return;
   replace_lost();
   begin(r.take_inputs({}), room);
 }

@@ -67,8 +67,7 @@ void Replica::advance() {
       continue;
     }
     const std::uint32_t place = core_.graph().nodes[ready.node].place;
-    Epoch* e = epoch_of(ready.instance->number);
-    if (e && e->early) {
+    if (Epoch* e = held_ > 0 ? epoch_of(ready.instance->number) : nullptr; e && e->early) {
       const auto found = e->early->find(head_of(ready, RecordHead::Kind::values).key);
       if (found != e->early->end()) {
         Early early = std::move(found->second);
@@ -78,9 +77,7 @@ void Replica::advance() {
         continue;
       }
     }
-    if (ready.instance->awaited.empty())
-      ready.instance->awaited.assign(core_.graph().regions[ready.instance->region].nodes.size(), 0);
-    ready.instance->awaited[place] = 1;
+    ready.instance->places[place].awaited = true;
   }
 }
 
@@ -146,12 +143,13 @@ void Replica::arrived(const RecordHead& head, std::string_view values) {
     return;
   }
   Instance* at = instance_of(e->root, head);
-  const std::uint32_t place = g.nodes[head.node].place;
-  if (at && at->ended[place]) return;
-  if (at && !at->awaited.empty() && at->awaited[place]) {
-    at->awaited[place] = 0;
-    settle({at, head.node}, head.kind, values_);
-    return;
+  if (at) {
+    Place& place = at->places[g.nodes[head.node].place];
+    if (place.ended) return;
+    if (std::exchange(place.awaited, false)) {
+      settle({at, head.node}, head.kind, values_);
+      return;
+    }
   }
   if (!e->early) e->early = std::make_unique<Held>();
   if (e->early->insert_or_assign(head.key, Early{head.kind, std::move(values_)}).second)

@@ -56,13 +56,20 @@ struct RecordHead {
 /// Appends a record; `write_values` appends the values.
 template <class WriteValues>
 void write_record(std::string& out, const RecordHead& head, WriteValues&& write_values) {
-  out += static_cast<char>(head.kind);
-  write_varint(out, head.epoch);
-  write_varint(out, head.node);
-  out += static_cast<char>(head.key.size() - 1);
-  for (std::size_t i = 1; i < head.key.size(); ++i) write_varint(out, static_cast<std::uint32_t>(head.key[i]));
-  const std::size_t at = out.size();
-  out.append(4, '\0');
+  char first[2 + 2 * kMostVarint + 4] = {};  // appended at once, as most records are short
+  char* end = first;
+  *end++ = static_cast<char>(head.kind);
+  end = put_varint(end, head.epoch);
+  end = put_varint(end, head.node);
+  *end++ = static_cast<char>(head.key.size() - 1);
+  if (head.key.size() == 1) {
+    out.append(first, static_cast<std::size_t>(end - first) + 4);
+  } else {
+    out.append(first, static_cast<std::size_t>(end - first));
+    for (std::size_t i = 1; i < head.key.size(); ++i) write_varint(out, static_cast<std::uint32_t>(head.key[i]));
+    out.append(4, '\0');
+  }
+  const std::size_t at = out.size() - 4;
   write_values();
   const std::size_t size = out.size() - at - 4;
   if (size > 0xffffffff) throw Error(Errc::out_of_range, "values of more than 4 GiB cannot cross to another process");

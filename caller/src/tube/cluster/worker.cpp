@@ -318,12 +318,15 @@ void Worker::begin(Grant& grant) {
   TubeRunner::Impl& r = runner_->state();
   const std::size_t at_once = r.graph.sequential ? 1 : static_cast<std::size_t>(grant.count);
   for (std::size_t i = 0; i < at_once; ++i, ++grant.first, --grant.count) {
-    std::vector<std::optional<Value>> inputs = grant.inputs;
-    inputs.resize(r.graph.process_inputs.size());
+    std::vector<std::optional<Value>> inputs;
+    if (!r.graph.process_inputs.empty()) {
+      inputs = grant.inputs;
+      inputs.resize(r.graph.process_inputs.size());
+    }
     ++open_;
     open_most_ = std::max<std::uint64_t>(open_most_, open_);
     Instance* root = replica_->begin(std::move(inputs));
-    const bool unwanted = given_up_.erase(grant.first) > 0;
+    const bool unwanted = !given_up_.empty() && given_up_.erase(grant.first) > 0;
     if (unwanted || r.exhausted) {
       (void)replica_->give_up(grant.first, std::make_exception_ptr(std::runtime_error("the epoch was given up")));
       continue;
