@@ -1,8 +1,10 @@
 // Values: what is kept, what is converted, what is refused.
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <tuple>
@@ -73,6 +75,20 @@ TEST_CASE("sequences, maps, tuples and texts are taken apart and put together") 
   CHECK_THROWS_WITH_AS(Value(List{1})[3], doctest::Contains("no item 3"), Error);
   CHECK_THROWS_WITH_AS(Value(Map{{"a", 1}})["b"], doctest::Contains("there are: a"), Error);
   CHECK_THROWS_AS(Value(7).items(), Error);
+}
+
+TEST_CASE("an optional is its content or none, and an array is a list of its size") {
+  CHECK(Value(std::optional<int>(3)) == Value(3));
+  CHECK(Value(std::optional<std::map<int, std::string>>({{1, "x"}})) == Value(List{Value(List{1, "x"})}));
+  CHECK(Value(std::optional<int>()).is_none());
+  CHECK(Value(List{1, 2, 3}).to<std::array<int, 3>>() == std::array<int, 3>{1, 2, 3});
+  CHECK(Value(std::array<double, 2>{1.5, 2}).to<std::array<double, 2>>()[0] == 1.5);
+  CHECK_THROWS_WITH_AS((void)(Value(List{1, 2}).to<std::array<int, 3>>()), doctest::Contains("a list of 3 items"),
+                       Error);
+  CHECK_THROWS_AS((void)(Value("ab").to<std::array<char, 2>>()), Error);
+  CHECK(Value(std::vector<char>{'a', 'b'}).items() == List{"a", "b"});
+  CHECK(Value(List{"a", "b"}).to<std::vector<char>>() == std::vector<char>{'a', 'b'});
+  CHECK_THROWS_WITH_AS((void)Value(97).to<char>(), doctest::Contains("a character"), Error);
 }
 
 TEST_CASE("a value shares its content, and lets go of it with the last copy") {

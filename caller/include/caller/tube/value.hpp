@@ -462,10 +462,8 @@ Value::Value(T&& v) : ops_(nullptr) {
   } else if constexpr (detail::StringLike<D>) {
     box<std::string>(std::string(std::string_view(v)));
   } else if constexpr (detail::is_optional<D>) {
-    if (v)
-      *this = Value(*std::forward<T>(v));
-    else
-      ops_ = &numbers.none;
+    ops_ = &numbers.none;
+    if (v) *this = Value(*std::forward<T>(v));
   } else if constexpr (detail::is_shared_ptr<D>) {
     if (v)
       box<detail::Shared<typename D::element_type>>(detail::Shared<typename D::element_type>{std::forward<T>(v)});
@@ -541,6 +539,10 @@ T Value::to() const {
   } else if constexpr (std::is_same_v<T, bool>) {
     if (ops_->kind != Kind::boolean) detail::wrong_type(*this, "boolean");
     return data_.boolean;
+  } else if constexpr (std::is_same_v<T, char>) {
+    const std::string* text = find<std::string>();
+    if (!text || text->size() != 1) detail::wrong_type(*this, "a character");
+    return text->front();
   } else if constexpr (std::is_arithmetic_v<T>) {
     return number<T>();
   } else if constexpr (std::is_same_v<T, std::string_view>) {
@@ -570,6 +572,14 @@ T Value::to() const {
     } else if constexpr (detail::MapLike<T>) {
       T made;
       for (const auto& [key, item] : entries()) made.emplace(key, item.template to<typename T::mapped_type>());
+      return made;
+    } else if constexpr (detail::SequenceLike<T> && requires { std::tuple_size<T>::value; }) {  // std::array
+      if (ops_->kind != Kind::list) detail::wrong_type(*this, "list");
+      const List found = items();
+      if (found.size() != std::tuple_size_v<T>)
+        detail::wrong_type(*this, "a list of " + std::to_string(std::tuple_size_v<T>) + " items");
+      T made{};
+      for (std::size_t i = 0; i < found.size(); ++i) made[i] = found[i].template to<typename T::value_type>();
       return made;
     } else if constexpr (detail::SequenceLike<T> &&
                          requires(T t, typename T::value_type v) { t.insert(t.end(), std::move(v)); }) {
