@@ -99,7 +99,14 @@ Generator<Result> ClusterRunner::iter(std::optional<std::size_t> n) {
             over = r.exhausted;
             if (!over) continue;
           } else {
-            result = hub_->take();
+            const Instance* root = hub_->epochs.front();
+            try {
+              result = hub_->take();
+            } catch (...) {
+              // Broken off, and not an epoch that failed: nobody will come for what has begun.
+              if (!hub_->epochs.empty() && hub_->epochs.front() == root) hub_->drop_all();
+              throw;
+            }
           }
         } while (!over && (returns ? !result : false));
       } catch (const EndOfStream&) {
