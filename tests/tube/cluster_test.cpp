@@ -108,6 +108,41 @@ void register_nodes() {
   r.add_class<Total>("test.Total", {}, &Total::process, {"n"});
 }
 
+/// Types that a process of nodes has only if it was told of them.
+void register_told(const std::string& names) {
+  Registry& r = registry();
+  if (contains(names, "told.half"))
+    r.add("told.half", [](std::int64_t n) { return Celsius{static_cast<double>(n) / 2}; }, {"n"});
+  if (contains(names, "told.degrees"))
+    r.add("told.degrees", [](const List& c) { return c.at(0).as<Celsius>().degrees; }, {"c"});
+  if (contains(names, "told.fails"))
+    r.add("told.fails", [](std::int64_t n) -> std::int64_t { throw std::out_of_range("no " + std::to_string(n)); },
+          {"n"});
+  if (contains(names, "told.guarded")) r.add("told.guarded", [](std::int64_t n) -> std::int64_t { throw n; }, {"n"});
+  if (contains(names, "told.Store")) r.add_asset<Total>("told.Store");
+  if (contains(names, "told.add"))
+    r.add("told.add", [](std::int64_t n, Total& store) { return store.process(n); }, {"n", "store"});
+}
+std::string told;  // to this process
+WorkerHooks told_hooks() {
+  WorkerHooks hooks;
+  hooks.prepare = [](const std::string& payload) {
+    if (payload == "fail") throw std::length_error("nothing is ready");
+    register_told(told = payload);
+  };
+  hooks.call = [](const std::function<void()>& body) {
+    try {
+      body();
+    } catch (std::int64_t n) {
+      throw RemoteError("Number", "the number " + std::to_string(n));
+    }
+  };
+  hooks.where = [](const std::exception_ptr&) {
+    return told.empty() ? std::vector<std::string>() : std::vector<std::string>{"outer", "inner of " + told};
+  };
+  return hooks;
+}
+
 Tube from(const std::string& nodes) { return Tube::from_any("noob_id: test-cluster\nnodes:\n" + nodes); }
 
 /// A source, a node in the middle, and what the middle gives.
@@ -153,7 +188,7 @@ int pid_of(ClusterRunner& runner, std::string_view node) {
 
 extern "C" void caller_test_begin(int argc, char** argv) {
   register_nodes();
-  cluster_main(argc, argv);
+  cluster_main(argc, argv, told_hooks());
   if (argc == 2 && std::string_view(argv[1]) == "--run-and-wait") run_and_wait();
   // A folder for sockets of its own: other tests run at the same time, and this one counts.
   static struct Folder {
@@ -331,6 +366,82 @@ TEST_CASE("a worker that does not know the types, or is no worker, is named") {
   CHECK_THROWS_WITH_AS(other.process(), doctest::Contains("exit code 1"), ProcessError);
   ClusterRunner silent(pids, {.worker = {"/bin/sh", "-c", "exec sleep 60"}, .start_timeout = 300ms});
   CHECK_THROWS_WITH_AS(silent.process(), doctest::Contains("no answer within 300 ms"), ProcessError);
+}
+
+TEST_CASE("a process is told what its nodes need; others know what those look like") {
+  register_told("told.half told.degrees told.Store told.add");  // here, but not in programs that are started
+  ClusterOptions options{.worker = {CALLER_TUBE_NODE}};
+  std::vector<std::vector<std::string>> asked;
+  options.program = [&](const std::vector<std::string>& nodes) -> ClusterProgram {
+    asked.push_back(nodes);
+    if (nodes.front() == "b") return {{"/proc/self/exe"}, "told.half"};
+    if (nodes.front() == "d") return {{"/proc/self/exe"}, "told.degrees"};
+    if (nodes.front() == "e") return {{"/proc/self/exe"}, "told.Store told.add"};
+    return {};
+  };
+  const Tube tube = Tube::from_any(
+      "noob_id: told\nassets:\n  store: {type: told.Store, scope: runner}\nnodes:\n"
+      "  a: {type: noob.testing.count_source, params: {limit: 0}}\n"
+      "  b: {type: told.half, depends: [n: a.index]}\n"
+      // Not of its process: it hands on what it has no codec for.
+      "  c: {type: noob.testing.passthrough, depends: [value: b.value]}\n"
+      "  d: {type: told.degrees, depends: [c: c.value]}\n"
+      "  e: {type: told.add, depends: [{n: a.index}, {store: assets.store}]}\n"
+      "  out: {type: return, depends: [d.value, e.value]}\n");
+  {
+    ClusterRunner runner(tube, options);
+    const std::vector<Result> results = runner.run(4);
+    REQUIRE(results.size() == 4);
+    CHECK(results[3] == Value(List{1.5, 6}));
+    CHECK(asked == std::vector<std::vector<std::string>>{{"a"}, {"b"}, {"c"}, {"d"}, {"e"}});
+    // Who takes the place of another is told the same.
+    ::kill(pid_of(runner, "b"), SIGKILL);
+    CHECK_THROWS_AS((void)runner.run(4), ProcessError);
+    CHECK(runner.run(4).size() == 4);
+    CHECK(asked.size() == 5);
+  }
+  // What looks like a type is none.
+  options.program = [](const std::vector<std::string>&) { return ClusterProgram{}; };
+  ClusterRunner unknown(tube, options);
+  CHECK_THROWS_WITH_AS(unknown.init(), doctest::Contains("unknown type \"told."), SpecError);
+  options.program = [](const std::vector<std::string>&) { return ClusterProgram{{"/proc/self/exe"}, "fail"}; };
+  ClusterRunner unready(tube, options);
+  CHECK_THROWS_WITH_AS(unready.init(), "nothing is ready", std::length_error);
+}
+
+TEST_CASE("what a program knows of an exception comes with it, inside of its cause") {
+  register_told("told.fails told.guarded");
+  for (const std::string type : {"told.fails", "told.guarded"}) {
+    ClusterRunner runner(from("  a: {type: noob.testing.count_source, params: {limit: 0}}\n  b: {type: " + type +
+                              ", depends: [n: a.index]}\n  out: {type: return, depends: b.value}\n"),
+                         {.program = [&](const std::vector<std::string>&) { return ClusterProgram{{}, type}; }});
+    try {
+      (void)runner.process();
+      FAIL("no error");
+    } catch (const NodeError& e) {
+      CHECK(e.node() == "b");
+      try {
+        std::rethrow_if_nested(e);
+      } catch (const std::exception& cause) {
+        if (type == "told.fails") {
+          CHECK(dynamic_cast<const std::out_of_range*>(&cause));
+          CHECK(std::string(cause.what()) == "no 0");
+        } else {
+          const auto* remote = dynamic_cast<const RemoteError*>(&cause);
+          REQUIRE(remote);
+          CHECK(remote->type() == "Number");
+          CHECK(std::string(remote->what()) == "the number 0");
+        }
+        CHECK_THROWS_AS(std::rethrow_if_nested(cause), RemoteTrace);
+        try {
+          std::rethrow_if_nested(cause);
+        } catch (const RemoteTrace& trace) {
+          CHECK(trace.lines() == std::vector<std::string>{"outer", "inner of " + type});
+          CHECK(std::string(trace.what()) == "inner of " + type);
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("a process that is killed is an error with its node, pid and signal; the next call has a new one") {

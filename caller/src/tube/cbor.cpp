@@ -1,5 +1,6 @@
 #include "cbor.hpp"
 
+#include <atomic>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -26,6 +27,8 @@ namespace {
 constexpr int kMaxDepth = 200;
 constexpr std::uint64_t kObject = 27;  // the registered tag of "an object by its type's name and arguments"
 enum Major : std::uint8_t { natural, negative, bytes, text, array, map, tag, simple };
+
+std::atomic<bool> foreign_kept = false;  // see keep_foreign()
 
 struct Codecs {
   std::shared_mutex mutex;
@@ -117,6 +120,13 @@ const std::unordered_map<std::type_index, WriteArray>& arrays() {
   return table;
 }
 
+void object_head(std::string& out, const std::string& name) {
+  head(out, tag, kObject);
+  head(out, array, 2);
+  head(out, text, name.size());
+  out += name;
+}
+
 void write(std::string& out, const Value& v, int depth) {
   if (depth > kMaxDepth) throw Error(Errc::out_of_range, "nested more than 200 deep");
   switch (v.kind()) {
@@ -181,15 +191,17 @@ void write(std::string& out, const Value& v, int depth) {
     case Kind::object:
       break;
   }
+  if (const detail::Foreign* foreign = v.find<detail::Foreign>()) {
+    object_head(out, foreign->name);
+    write(out, foreign->content, depth + 1);
+    return;
+  }
   const auto codec = v.is_reference() ? nullptr : codec_of(v.type());
   if (!codec)
     throw Error(Errc::wrong_type, (v.is_reference() ? "a shared object of type " : "an object of type ") +
                                       type_name(v.type()) + " cannot cross to another process" +
                                       (v.is_reference() ? "" : ": it has no codec (add_codec)"));
-  head(out, tag, kObject);
-  head(out, array, 2);
-  head(out, text, codec->name.size());
-  out += codec->name;
+  object_head(out, codec->name);
   write(out, codec->encode(v), depth + 1);
 }
 
@@ -204,6 +216,8 @@ Value read_array(std::string_view raw) {
 }  // namespace
 
 namespace detail {
+
+void keep_foreign() noexcept { foreign_kept.store(true, std::memory_order_relaxed); }
 
 void insert_codec(const std::type_info& type, Codec codec) {
   Codecs& c = codecs();
@@ -317,6 +331,8 @@ Value ByteReader::tagged(std::uint64_t tag_number, int depth) {
       const std::shared_lock lock(c.mutex);
       if (const auto found = c.by_name.find(name.as<std::string>()); found != c.by_name.end()) codec = found->second;
     }
+    if (!codec && foreign_kept.load(std::memory_order_relaxed))
+      return Value(Foreign{name.as<std::string>(), std::move(content)});
     if (!codec)
       throw Error(Errc::wrong_type, "an object of " + name.repr() + ", of which this process has no codec (add_codec)");
     return codec->decode(content);

@@ -10,6 +10,15 @@
 
 namespace caller::tube::detail {
 
+/// An object whose codec this process does not have, as it came: it can be handed on.
+struct Foreign {
+  std::string name;
+  Value content;
+  friend bool operator==(const Foreign&, const Foreign&) = default;
+};
+/// From now on such objects are kept instead of being errors. Thread-safety: any thread.
+void keep_foreign() noexcept;
+
 /// Appends `value`. Errors: Error(wrong_type), Error(out_of_range); what was appended before the error stays.
 void write_cbor(std::string& out, const Value& value);
 

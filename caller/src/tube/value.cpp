@@ -7,6 +7,8 @@
 
 #include <caller/tube/value.hpp>
 
+#include "cbor.hpp"
+
 namespace caller::tube {
 
 std::string_view kind_name(Kind kind) noexcept {
@@ -63,7 +65,9 @@ bool same_type(const std::type_info& a, const std::type_info& b) noexcept {
 void wrong_type(const Value& found, std::string_view expected) {
   std::string text = "expected " + std::string(expected) + ", found ";
   const Kind kind = found.kind();
-  if (kind == Kind::object)
+  if (const Foreign* foreign = found.find<Foreign>())
+    text += "an object of \"" + foreign->name + "\", of which this process has no codec (add_codec)";
+  else if (kind == Kind::object)
     text += "an object of type " + type_name(found.type());
   else if (kind == Kind::none || kind == Kind::absent)
     text += kind_name(kind);

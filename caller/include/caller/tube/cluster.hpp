@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -52,6 +54,23 @@ private:
   std::string type_;
 };
 
+/// Where an exception of another process was thrown, as far as the program there can say (WorkerHooks::where): nested
+/// inside of the cause that is innermost.
+/// Source: the traceback that noob's ZMQRunner sends along with the text of an exception.
+class CALLER_API RemoteTrace : public std::exception {
+public:
+  /// `lines`: a line for each call, the outermost first.
+  explicit RemoteTrace(std::vector<std::string> lines);
+  ~RemoteTrace() override;
+  /// The innermost call.
+  const char* what() const noexcept override { return lines_.empty() ? "" : lines_.back().c_str(); }
+  /// a line for each call, the outermost first
+  const std::vector<std::string>& lines() const noexcept { return lines_; }
+
+private:
+  std::vector<std::string> lines_;
+};
+
 /// How processes reach each other.
 enum class Transport : unsigned char {
   ipc,  ///< sockets in a folder of its own in TMPDIR or /tmp, for this user only
@@ -65,6 +84,12 @@ struct ClusterGroup {
   std::string address = {};              ///< instead of ClusterOptions::address: where this process listens
 };
 
+/// The program of one process, and what it is told besides the tube.
+struct ClusterProgram {
+  std::vector<std::string> worker = {};  ///< as ClusterOptions::worker; empty: that one
+  std::string payload = {};              ///< for its WorkerHooks::prepare
+};
+
 /// What a ClusterRunner is made with.
 struct ClusterOptions {
   Transport transport = Transport::ipc;  ///< how processes reach each other
@@ -76,6 +101,9 @@ struct ClusterOptions {
   /// cluster_main(), else `caller-tube-node`. It finds node types in the registry it starts with and in the plugins
   /// that are loaded here.
   std::vector<std::string> worker = {};
+  /// Asked once for each process whose group has no worker of its own, with the ids of its nodes, in the thread that
+  /// calls init(). With it, a program need know only the types of its own nodes.
+  std::function<ClusterProgram(const std::vector<std::string>& nodes)> program = {};
   /// The credit: so many epochs may be at work at once, or fewer if their values take more than max_bytes. Neither
   /// processes nor sockets ever hold more than that.
   std::size_t max_pending = 2048;
@@ -157,5 +185,19 @@ private:
 /// Thread-safety: called once, before threads are started. Errors: none; a worker says on its channel what is wrong.
 /// Source: multiprocessing.freeze_support of Python.
 CALLER_API void cluster_main(int argc, char** argv);
+
+/// What a program does for the nodes that it runs as a worker, besides running them. All of it is called in its main
+/// thread; what is empty does nothing.
+struct WorkerHooks {
+  /// Makes types of nodes known, before the tube is built, from what ClusterProgram::payload said. What it throws, the
+  /// runner's init() throws.
+  std::function<void(const std::string& payload)> prepare = {};
+  /// Calls `body`, in which nodes are made, opened, closed, or one of them runs.
+  std::function<void(const std::function<void()>& body)> call = {};
+  /// Where an exception of a node was thrown: see RemoteTrace. No lines: that is not known.
+  std::function<std::vector<std::string>(const std::exception_ptr& error)> where = {};
+};
+/// The same for a program that does more for its nodes. In a worker the hooks are gone before the process ends.
+CALLER_API void cluster_main(int argc, char** argv, WorkerHooks hooks);
 
 }  // namespace caller::tube

@@ -13,4 +13,7 @@ RemoteError::RemoteError(std::string type, const std::string& what)
     : std::runtime_error(what), type_(std::move(type)) {}
 RemoteError::~RemoteError() = default;
 
+RemoteTrace::RemoteTrace(std::vector<std::string> lines) : lines_(std::move(lines)) {}
+RemoteTrace::~RemoteTrace() = default;
+
 }  // namespace caller::tube

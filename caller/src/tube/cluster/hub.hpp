@@ -78,6 +78,7 @@ struct ClusterRunner::Hub {
   struct Process {
     detail::Child child;
     std::string endpoint, route;
+    std::optional<ClusterProgram> program;  ///< once it was asked for
     std::size_t incarnation = 0;
     bool started = false;  ///< it runs, as far as is known
     bool opened = false;

@@ -8,6 +8,7 @@
 #include <caller/tube/registry.hpp>
 
 #include "../spec_search.hpp"
+#include "foreign.hpp"
 #include "hub.hpp"
 #include "program.hpp"
 
@@ -23,6 +24,12 @@ std::string listed(const Graph& g, const std::vector<std::uint32_t>& nodes) {
   std::string text;
   for (const std::uint32_t n : nodes) text += (text.empty() ? "\"" : ", \"") + g.nodes[n].id + "\"";
   return text;
+}
+
+std::vector<std::string> ids_of(const Graph& g, const std::vector<std::uint32_t>& nodes) {
+  std::vector<std::string> ids;
+  for (const std::uint32_t n : nodes) ids.push_back(g.nodes[n].id);
+  return ids;
 }
 
 /// A worker could not build a tube that was built here: its program knows less.
@@ -52,6 +59,7 @@ Map Hub::common_setup() const {
   Map setup{{"meeting", meeting->as_map()}, {"runner", endpoint}, {"processes", layout.processes()},
             {"owner", layout.owner},        {"enabled", enabled}, {"epoch", runner.next_epoch()},
             {"folders", folders},           {"texts", texts},     {"plugins", plugins}};
+  if (options.program) setup.set("types", types_of(g));
   return setup;
 }
 
@@ -95,7 +103,12 @@ void Hub::bring_up() {
     Process& process = processes[p];
     if (process.started) continue;
     const ClusterGroup* group = layout.group[p];
-    std::vector<std::string> command = group && !group->worker.empty() ? group->worker : options.worker;
+    std::vector<std::string> command = group ? group->worker : std::vector<std::string>();
+    if (command.empty() && options.program) {
+      if (!process.program) process.program = options.program(ids_of(runner.impl().graph, layout.nodes[p]));
+      command = process.program->worker;
+    }
+    if (command.empty()) command = options.worker;
     if (command.empty()) command.push_back(own ? "/proc/self/exe" : find_worker());
     if (process.child.pid() != 0) ++process.incarnation;
     process.route = std::to_string(p) + "." + std::to_string(process.incarnation);
@@ -106,6 +119,7 @@ void Hub::bring_up() {
     setup.set("self", p);
     setup.set("incarnation", process.incarnation);
     setup.set("address", group && !group->address.empty() ? group->address : options.address);
+    if (process.program && !process.program->payload.empty()) setup.set("payload", process.program->payload);
     process.child = start_node(command, to_cbor(setup) + tube_bytes);
     process.started = true;
   }
@@ -236,6 +250,7 @@ void Hub::shut_down() noexcept {
   }
   const Clock::time_point until = Clock::now() + options.stop_timeout;
   for (Process& process : processes) {
+    if (process.endpoint.empty()) continue;  // it does not hear yet: the end of its channel ends it
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now());
     process.child.leave(std::max(left, std::chrono::milliseconds(0)));
   }

@@ -275,6 +275,12 @@ Projection project(const Graph& g, const Layout& layout, std::uint32_t process) 
     std::erase_if(s.consumers, [&](const Consumer& c) { return !follows(c.node); });
     s.kept = s.kept && layout.owner[s.node] == process;
   }
+  // Assets live with their nodes: others never open them.
+  std::vector<std::uint8_t> used(copy->assets.size(), 0);
+  for (const std::uint32_t n : layout.nodes[process])
+    for (const std::uint32_t a : copy->nodes[n].assets_used) used[a] = 1;
+  for (std::size_t a = 0; a < used.size(); ++a)
+    if (!used[a]) copy->assets[a].scope = AssetScope::node;
   for (AssetPlan& a : copy->assets)
     if (a.keeps != kNone && layout.owner[copy->signals[a.keeps].node] != process) a.keeps = kNone;
   p.graph = std::move(copy);

@@ -26,5 +26,6 @@ void ClusterRunner::disable_node(std::string_view) { missing(); }
 void ClusterRunner::enable_node(std::string_view) { missing(); }
 std::vector<ClusterProcess> ClusterRunner::processes() { missing(); }
 void cluster_main(int, char**) {}
+void cluster_main(int, char**, WorkerHooks) {}
 
 }  // namespace caller::tube

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -19,6 +20,7 @@
 #include <caller/tube/cluster.hpp>
 #include <caller/tube/codec.hpp>
 
+#include "../cbor.hpp"
 #include "program.hpp"
 #include "spawn.hpp"
 #include "worker.hpp"
@@ -106,7 +108,7 @@ private:
 
 }  // namespace
 
-int worker_main() {
+int worker_main(WorkerHooks hooks) {
   try {
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     ::fcntl(kChannel, F_SETFD, FD_CLOEXEC);
@@ -119,7 +121,8 @@ int worker_main() {
     const Map tube = reader.value().entries();
     for (const auto& [key, value] : tube) setup.set(key, value);
     const ParentWatch watch(setup.at("meeting")["folder"].as<std::string>());
-    Worker worker(setup);
+    keep_foreign();
+    Worker worker(setup, hooks);
     worker.run();
     return 0;
   } catch (const std::exception& e) {
@@ -135,8 +138,9 @@ bool program_is_worker() noexcept { return own_worker.load(std::memory_order_rel
 
 }  // namespace detail
 
-void cluster_main(int argc, char** argv) {
-  if (argc == 2 && std::strcmp(argv[1], detail::kWorkerArgument) == 0) std::exit(detail::worker_main());
+void cluster_main(int argc, char** argv) { cluster_main(argc, argv, {}); }
+void cluster_main(int argc, char** argv, WorkerHooks hooks) {
+  if (argc == 2 && std::strcmp(argv[1], detail::kWorkerArgument) == 0) std::exit(detail::worker_main(std::move(hooks)));
   detail::own_worker.store(true, std::memory_order_relaxed);
 }
 

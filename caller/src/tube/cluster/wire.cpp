@@ -70,15 +70,22 @@ Grant read_grant(ByteReader& reader) {
 
 namespace {
 
+/// Throws with what is in flight nested inside, if anything is.
 template <class E>
-void throw_text(const std::string& what) {
-  throw E(what);
+[[noreturn]] void raise(E error, bool nested) {
+  if (nested) std::throw_with_nested(std::move(error));
+  throw error;
+}
+
+template <class E>
+[[noreturn]] void throw_text(const std::string& what, bool nested) {
+  raise(E(what), nested);
 }
 struct Standard {
   const char* name;
   const std::type_info* type;
   bool (*is)(const std::exception&);
-  void (*raise)(const std::string&);
+  void (*raise)(const std::string& what, bool nested);
 };
 template <class E>
 constexpr Standard standard(const char* name) {
@@ -93,7 +100,7 @@ const std::array kStandard{
     standard<std::underflow_error>("underflow_error"),   standard<std::logic_error>("logic_error"),
 };
 
-Value encode(const std::exception_ptr& error, int depth);
+Value encode(const std::exception_ptr& error, const std::vector<std::string>& where, int depth);
 
 Map encode_one(const std::exception& e) {
   Map m{{"what", std::string(e.what())}};
@@ -109,6 +116,9 @@ Map encode_one(const std::exception& e) {
     m.set("column", s->column());
     m.set("key", s->key());
     m.set("message", s->message());
+  } else if (const auto* trace = dynamic_cast<const RemoteTrace*>(&e)) {
+    m.set("kind", "trace");
+    m.set("lines", trace->lines());
   } else if (dynamic_cast<const EndOfStream*>(&e)) {
     m.set("kind", "EndOfStream");
   } else if (dynamic_cast<const InputMissingError*>(&e)) {
@@ -143,14 +153,16 @@ Map encode_one(const std::exception& e) {
   return m;
 }
 
-Value encode(const std::exception_ptr& error, int depth) {
+Value encode(const std::exception_ptr& error, const std::vector<std::string>& where, int depth) {
   try {
     std::rethrow_exception(error);
   } catch (const std::exception& e) {
     Map m = encode_one(e);
     if (const auto* nested = dynamic_cast<const std::nested_exception*>(&e);
         nested && nested->nested_ptr() && depth < 8)
-      m.set("nested", encode(nested->nested_ptr(), depth + 1));
+      m.set("nested", encode(nested->nested_ptr(), where, depth + 1));
+    else if (!where.empty() && !dynamic_cast<const RemoteTrace*>(&e))
+      m.set("nested", Map{{"kind", "trace"}, {"lines", where}});
     return m;
   } catch (...) {
     return Map{{"kind", "other"}, {"type", "not known"}, {"what", "an exception that is no std::exception"}};
@@ -166,13 +178,6 @@ int number_of(const Map& m, std::string_view key) {
   return v && v->kind() == Kind::integer ? v->to<int>() : 0;
 }
 
-/// Throws with what is in flight nested inside, if anything is.
-template <class E>
-[[noreturn]] void raise(E error, bool nested) {
-  if (nested) std::throw_with_nested(std::move(error));
-  throw error;
-}
-
 [[noreturn]] void raise_one(const Map& m, bool nested) {
   const std::string kind = text_of(m, "kind"), what = text_of(m, "what");
   if (kind == "NodeError") raise(NodeError(text_of(m, "node"), text_of(m, "epoch"), text_of(m, "cause"), what), nested);
@@ -180,6 +185,12 @@ template <class E>
     raise(SpecError({text_of(m, "file"), number_of(m, "line"), number_of(m, "column")}, text_of(m, "key"),
                     text_of(m, "message")),
           nested);
+  if (kind == "trace") {
+    std::vector<std::string> lines;
+    if (const Value* found = m.find("lines"); found && found->kind() == Kind::list)
+      for (const Value& line : found->items()) lines.push_back(line.is<std::string>() ? line.as<std::string>() : "");
+    raise(RemoteTrace(std::move(lines)), nested);
+  }
   if (kind == "EndOfStream") raise(EndOfStream(what), nested);
   if (kind == "InputMissingError") raise(InputMissingError(what), nested);
   if (kind == "TubeRunningError") raise(TubeRunningError(what), nested);
@@ -195,35 +206,15 @@ template <class E>
   }
   if (kind == "bad_alloc") raise(std::bad_alloc(), nested);
   if (kind == "runtime_error") raise(std::runtime_error(what), nested);
-  for (const Standard& known : kStandard) {
-    if (kind != known.name) continue;
-    try {
-      known.raise(what);
-    } catch (const std::invalid_argument& e) {
-      raise(e, nested);
-    } catch (const std::domain_error& e) {
-      raise(e, nested);
-    } catch (const std::length_error& e) {
-      raise(e, nested);
-    } catch (const std::out_of_range& e) {
-      raise(e, nested);
-    } catch (const std::logic_error& e) {
-      raise(e, nested);
-    } catch (const std::range_error& e) {
-      raise(e, nested);
-    } catch (const std::overflow_error& e) {
-      raise(e, nested);
-    } catch (const std::underflow_error& e) {
-      raise(e, nested);
-    }
-  }
+  for (const Standard& known : kStandard)
+    if (kind == known.name) known.raise(what, nested);
   raise(RemoteError(text_of(m, "type"), what), nested);
 }
 
 std::exception_ptr decode(const Value& value, int depth) {
   if (value.kind() != Kind::map) return std::make_exception_ptr(RemoteError("not known", "an error without a text"));
   const Map m = value.entries();
-  const Value* inner = depth < 8 ? m.find("nested") : nullptr;
+  const Value* inner = depth < 9 ? m.find("nested") : nullptr;
   try {
     if (!inner) raise_one(m, false);
     try {
@@ -238,7 +229,9 @@ std::exception_ptr decode(const Value& value, int depth) {
 
 }  // namespace
 
-Value error_value(const std::exception_ptr& error) { return encode(error, 0); }
+Value error_value(const std::exception_ptr& error, const std::vector<std::string>& where) {
+  return encode(error, where, 0);
+}
 std::exception_ptr error_from(const Value& value) { return decode(value, 0); }
 
 void add_elsewhere() {

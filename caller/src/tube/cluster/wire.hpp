@@ -88,7 +88,8 @@ Grant read_grant(ByteReader& reader);
 
 /// An exception as data, with those nested inside, and back. Standard exceptions and those of the module keep their
 /// type; of others a RemoteError knows the name.
-Value error_value(const std::exception_ptr& error);
+/// `where`: where the innermost one was thrown, for a RemoteTrace; empty: that is not known.
+Value error_value(const std::exception_ptr& error, const std::vector<std::string>& where = {});
 std::exception_ptr error_from(const Value& value);
 
 /// Stands in the runner's process for a value that cannot cross and need not.

@@ -7,6 +7,8 @@
 #include <caller/tube/codec.hpp>
 #include <caller/tube/registry.hpp>
 
+#include "foreign.hpp"
+
 namespace caller::tube::detail {
 
 using Clock = std::chrono::steady_clock;
@@ -24,7 +26,26 @@ constexpr auto kLookEvery = 1ms;           // how often messages are looked for 
 NodeRunner::NodeRunner(Tube tube, std::vector<std::uint8_t> elsewhere) : TubeRunner(std::move(tube)) {
   impl().elsewhere = std::move(elsewhere);
 }
-NodeRunner::~NodeRunner() { deinit(); }
+NodeRunner::~NodeRunner() { close(); }
+void NodeRunner::close() {
+  try {
+    guarded([this] { deinit(); });
+  } catch (const std::exception& e) {
+    warn(std::string("closing nodes failed: ") + e.what());
+  }
+}
+void NodeRunner::guarded(const std::function<void()>& body) const {
+  if (hooks && hooks->call)
+    hooks->call(body);
+  else
+    body();
+}
+void NodeRunner::call_node(Firing& firing) {
+  if (hooks && hooks->call)
+    hooks->call([&] { TubeRunner::call_node(firing); });
+  else
+    TubeRunner::call_node(firing);
+}
 const char* NodeRunner::class_name() const noexcept { return "ClusterRunner"; }
 
 bool NodeRunner::call(Frame& frame, Firing& firing, const Ready& ready) {
@@ -41,8 +62,9 @@ bool NodeRunner::call(Frame& frame, Firing& firing, const Ready& ready) {
 
 // ------------------------------------------------------------------------------------------------ coming up
 
-Worker::Worker(const Map& setup)
-    : meeting_(Meeting::from_map(setup.at("meeting").entries())),
+Worker::Worker(const Map& setup, const WorkerHooks& hooks)
+    : hooks_(hooks),
+      meeting_(Meeting::from_map(setup.at("meeting").entries())),
       self_(setup.at("self").to<std::uint32_t>()),
       processes_(setup.at("processes").to<std::size_t>()),
       address_(setup.at("address").as<std::string>()),
@@ -63,7 +85,7 @@ Worker::Worker(const Map& setup)
     build(setup);
     send(message(Message::identify, Map{{"endpoint", endpoint_}, {"fingerprint", fingerprint(*whole_->graph())}}));
   } catch (...) {
-    send(message(Message::identify, Map{{"error", error_value(std::current_exception())}}));
+    send(message(Message::identify, Map{{"error", told(std::current_exception())}}));
   }
 }
 Worker::~Worker() {
@@ -74,18 +96,22 @@ Worker::~Worker() {
 void Worker::build(const Map& setup) {
   for (const Value& folder : setup.at("folders").items()) add_search_path(folder.as<std::string>());
   for (const Value& plugin : setup.at("plugins").items()) registry().load_plugin(plugin.as<std::string>());
+  if (hooks_.prepare) hooks_.prepare(setup.contains("payload") ? setup.at("payload").as<std::string>() : "");
+  if (const Value* types = setup.find("types")) foreign_ = add_foreign_types(types->entries());
   for (const Value& text : setup.at("texts").items())
     (void)define(text["yaml"].as<std::string>(), text["name"].as<std::string>(), text["line"].to<int>());
   whole_ = Tube::from_spec(TubeSpec::from_map(setup.at("spec").entries()), setup.at("inputs").entries());
   const Graph& g = *whole_->graph();
   layout_ = layout_of(g, setup.at("owner").to<std::vector<std::uint32_t>>(), processes_);
   enabled_ = setup.at("enabled").to<std::vector<std::uint8_t>>();
+  check_types();
   if (enabled_.size() != g.nodes.size()) throw Error(Errc::wrong_type, "the tube has another number of nodes");
   Projection p = project(g, layout_, self_);
   needed_ = std::move(p.needed);
   std::vector<std::uint8_t> elsewhere;
   for (const std::uint32_t owner : layout_.owner) elsewhere.push_back(owner != self_);
   runner_ = std::make_unique<NodeRunner>(Tube(std::move(p.graph)), std::move(elsewhere));
+  runner_->hooks = &hooks_;
   TubeRunner::Impl& r = runner_->state();
   replica_ = std::make_unique<Replica>(r.core, layout_.owner, self_, false);
   replica_->count_from(setup.at("epoch").to<std::uint64_t>());
@@ -108,6 +134,27 @@ void Worker::build(const Map& setup) {
   };
   firing_ = std::make_unique<Firing>(*r.frame);
   enable_all();
+}
+
+/// Whatever runs here must be more than a description.
+void Worker::check_types() const {
+  const auto known = [&](const NodePlan& node, const std::string& type, const char* what) {
+    if (foreign_.contains(type))
+      throw SpecError({}, "nodes." + node.id + ".type", std::string("unknown type ") + what + "\"" + type + "\"");
+  };
+  const auto check = [&](const auto& self, const Graph& g, const NodePlan& node) -> void {
+    known(node, node.type->name, "");
+    for (const std::vector<std::uint32_t>* list : {&node.assets_used, &node.node_assets})
+      for (const std::uint32_t a : *list) known(node, g.assets[a].type->name, "of asset ");
+    if (!node.child) return;
+    for (const NodePlan& inner : node.child->nodes) self(self, *node.child, inner);
+  };
+  if (foreign_.empty()) return;
+  for (const std::uint32_t n : layout_.nodes.at(self_)) check(check, *whole_->graph(), whole_->graph()->nodes[n]);
+}
+
+Value Worker::told(const std::exception_ptr& error) const {
+  return error_value(error, hooks_.where ? hooks_.where(error) : std::vector<std::string>());
 }
 
 /// Nodes of others count as enabled if they can run at all, which their own inputs, unknown here, decide.
@@ -140,7 +187,7 @@ void Worker::report(const RecordHead& where, const std::exception_ptr& error) {
   flush();
   List items;
   for (std::size_t i = 1; i < where.key.size(); ++i) items.push_back(static_cast<std::uint32_t>(where.key[i]));
-  send(message(Message::error, Map{{"epoch", where.epoch}, {"items", items}, {"error", error_value(error)}}));
+  send(message(Message::error, Map{{"epoch", where.epoch}, {"items", items}, {"error", told(error)}}));
 }
 
 void Worker::run() {
@@ -332,7 +379,7 @@ void Worker::begin(Grant& grant) {
       continue;
     }
     try {
-      r.open_process_assets(root);
+      runner_->guarded([&] { r.open_process_assets(root); });
     } catch (...) {
       report({RecordHead::Kind::values, grant.first, 0, U"0"}, std::current_exception());
       (void)replica_->give_up(grant.first, std::current_exception());
@@ -348,14 +395,14 @@ void Worker::set_enabled(const Map& content) {
   try {
     if (layout_.owner.at(n) == self_ && runner_->running() && r.nodes[n]) {
       if (on) {
-        r.nodes[n]->init(r.context);
+        runner_->guarded([&] { r.nodes[n]->init(r.context); });
         r.opened.push_back(n);
       } else if (std::erase(r.opened, n) > 0) {
-        r.nodes[n]->deinit(r.context);
+        runner_->guarded([&] { r.nodes[n]->deinit(r.context); });
       }
     }
   } catch (...) {
-    answer("enable", Map{{"error", error_value(std::current_exception())}});
+    answer("enable", Map{{"error", told(std::current_exception())}});
     return;
   }
   enabled_.at(n) = on;
@@ -365,14 +412,14 @@ void Worker::set_enabled(const Map& content) {
 
 void Worker::open_nodes() {
   try {
-    runner_->init();
+    runner_->guarded([this] { runner_->init(); });
     answer("start");
   } catch (...) {
-    answer("start", Map{{"error", error_value(std::current_exception())}});
+    answer("start", Map{{"error", told(std::current_exception())}});
   }
 }
 void Worker::close_nodes() {
-  runner_->deinit();
+  runner_->close();
   answer("deinit");
 }
 

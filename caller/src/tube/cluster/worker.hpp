@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <caller/tube/cluster.hpp>
 #include <zmq.hpp>
 
 #include "../runner_impl.hpp"
@@ -31,16 +34,23 @@ public:
   Impl& state() const noexcept { return impl(); }
   /// Calls the node; its values are in the frame. False if it is a source that has ended.
   bool call(Frame& frame, Firing& firing, const Ready& ready);
+  /// deinit(), whatever it does.
+  void close();
+  /// Calls `body`, by the hook of the program if it has one.
+  void guarded(const std::function<void()>& body) const;
+  const WorkerHooks* hooks = nullptr;
   using TubeRunner::handle_events;
 
 protected:
   const char* class_name() const noexcept override;
+  void call_node(Firing& firing) override;
 };
 
 /// One thread: it takes messages, runs what is ready, and sends what that emitted.
 class Worker {
 public:
-  explicit Worker(const Map& setup);
+  /// The hooks must outlive it.
+  Worker(const Map& setup, const WorkerHooks& hooks);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -59,6 +69,9 @@ private:
   };
 
   void build(const Map& setup);
+  void check_types() const;
+  /// An exception as it is sent, with what the program can say of it.
+  Value told(const std::exception_ptr& error) const;
   // messages
   void drain();
   void handle(std::string_view bytes);
@@ -85,6 +98,8 @@ private:
   void flush();
   void reap();
 
+  const WorkerHooks& hooks_;
+  std::set<std::string> foreign_;  ///< types that this program does not have: of nodes of others
   zmq::context_t context_;
   Meeting meeting_;
   std::uint32_t self_;
@@ -119,6 +134,6 @@ private:
 };
 
 /// What a worker's main() does. Returns its exit code.
-int worker_main();
+int worker_main(WorkerHooks hooks);
 
 }  // namespace caller::tube::detail
