@@ -87,12 +87,7 @@ Debugger::SessionPtr Debugger::take_session() {
 
 const std::string& Debugger::directory() {
   const std::lock_guard lock(mutex_);
-  if (directory_.empty()) {
-    std::string name = (fs::temp_directory_path() / "caller-cells-XXXXXX").string();
-    if (!::mkdtemp(name.data())) throw std::system_error(errno, std::generic_category(), name);
-    directory_ = name + "/";
-  }
-  return directory_;
+  return directory_.path();
 }
 
 std::string Debugger::cell_path(const std::string& code) {
@@ -350,9 +345,7 @@ void Debugger::stop() {
     last.reset();
   }
   const std::lock_guard lock(mutex_);
-  std::error_code error;
-  if (!directory_.empty()) fs::remove_all(directory_, error);
-  directory_.clear();
+  directory_.remove();
 }
 
 }  // namespace caller::kernel::debugger

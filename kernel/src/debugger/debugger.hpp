@@ -16,6 +16,8 @@
 #include <caller/coro.hpp>
 #include <caller/pending.hpp>
 
+#include "cell_directory.hpp"
+
 namespace caller::kernel::debugger {
 
 using json = nlohmann::json;
@@ -112,7 +114,7 @@ private:
   std::atomic<int> sequence_{0};
   std::mutex mutex_;  // guards what follows
   SessionPtr session_;
-  std::string directory_;
+  CellDirectory directory_;
   std::map<std::string, json> breakpoints_;  // by path, as the client set them
   std::set<int> stopped_;
 };

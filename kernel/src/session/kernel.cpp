@@ -4,9 +4,11 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <regex>
+#include <system_error>
 
 #ifdef CALLER_HAVE_TASK
 #include <caller/task/error.hpp>
@@ -117,6 +119,14 @@ void Kernel::start() {
       log(LogLevel::error, std::string("starting the C++ interpreter: ") + e.what());
     }
   });
+  if (can_debug_)  // what killed kernels have left; when the start is through
+    (void)control_.call_later(std::chrono::milliseconds(kWarmUpDelay), [this] {
+      (void)control_.to_thread([] {
+        std::error_code error;
+        if (const auto folder = std::filesystem::temp_directory_path(error); !error)
+          debugger::remove_left_directories(folder);
+      });
+    });
   session_.start();
 }
 

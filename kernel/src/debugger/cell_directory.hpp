@@ -1,0 +1,35 @@
+// The folder in which the debugger finds the text of cells, one for each process.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace caller::kernel::debugger {
+
+/// A folder that goes with this, for this user only. A file in it is locked as long as the process lives, however it
+/// ends.
+///
+/// Thread-safety: unsafe. Errors: std::system_error when it cannot be made. Source: ipykernel's get_tmp_directory.
+class CellDirectory {
+public:
+  CellDirectory() = default;
+  ~CellDirectory() { remove(); }
+  CellDirectory(const CellDirectory&) = delete;
+  CellDirectory& operator=(const CellDirectory&) = delete;
+
+  /// Its path, which ends in a slash; made when it is first asked for.
+  const std::string& path();
+  void remove() noexcept;
+
+private:
+  std::string path_;
+  int lock_ = -1;
+};
+
+/// Removes the folders in `where` whose processes have gone without doing so: those of this user whose lock nobody
+/// holds. One without a lock is left for an hour: it may be in the making.
+///
+/// Thread-safety: any thread. Errors: none; what cannot be removed stays. Source: none.
+void remove_left_directories(const std::filesystem::path& where) noexcept;
+
+}  // namespace caller::kernel::debugger
