@@ -5,6 +5,8 @@
 #include <shared_mutex>
 #include <streambuf>
 
+#include "session/line_hold.hpp"
+
 namespace caller::kernel {
 
 class CellStreams::Buffer final : public std::streambuf {
@@ -23,9 +25,11 @@ private:
   // False: this is no text of a cell.
   bool to_cell(std::string_view text) {
     if (!current_work()) return false;
-    const std::shared_lock lock(mutex_);
-    if (!session_) return false;
-    session_->write(name_, text);
+    {
+      const std::shared_lock lock(mutex_);
+      if (!session_) return false;
+    }
+    if (!LineHold::take(name_, text, write_)) write_(name_, text);
     return true;
   }
   std::streamsize xsputn(const char* text, std::streamsize size) override {
@@ -36,13 +40,21 @@ private:
     const char character = traits_type::to_char_type(c);
     return to_cell({&character, 1}) ? c : before_->sputc(character);
   }
-  int sync() override { return current_work() ? 0 : before_->pubsync(); }
+  int sync() override {
+    if (!current_work()) return before_->pubsync();
+    LineHold::flush();
+    return 0;
+  }
 
   std::ostream& stream_;
   const StreamName name_;
   std::shared_mutex mutex_;
   Session* session_;
   std::streambuf* const before_;
+  const LineHold::Write write_ = [this](StreamName name, std::string_view text) {
+    const std::shared_lock lock(mutex_);
+    if (session_) session_->write(name, text);
+  };
 };
 
 CellStreams::CellStreams(Session& session)

@@ -12,28 +12,38 @@
 #include "interpreter/faults.hpp"
 #include "protocol/log.hpp"
 #include "session/fd_capture.hpp"
+#include "session/line_hold.hpp"
 
 namespace caller::kernel {
 namespace {
 
-// No buffer of its own: the writer gathers, and an object without state is safe for any number of threads.
+// No buffer of its own: the writer gathers, and an object without state is safe for any number of threads. What may
+// only go out by the line is kept by the thread.
 class ContextBuffer final : public std::streambuf {
 public:
-  ContextBuffer(std::function<void(std::string_view)> write) : write_(std::move(write)) {}
+  ContextBuffer(StreamName name, LineHold::Write write) : name_(name), write_(std::move(write)) {}
 
 private:
   std::streamsize xsputn(const char* text, std::streamsize size) override {
     faults::touch(text, static_cast<std::size_t>(size));
-    write_({text, static_cast<std::size_t>(size)});
+    put({text, static_cast<std::size_t>(size)});
     return size;
   }
   int_type overflow(int_type c) override {
     if (traits_type::eq_int_type(c, traits_type::eof())) return traits_type::not_eof(c);
     const char character = traits_type::to_char_type(c);
-    write_({&character, 1});
+    put({&character, 1});
     return c;
   }
-  std::function<void(std::string_view)> write_;
+  int sync() override {
+    LineHold::flush();
+    return 0;
+  }
+  void put(std::string_view text) {
+    if (!LineHold::take(name_, text, write_)) write_(name_, text);
+  }
+  const StreamName name_;
+  const LineHold::Write write_;
 };
 
 // Reads a line at a time for the running work. What was typed and not read waits in the work, so two cells may read at
@@ -78,8 +88,8 @@ private:
 struct Output::State {
   Session& session;
   FdCapture capture;
-  ContextBuffer out{[this](std::string_view t) { write(StreamName::out, t); }};
-  ContextBuffer err{[this](std::string_view t) { write(StreamName::err, t); }};
+  ContextBuffer out{StreamName::out, [this](StreamName name, std::string_view t) { write(name, t); }};
+  ContextBuffer err{StreamName::err, [this](StreamName name, std::string_view t) { write(name, t); }};
   InputBuffer in;
   std::streambuf *old_out, *old_err, *old_log, *old_in;
   std::ios_base::iostate old_mask;
@@ -149,6 +159,7 @@ struct Output::State {
   static ssize_t c_write(void* cookie, StreamName name, const char* text, std::size_t size) {
     faults::touch(text, size);
     try {
+      LineHold::flush();
       static_cast<State*>(cookie)->write(name, {text, size});
       return static_cast<ssize_t>(size);
     } catch (...) {  // must not pass through C

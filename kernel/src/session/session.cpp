@@ -9,6 +9,7 @@
 #include <caller/pending.hpp>
 
 #include "protocol/log.hpp"
+#include "session/line_hold.hpp"
 
 namespace caller::kernel {
 
@@ -84,6 +85,7 @@ void Session::reply(const Request& request, const json& content, const json& met
 }
 
 void Session::publish(const std::string& type, const json& content, const json& metadata, Frames buffers) {
+  LineHold::flush();  // what the thread has printed before
   const WorkPtr work = work_or_newest();
   iopub_.publish(type, work ? work->request : nullptr, content, metadata, std::move(buffers));
 }
@@ -105,6 +107,7 @@ bool Session::write_as_newest(StreamName name, std::string_view text) {
 }
 
 std::string Session::ask(const std::string& prompt, bool password) {
+  LineHold::flush();
   const WorkPtr work = work_or_newest();
   const Request request = work ? work->request : nullptr;
   if (request) iopub_.flush(request);  // text before the question
