@@ -4,9 +4,13 @@
 #include <exception>
 #include <iostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "commands.hpp"
+#if defined(CALLER_HAVE_SESSION) && defined(CALLER_HAVE_TUBE)
+#include "jit_tasks/cell_nodes.hpp"
+#endif
 #include "terminal.hpp"
 
 namespace {
@@ -45,6 +49,10 @@ std::string sentence(const CLI::App* app, const CLI::Error& error) {
 }
 
 int run(int argc, char** argv) {
+#if defined(CALLER_HAVE_SESSION) && defined(CALLER_HAVE_TUBE)
+  if (argc == 2 && argv[1] == std::string_view(caller::kernel::kCellNodeArgument))
+    caller::kernel::cell_node_main(argc, argv);
+#endif
   CLI::App app{"Caller: a C++20 executor runtime, the Jupyter kernel it powers, tubes and tasks", "caller"};
   app.set_version_flag("--version", "caller " CALLER_VERSION);
   app.require_subcommand(1);

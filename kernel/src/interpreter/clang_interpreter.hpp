@@ -32,6 +32,7 @@ public:
   std::vector<Symbol> symbols() override;
   void warm_up() override;
   Declared declared(const std::string& name, const std::vector<std::string>& methods) override;
+  FunctionSource source_of(const std::vector<std::string>& names) override;
   void prepare() override;
   std::map<std::string, std::map<std::string, std::string>> values(
       const std::vector<std::string>& expressions) override;
@@ -48,6 +49,7 @@ private:
   std::vector<std::string> missing_symbols(const Compilation& made);
   Attempt attempt(CompileRequest& request, const std::stop_token& stop);
   std::variant<CompiledCell, CellError> link(const Compilation& made, const CompileRequest& request);
+  void load(const std::string& library);
   void define_late(const LateMemory& late);
   std::string evaluate_in_child(const std::string& name);
 
@@ -61,6 +63,7 @@ private:
   unsigned unit_ = 0;
   std::set<std::string> known_;            // symbols that were found, and stay
   std::vector<std::string> library_dirs_;  // of -L, in the order given
+  std::vector<std::string> loaded_;        // libraries that no flag names
 };
 
 /// Takes the cells' namespaces and generated names out of the compiler's text, and words its places as

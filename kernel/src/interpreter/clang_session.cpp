@@ -119,6 +119,11 @@ void ClangInterpreter::add_include_path(const std::string& dir) {
 }
 
 void ClangInterpreter::load_library(const std::string& name) {
+  load(name);
+  if (std::find(loaded_.begin(), loaded_.end(), name) == loaded_.end()) loaded_.push_back(name);
+}
+
+void ClangInterpreter::load(const std::string& name) {
   const auto load = [](const std::string& path) {
     const auto parts = named_by_script(path);
     for (const auto& part : parts)
@@ -190,7 +195,7 @@ std::vector<std::string> ClangInterpreter::add_flags(const std::vector<std::stri
       if (!fs::is_directory(value)) throw std::runtime_error("no such directory: " + value);
       directories.push_back(value);
     } else if (value_of(flags, i, "-l", value)) {
-      actions.push_back([this, value] { load_library(value); });
+      actions.push_back([this, value] { load(value); });
     } else if (flag.size() == 3 && flag.starts_with("-O") && flag[2] >= '0' && flag[2] <= '3') {
       actions.push_back([this, level = flag[2] - '0'] { options_.optimisation = level; });
     } else if (flag == "-w") {

@@ -36,6 +36,11 @@ public:
   /// How a cell is taken apart here.
   AssembleOptions assemble_options(unsigned unit, int number);
 
+  /// What all of these need, in order to be compiled elsewhere.
+  FunctionSource source_of(const std::vector<const clang::NamedDecl*>& declarations) {
+    return sources_.source_of(engine_, declarations);
+  }
+
   Engine& engine() { return engine_; }
 
 private:

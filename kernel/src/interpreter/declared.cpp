@@ -165,6 +165,25 @@ Declared ClangInterpreter::declared(const std::string& name, const std::vector<s
   return kernel::declared(compiler().engine(), name, methods);
 }
 
+FunctionSource ClangInterpreter::source_of(const std::vector<std::string>& names) {
+  std::vector<const clang::NamedDecl*> declarations;
+  for (const std::string& name : names) {
+    const clang::NamedDecl* declaration = nullptr;
+    (void)kernel::declared(compiler().engine(), name, {}, &declaration);
+    if (declaration) {
+      declarations.push_back(declaration);
+      continue;
+    }
+    FunctionSource out;
+    out.fault = "nothing is called " + name + " any more";
+    return out;
+  }
+  FunctionSource out = compiler().source_of(declarations);
+  out.flags = options_.flags;
+  for (const std::string& library : loaded_) out.flags.push_back("-l" + library);
+  return out;
+}
+
 Declared declared(Engine& engine, const std::string& name, const std::vector<std::string>& methods,
                   const clang::NamedDecl** declaration) {
   Declared out;
@@ -262,6 +281,7 @@ Declared declared(Engine& engine, const std::string& name, const std::vector<std
     return out;
   }
   out.kind = Declared::Kind::record;
+  if (declaration) *declaration = first;
   out.identity = record;
   out.call = the_constructor(record, sema, ast);
   for (const std::string& method : methods) {

@@ -15,6 +15,8 @@
 
 #include <caller/coro.hpp>
 
+#include "function_source.hpp"
+
 namespace caller::kernel {
 
 /// A failed cell as Jupyter shows it; the same three fields stand in `error` on iopub and in the reply.
@@ -144,6 +146,13 @@ public:
   /// What a name means now; `methods` are looked at if it is a class. Names are separated by `::`.
   virtual Declared declared(const std::string& name, const std::vector<std::string>& methods) {
     (void)name, (void)methods;
+    return {};
+  }
+
+  /// What other processes need in order to compile all that these names mean, together. `fault` says why they cannot.
+  /// The libraries that were loaded are among the flags.
+  virtual FunctionSource source_of(const std::vector<std::string>& names) {
+    (void)names;
     return {};
   }
 

@@ -35,7 +35,8 @@ bool is_customisation(const clang::FunctionDecl* f) {
   const auto* name = f->getIdentifier();
   if (!name) return false;
   static constexpr std::string_view kNames[] = {
-      "caller_task_fields", "task_encode", "task_decode", "begin", "end", "swap", "get", "hash_value", "to_string"};
+      "caller_task_fields", "task_encode", "task_decode", "tube_encode", "tube_decode", "begin", "end", "swap", "get",
+      "hash_value",         "to_string"};
   const std::string_view text(name->getName().data(), name->getName().size());
   return std::find(std::begin(kNames), std::end(kNames), text) != std::end(kNames);
 }
@@ -109,8 +110,8 @@ public:
     for (const auto* d : engine.shadow().visible()) visible_.insert(d->getCanonicalDecl());
   }
 
-  std::set<std::size_t> of(const clang::NamedDecl* function) {
-    use(function);
+  std::set<std::size_t> of(const std::vector<const clang::NamedDecl*>& declarations) {
+    for (const clang::NamedDecl* d : declarations) use(d);
     for (;;) {
       while (!waiting_.empty()) {
         const std::size_t piece = waiting_.back();
@@ -313,12 +314,17 @@ private:
 };
 
 FunctionSource Sources::source_of(Engine& engine, const clang::NamedDecl* function) const {
+  return source_of(engine, std::vector<const clang::NamedDecl*>{function});
+}
+
+FunctionSource Sources::source_of(Engine& engine, const std::vector<const clang::NamedDecl*>& declarations) const {
   FunctionSource out;
+  const clang::NamedDecl* const function = declarations.front();
   for (const clang::DeclContext* c = function->getDeclContext(); c; c = c->getParent())
     if (const auto* space = dyn_cast<clang::NamespaceDecl>(c); space && !space->isInline() && space->getIdentifier())
       out.name = space->getName().str() + "::" + out.name;
   out.name += function->getName().str();
-  const std::set<std::size_t> needed = Closure(*this, engine).of(function);
+  const std::set<std::size_t> needed = Closure(*this, engine).of(declarations);
   if (needed.empty()) {
     out.fault = "it is not defined in a cell";
     return out;

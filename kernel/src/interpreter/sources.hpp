@@ -29,6 +29,8 @@ public:
   /// What `function` needs: what it and all it uses declare, their includes, macros and using directives. Operators and
   /// customisations of a type that is needed are, too, as nothing says who finds them.
   FunctionSource source_of(Engine& engine, const clang::NamedDecl* function) const;
+  /// What all of these need, together. The name is that of the first one.
+  FunctionSource source_of(Engine& engine, const std::vector<const clang::NamedDecl*>& declarations) const;
 
 private:
   friend class Closure;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
@@ -23,6 +24,7 @@
 #include "magics/command.hpp"
 #include "magics/functions.hpp"
 #include "magics/long_options.hpp"
+#include "magics/tube_errors.hpp"
 #include "magics/tube_nodes.hpp"
 #include "magics/tube_progress.hpp"
 #include "magics/tube_run.hpp"
@@ -37,8 +39,9 @@ using tube::Tube;
 using tube::TubeSpec;
 using tube::Value;
 
-constexpr std::size_t kLongText = 2000;     // of a result that is shown
-constexpr std::size_t kLongJson = 100'000;  // of one that is given as a document, too
+constexpr std::chrono::minutes kCompileTimeout{2};  // of the cells that a process of nodes needs
+constexpr std::size_t kLongText = 2000;             // of a result that is shown
+constexpr std::size_t kLongJson = 100'000;          // of one that is given as a document, too
 
 struct Options {
   std::string runner = "sync", name;
@@ -277,7 +280,7 @@ void show_last(const TubeRun& run) {
 Coro<std::shared_ptr<TubeRun>> prepare(MagicContext& c, const Options& options, const std::string& yaml,
                                        const std::string& cell, int first_line) {
   const TubeSpec spec = TubeSpec::from_text(yaml, cell, first_line);
-  co_await register_nodes(c, spec, options.runner == "cluster");
+  const CellTypes of_cells = co_await register_nodes(c, spec, options.runner == "cluster");
   tube::Map given, each;
   for (const auto& [name, text] : options.inputs) {
     const tube::InputSpec* input = spec.find_input(name);
@@ -302,6 +305,12 @@ Coro<std::shared_ptr<TubeRun>> prepare(MagicContext& c, const Options& options, 
   auto run = std::make_shared<TubeRun>(tube, std::make_shared<TubeWatch>(c.active, tube));
   run->inputs = std::move(each);
   run->n = options.n;
+  if (!of_cells.nodes.empty() || !of_cells.assets.empty()) {
+    run->cluster.start_timeout = kCompileTimeout;
+    run->cluster.program = [&kernel = c.kernel, spec, of_cells](const std::vector<std::string>& nodes) {
+      return cell_program(kernel, spec, of_cells, nodes);
+    };
+  }
   std::set<std::string> seen;
   if (!run->n && !has_source(spec, seen)) run->n = 1;
   co_return run;
@@ -353,7 +362,12 @@ Coro<void> run_tube(MagicContext& c, const MagicLine& line) {
                    : run->ended          ? End::source_ended
                                          : End::done);
   show_earlier(*run);
-  if (error) std::rethrow_exception(error);
+  if (error) {
+    std::optional<CellError> remote = describe_remote(c, error);
+    if (!remote) std::rethrow_exception(error);
+    c.fail(std::move(*remote));
+    co_return;
+  }
   show_last(*run);
 }
 

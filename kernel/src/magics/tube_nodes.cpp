@@ -1,5 +1,6 @@
 #include "magics/tube_nodes.hpp"
 
+#include <algorithm>
 #include <cctype>
 #include <cstdio>
 #include <filesystem>
@@ -16,6 +17,8 @@
 #include <caller/tube/registry.hpp>
 
 #include "interpreter/faults.hpp"
+#include "jit_tasks/cell_nodes.hpp"
+#include "jit_tasks/node_types.hpp"
 #include "magics/functions.hpp"
 #include "session/kernel.hpp"
 
@@ -38,193 +41,29 @@ TubeSession& tube_session(Kernel& kernel) {
 
 namespace {
 
-/// A type that a specification names and that cells may have declared.
-struct Wanted {
-  std::string name;
-  bool asset = false;
-  tube::Place place;
-  std::string key;
-  Declared found;
-};
-
-const std::vector<std::string>& node_methods() {
-  static const std::vector<std::string> methods{"process", "next"};
-  return methods;
+/// The tube inside of a node. What is wrong with it is found when it is built.
+std::optional<TubeSpec> child_of(const NodeSpec& node) {
+  const tube::Value* child = node.params.find("tube");
+  try {
+    if (child && child->kind() == tube::Kind::string) return TubeSpec::from_any(child->as<std::string>());
+    if (const tube::Map* map = child ? child->find<tube::Map>() : nullptr) return TubeSpec::from_map(*map);
+  } catch (const tube::Error&) {
+  }
+  return std::nullopt;
 }
 
 /// The types of a specification and of the tubes inside of it. What is wrong with those is found when they are built.
-void collect(const TubeSpec& spec, std::set<std::string>& seen, std::vector<Wanted>& out) {
+void collect(const TubeSpec& spec, std::set<std::string>& seen, std::vector<WantedType>& out) {
   if (!seen.insert(spec.id).second || seen.size() > 1000) return;
   for (const NodeSpec& node : spec.nodes) {
     if (node.type == "tube") {
-      const tube::Value* child = node.params.find("tube");
-      try {
-        if (child && child->kind() == tube::Kind::string)
-          collect(TubeSpec::from_any(child->as<std::string>()), seen, out);
-        else if (const tube::Map* map = child ? child->find<tube::Map>() : nullptr)
-          collect(TubeSpec::from_map(*map), seen, out);
-      } catch (const tube::Error&) {
-      }
+      if (const std::optional<TubeSpec> inner = child_of(node)) collect(*inner, seen, out);
     } else {
       out.push_back({node.type, false, node.type_place, "nodes." + node.id + ".type", {}});
     }
   }
   for (const tube::AssetSpec& asset : spec.assets)
     out.push_back({asset.type, true, asset.type_place, "assets." + asset.id + ".type", {}});
-}
-
-/// How C++ spells a type of a specification: `mine.Filter` is `mine::Filter`.
-std::string cxx_name(const std::string& name) {
-  std::string out;
-  for (const char c : name) out += c == '.' ? "::" : std::string(1, c);
-  return out;
-}
-
-/// Text as a string literal.
-std::string literal(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == '?') {  // no trigraphs either
-      char octal[8];
-      std::snprintf(octal, sizeof octal, "\\%03o", static_cast<unsigned>(static_cast<unsigned char>(c)));
-      out += octal;
-    } else {
-      out += c;
-    }
-  }
-  return out + "\"";
-}
-
-/// Those are filled by the runner; nobody needs their names.
-bool is_injected(const Parameter& p) {
-  for (const char* name : {"caller::tube::Epoch", "caller::tube::EventMap", "caller::tube::RunnerContext",
-                           "caller::tube::Args", "caller::tube::Kwargs"})
-    if (p.class_name == name) return true;
-  return false;
-}
-
-std::string quoted(const Wanted& w) {
-  return "\"" + w.name + "\"" + (w.found.place.empty() ? "" : " (" + w.found.place + ")");
-}
-
-[[noreturn]] void refuse(const Wanted& w, const std::string& why) { throw SpecError(w.place, w.key, why); }
-
-/// Why a function cannot be called by name; `what` is how it is called in the message.
-void check(const Wanted& w, const Callable& f, const std::string& what) {
-  if (!f.fault.empty()) refuse(w, what + " " + f.fault);
-  for (std::size_t i = 0; i < f.parameters.size(); ++i)
-    if (f.parameters[i].name.empty() && !is_injected(f.parameters[i]))
-      refuse(w, what + ": parameter " + std::to_string(i + 1) + " has no name, after which its slot could be called");
-}
-
-/// Errors: SpecError for what can be no node, or no asset.
-void check(const Wanted& w) {
-  switch (w.found.kind) {
-    case Declared::Kind::nothing:
-      return;
-    case Declared::Kind::other:
-      refuse(w, quoted(w) + " is " + w.found.what);
-    case Declared::Kind::function:
-    case Declared::Kind::lambda:
-      if (w.asset) refuse(w, quoted(w) + " is a function: an asset is an object of a class");
-      return check(w, w.found.call, quoted(w));
-    case Declared::Kind::record:
-      break;
-  }
-  check(w, w.found.call, "the class " + quoted(w));
-  for (const Parameter& p : w.found.call.parameters)
-    if (p.type.find("(unnamed ") != std::string::npos || p.type.find("(anonymous") != std::string::npos ||
-        p.type.find("(lambda") != std::string::npos)
-      refuse(w, "the constructor of " + quoted(w) + " has the parameter \"" + p.name + "\" of a type without a name");
-  if (w.asset) return;
-  const auto& methods = w.found.methods;
-  if (methods.empty()) refuse(w, "the class " + quoted(w) + " has neither process() nor next(): it can be no node");
-  const auto process = methods.find("process");
-  const auto& [name, method] = process != methods.end() ? *process : *methods.find("next");
-  check(w, method, name + "() of the class " + quoted(w));
-  if (name == "next" && !method.parameters.empty())
-    refuse(w, "next() of the class " + quoted(w) + " has parameters: a source takes nothing");
-}
-
-/// `cell_slots<…>({…})` for parameters; `type_of` gives the text of the type of parameter `i`.
-template <class TypeOf>
-std::string slots(const std::vector<Parameter>& parameters, const std::string& tuple, TypeOf&& type_of) {
-  std::string out = "cell_slots<" + tuple + ">(std::vector<CellParameter>{";
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    out += std::string(i ? ", " : "") + "{" + literal(parameters[i].name);
-    if (!parameters[i].default_text.empty())
-      out += ", default_value<" + type_of(i) + ">(" + parameters[i].default_text + "\n)";
-    out += "}";
-  }
-  return out + "})";
-}
-
-std::string function_slots(const Callable& f, const std::string& type) {
-  return slots(f.parameters, "ParametersOf<" + type + ">",
-               [&](std::size_t i) { return "ParameterOf<" + type + ", " + std::to_string(i) + ">"; });
-}
-
-std::string signals(const Callable& f) {
-  std::string out = "::caller::tube::Signals{";
-  for (std::size_t i = 0; i < f.signals.size(); ++i) out += (i ? ", " : "") + literal(f.signals[i]);
-  return out + "}";
-}
-
-/// The statements that register a type.
-std::string registration(const Wanted& w) {
-  const Declared& d = w.found;
-  const std::string name = literal(w.name);
-  std::string add;
-  if (d.kind == Declared::Kind::record) {
-    std::string types, tuple;
-    for (const Parameter& p : d.call.parameters) {
-      types += ", " + p.type;
-      tuple += (tuple.empty() ? "" : ", ") + p.type;
-    }
-    const std::string params =
-        slots(d.call.parameters, "std::tuple<" + tuple + ">", [&](std::size_t i) { return d.call.parameters[i].type; });
-    const auto process = d.methods.find("process");
-    if (w.asset)
-      add = "caller_r.add_asset<" + d.name + types + ">(" + name + ", " + params + ");\n";
-    else if (process != d.methods.end())
-      add = "caller_r.add_class<" + d.name + types + ">(" + name + ", " + params + ", &" + d.name + "::process, " +
-            function_slots(process->second, "decltype(&" + d.name + "::process)") + ", " + signals(process->second) +
-            ");\n";
-    else
-      add = "caller_r.add_source<" + d.name + types + ">(" + name + ", " + params + ", " +
-            signals(d.methods.at("next")) + ");\n";
-  } else {
-    add = "caller_r.add(" + name + ", " + d.expression + ", " +
-          function_slots(d.call, "decltype(" + d.expression + ")") + ", " + signals(d.call) + ");\n";
-  }
-  return "using namespace ::caller::kernel::detail;\n::caller::tube::Registry caller_r;\n" + add +
-         (w.asset ? "take_asset" : "take_node") + "(caller_r, " + name + ");\n";
-}
-
-/// A function that registers a type, in the namespace where default arguments mean what they mean there.
-std::string registering_function(const Wanted& w, const std::string& function) {
-  std::string open, close, qualified = "::";
-  const bool has_defaults = [&] {
-    const auto any = [](const Callable& f) {
-      for (const Parameter& p : f.parameters)
-        if (!p.default_text.empty()) return true;
-      return false;
-    };
-    const auto process = w.found.methods.find("process");
-    return any(w.found.call) || (process != w.found.methods.end() && any(process->second));
-  }();
-  if (has_defaults)
-    for (std::string rest = w.found.scope; !rest.empty();) {
-      const std::size_t at = rest.find("::");
-      open += "namespace " + rest.substr(0, at) + " {\n";
-      close += "}\n";
-      qualified += rest.substr(0, at) + "::";
-      rest = at == std::string::npos ? "" : rest.substr(at + 2);
-    }
-  return open + "inline void " + function + "() {\n" + registration(w) + "}\n" + close + qualified + function + "();\n";
 }
 
 /// Compiles and runs a cell of the kernel's own. Returns what is wrong with it, if it does not compile.
@@ -254,14 +93,14 @@ std::string without_place(std::string text) {
   return text;
 }
 
-/// Registers these, all in one cell. Returns what is wrong.
-Coro<std::string> register_all(MagicContext& c, std::vector<const Wanted*> wanted) {
+/// Registers these, all in one cell; with `crossing`, with codecs. Returns what is wrong.
+Coro<std::string> register_all(MagicContext& c, std::vector<const WantedType*> wanted, bool crossing) {
   TubeSession& session = tube_session(c.kernel);
-  std::string code = "#include <caller/kernel/tubes.hpp>\n";
+  std::string code = std::string(kRegistrationHeader) + (crossing ? kCrossingHeader : "");
   {
     const std::lock_guard lock(session.mutex);
-    for (const Wanted* w : wanted)
-      code += registering_function(*w, "__caller_tube_node_" + std::to_string(++session.cells));
+    for (const WantedType* w : wanted)
+      code += registering_function(*w, "__caller_tube_node_" + std::to_string(++session.cells), crossing);
   }
   std::string wrong;
   try {
@@ -272,13 +111,19 @@ Coro<std::string> register_all(MagicContext& c, std::vector<const Wanted*> wante
   }
   if (wrong.empty()) {
     const std::lock_guard lock(session.mutex);
-    for (const Wanted* w : wanted) (w->asset ? session.assets : session.nodes)[w->name] = w->found.identity;
+    for (const WantedType* w : wanted) {
+      (w->asset ? session.assets : session.nodes)[w->name] = w->found.identity;
+      if (crossing)
+        session.crossing.insert(w->name);
+      else
+        session.crossing.erase(w->name);
+    }
   }
   co_return wrong;
 }
 
 /// `; did you mean "multiply"?`, of what is registered and what cells have defined.
-std::string suggestion(const Wanted& w, const std::vector<Interpreter::Symbol>& symbols) {
+std::string suggestion(const WantedType& w, const std::vector<Interpreter::Symbol>& symbols) {
   tube::Registry names;
   for (const std::string& name : tube::registry().names()) {
     tube::NodeType type;
@@ -313,25 +158,26 @@ void load_plugin_once(Kernel& kernel, const std::string& path) {
   session.plugins.insert(std::move(file));
 }
 
-Coro<void> register_nodes(MagicContext& c, const TubeSpec& spec, bool elsewhere) {
-  std::vector<Wanted> wanted;
+Coro<CellTypes> register_nodes(MagicContext& c, const TubeSpec& spec, bool elsewhere) {
+  CellTypes of_cells;
+  std::vector<WantedType> wanted;
   {
     std::set<std::string> seen;
     collect(spec, seen, wanted);
     TubeSession& session = tube_session(c.kernel);
     const std::lock_guard lock(session.mutex);
     std::set<std::pair<std::string, bool>> asked;
-    std::erase_if(wanted, [&](const Wanted& w) {
+    std::erase_if(wanted, [&](const WantedType& w) {
       if (!asked.emplace(w.name, w.asset).second) return true;
-      const bool of_cells = (w.asset ? session.assets : session.nodes).contains(w.name);
-      return !of_cells &&
+      const bool known = (w.asset ? session.assets : session.nodes).contains(w.name);
+      return !known &&
              (w.asset ? tube::registry().find_asset(w.name) != nullptr : tube::registry().find(w.name) != nullptr);
     });
   }
-  if (wanted.empty()) co_return;
+  if (wanted.empty()) co_return of_cells;
 
   std::vector<std::string> names;
-  for (const Wanted& w : wanted) names.push_back(cxx_name(w.name));
+  for (const WantedType& w : wanted) names.push_back(cxx_name(w.name));
   struct Answer {
     std::vector<Declared> declared;
     std::vector<Interpreter::Symbol> symbols;
@@ -344,12 +190,12 @@ Coro<void> register_nodes(MagicContext& c, const TubeSpec& spec, bool elsewhere)
   });
   Answer answer = co_await pending;
 
-  std::vector<const Wanted*> fresh;
+  std::vector<const WantedType*> fresh;
   {
     TubeSession& session = tube_session(c.kernel);
     const std::lock_guard lock(session.mutex);
     for (std::size_t i = 0; i < wanted.size(); ++i) {
-      Wanted& w = wanted[i];
+      WantedType& w = wanted[i];
       w.found = std::move(answer.declared[i]);
       auto& known = w.asset ? session.assets : session.nodes;
       const auto at = known.find(w.name);
@@ -362,25 +208,67 @@ Coro<void> register_nodes(MagicContext& c, const TubeSpec& spec, bool elsewhere)
                       suggestion(w, answer.symbols));
       }
       check(w);
-      if (elsewhere)
-        refuse(w, quoted(w) +
-                      " is code of this session, which no other process has: the runner cluster takes built-in " +
-                      "types and those of plugins (--plugin)");
-      if (at == known.end() || at->second != w.found.identity) fresh.push_back(&w);
+      (w.asset ? of_cells.assets : of_cells.nodes).insert(w.name);
+      if (at == known.end() || at->second != w.found.identity || (elsewhere && !session.crossing.contains(w.name)))
+        fresh.push_back(&w);
     }
   }
-  if (fresh.empty()) co_return;
-  std::string wrong = co_await register_all(c, fresh);
-  if (wrong.empty()) co_return;
+  if (fresh.empty()) co_return of_cells;
+  std::string wrong = co_await register_all(c, fresh, elsewhere);
+  if (wrong.empty()) co_return of_cells;
   if (fresh.size() > 1) {  // which of them?
-    for (const Wanted* w : fresh) {
-      std::vector<const Wanted*> one(1, w);
-      const std::string its = co_await register_all(c, std::move(one));
+    for (const WantedType* w : fresh) {
+      std::vector<const WantedType*> one(1, w);
+      const std::string its = co_await register_all(c, std::move(one), elsewhere);
       if (!its.empty()) refuse(*w, quoted(*w) + " cannot be " + (w->asset ? "an asset: " : "a node: ") + its);
     }
-    co_return;
+    co_return of_cells;
   }
   refuse(*fresh[0], quoted(*fresh[0]) + " cannot be " + (fresh[0]->asset ? "an asset: " : "a node: ") + wrong);
+}
+
+namespace {
+
+/// The types of cells that a node needs in its process: its own, those of its assets, and all of a tube inside of it.
+void add_types(const TubeSpec& spec, const NodeSpec& node, const CellTypes& known, std::set<std::string>& seen,
+               CellTypes& out) {
+  if (known.nodes.contains(node.type)) out.nodes.insert(node.type);
+  for (const tube::Depend& d : node.depends) {
+    if (d.node != "assets") continue;
+    for (const tube::AssetSpec& asset : spec.assets)
+      if (asset.id == d.signal && known.assets.contains(asset.type)) out.assets.insert(asset.type);
+  }
+  if (node.type != "tube") return;
+  const std::optional<TubeSpec> inner = child_of(node);
+  if (!inner || !seen.insert(inner->id).second) return;
+  for (const NodeSpec& n : inner->nodes) add_types(*inner, n, known, seen, out);
+}
+
+}  // namespace
+
+tube::ClusterProgram cell_program(Kernel& kernel, const TubeSpec& spec, const CellTypes& types,
+                                  const std::vector<std::string>& nodes) {
+  CellTypes needed;
+  for (const NodeSpec& node : spec.nodes) {
+    std::set<std::string> seen;
+    if (std::find(nodes.begin(), nodes.end(), node.id) != nodes.end()) add_types(spec, node, types, seen, needed);
+  }
+  if (needed.nodes.empty() && needed.assets.empty()) return {};
+  CellNodes told;
+  told.nodes = nodes;
+  std::vector<std::string> names;
+  for (const bool asset : {false, true})
+    for (const std::string& name : asset ? needed.assets : needed.nodes) {
+      told.types.push_back({name, asset});
+      names.push_back(cxx_name(name));
+    }
+  auto asked = kernel.with_interpreter([names](Interpreter& i) { return i.source_of(names); });
+  told.source = asked.wait();
+  if (!told.source.fault.empty())
+    throw tube::Error(tube::Errc::invalid_specification,
+                      "the node \"" + nodes.front() + "\" cannot run in a process of its own: " + told.source.fault);
+  told.prelude_directory = kernel.prelude_directory();
+  return {{cell_node_program()}, to_payload(told)};
 }
 
 std::string tube_variable(const std::string& id) {

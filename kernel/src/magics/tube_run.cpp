@@ -16,6 +16,7 @@
 
 #include "interpreter/faults.hpp"
 #include "session/kernel.hpp"
+#include "session/line_hold.hpp"
 
 namespace caller::kernel::magics {
 namespace {
@@ -72,6 +73,7 @@ protected:
     } else {
       TubeWatch::AtNode here(this->watch_);
       this->watch_.check();
+      const LineHold lines;  // other nodes print meanwhile
       Watched<Base>::call_node(firing);
     }
   }
@@ -165,36 +167,6 @@ void run_threads(TubeRun& run) {
   runner.deinit();
 }
 
-class WatchedCluster final : public tube::ClusterRunner {
-public:
-  explicit WatchedCluster(TubeRun& run) : tube::ClusterRunner(run.tube), watch_(*run.watch) {
-    (void)add_callback([this](const tube::Notice& notice) {
-      if (const auto* event = std::get_if<tube::Event>(&notice))
-        watch_.events.fetch_add(!event->value.is_no_event(), std::memory_order_relaxed);
-      else if (const auto& meta = std::get<tube::MetaEvent>(notice); meta.type == tube::MetaEvent::Type::node_ready)
-        watch_.fired(meta.node_id);
-    });
-  }
-
-  void init() override {
-    const bool first = pids_.empty();
-    tube::ClusterRunner::init();
-    if (!first) return;
-    for (const tube::ClusterProcess& p : processes()) pids_.push_back(p.pid);
-  }
-  const std::vector<int>& pids() const noexcept { return pids_; }
-
-protected:
-  void after_process() override {
-    tube::ClusterRunner::after_process();
-    watch_.epoch_ended();
-  }
-
-private:
-  TubeWatch& watch_;
-  std::vector<int> pids_;
-};
-
 /// Ends processes that have not left half a second after a stop: a node that never returns would keep its runner.
 class Killer {
 public:
@@ -223,21 +195,68 @@ private:
   std::thread thread_;
 };
 
-/// In a worker, too. One epoch after the other: an epoch that is broken off is given up at once, while an iteration
-/// waits for what it has begun.
+class WatchedCluster final : public tube::ClusterRunner {
+public:
+  /// `killer` outlives it.
+  WatchedCluster(TubeRun& run, std::optional<Killer>& killer)
+      : tube::ClusterRunner(run.tube, run.cluster), watch_(*run.watch), killer_(killer) {
+    (void)add_callback([this](const tube::Notice& notice) {
+      if (const auto* event = std::get_if<tube::Event>(&notice))
+        watch_.events.fetch_add(!event->value.is_no_event(), std::memory_order_relaxed);
+      else if (const auto& meta = std::get<tube::MetaEvent>(notice); meta.type == tube::MetaEvent::Type::node_ready)
+        watch_.fired(meta.node_id);
+    });
+  }
+
+  void init() override {
+    const bool first = pids_.empty();
+    tube::ClusterRunner::init();
+    if (!first) return;
+    for (const tube::ClusterProcess& p : processes()) pids_.push_back(p.pid);
+  }
+  /// Of a cell that was stopped it waits for nothing that takes its time.
+  void deinit() override {
+    hasten();
+    tube::ClusterRunner::deinit();
+  }
+  void hasten() {
+    if (watch_.stopped() && !killer_) killer_.emplace(pids_);
+  }
+
+protected:
+  void after_process() override {
+    tube::ClusterRunner::after_process();
+    watch_.epoch_ended();
+  }
+
+private:
+  TubeWatch& watch_;
+  std::optional<Killer>& killer_;
+  std::vector<int> pids_;
+};
+
+/// In a worker, too.
 void run_processes(TubeRun& run) {
   std::optional<Killer> killer;  // outlives the runner, whose end it hastens
-  WatchedCluster runner(run);
+  WatchedCluster runner(run, killer);
   try {
     TubeWatch::AtNode here(*run.watch);  // its waits end when the cell is stopped; those of its destructor do not
-    runner.init();
-    while (take_one(run, [&] {
-      run.watch->check();
-      return runner.process(run.inputs);
-    })) {
+    if (run.inputs.empty()) {            // as many epochs at once as the processes can have
+      runner.max_iter_loops = std::numeric_limits<std::size_t>::max();
+      for (const Result& result : runner.iter(run.n)) {
+        run.add(result);
+        run.watch->check();
+      }
+      run.ended = !run.done();
+    } else {
+      while (take_one(run, [&] {
+        run.watch->check();
+        return runner.process(run.inputs);
+      })) {
+      }
     }
   } catch (...) {
-    if (run.watch->stopped()) killer.emplace(runner.pids());
+    runner.hasten();
     throw;
   }
   runner.deinit();

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <caller/tube/cluster.hpp>
 #include <caller/tube/runner.hpp>
 
 #include "magics/tube_progress.hpp"
@@ -28,6 +29,7 @@ struct TubeRun {
   std::shared_ptr<TubeWatch> watch;
   std::optional<std::size_t> n;  ///< results, or epochs of a tube without a return; none: until a source ends
   tube::Map inputs;              ///< of each call of process()
+  tube::ClusterOptions cluster;  ///< of its runner
   std::size_t count = 0;
   bool ended = false;  ///< a source has ended
   std::vector<tube::Result> first;

@@ -97,6 +97,9 @@ public:
     return language_.call_soon([this, fn = std::move(fn)]() mutable { return fn(require_interpreter()); });
   }
 
+  /// Where the compiler's prelude is; empty: beside the program.
+  std::string prelude_directory() const { return options_.prelude_dir.string(); }
+
   /// The exception in flight as Jupyter shows it; called inside a catch block. Thread-safety: any thread.
   CellError describe_current(int number);
 
