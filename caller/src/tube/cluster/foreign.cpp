@@ -132,7 +132,7 @@ std::set<std::string> add_foreign_types(const Map& types) {
     t.name = name;
     t.type = described["type"].as<std::string>();
     t.params = slots_from(described["params"]);
-    t.make = [name = name](const Params&) { return std::make_unique<ForeignAsset>(name); };
+    t.make = [its = name](const Params&) { return std::make_unique<ForeignAsset>(its); };
     registry().insert(std::move(t));
     added.insert(name);
   }
