@@ -484,6 +484,25 @@ TEST_CASE("a process that leaves in the middle of a run ends it; results before 
   CHECK(found.size() <= 20);
 }
 
+TEST_CASE("a process that is killed is an error within a second though another node never ends") {
+  ClusterRunner runner(chain("{type: noob.testing.just_wait, params: {wait_for: 3600}, depends: [value: a.index]}"));
+  runner.init();
+  const int source = pid_of(runner, "a"), waits = pid_of(runner, "b");
+  std::optional<std::chrono::steady_clock::time_point> killed;
+  runner.add_callback([&](const Notice& notice) {
+    if (killed || !std::holds_alternative<Event>(notice)) return;
+    killed = std::chrono::steady_clock::now();  // the first of a, which is on its way to b
+    ::kill(source, SIGKILL);
+  });
+  CHECK_THROWS_AS((void)runner.process(), ProcessError);
+  runner.deinit();
+  REQUIRE(killed);
+  CHECK(std::chrono::steady_clock::now() - *killed < 1s);
+  CHECK_FALSE(process_lives(waits));
+  runner.init();  // with new ones
+  CHECK(process_lives(pid_of(runner, "b")));
+}
+
 TEST_CASE("with restart a run goes on without the epochs that were lost, and says which") {
   ClusterRunner runner(chain("{type: test.exit_at, params: {at: 20}, depends: [n: a.index]}"),
                        {.max_pending = 4, .restart = true});

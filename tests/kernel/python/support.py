@@ -70,7 +70,8 @@ class Kernel:
         self.log = open(HOME / f"kernel-{time.monotonic_ns()}.log", "w+b")  # pylint: disable=consider-using-with
         if options.get("transport") != "ipc":
             names = ("shell_port", "iopub_port", "stdin_port", "hb_port", "control_port")
-            options = {**dict(zip(names, free_ports(len(names)))), **options}
+            # With its cache of ports the manager would choose others.
+            options = {**dict(zip(names, free_ports(len(names)))), "cache_ports": False, **options}
         self.manager = KernelManager(kernel_name="caller", **options)
         self.manager.start_kernel(cwd=str(HOME), stdout=self.log, stderr=self.log)
         self.clients = []

@@ -168,6 +168,9 @@ void Hub::open_nodes() {
 }
 
 void Hub::close_nodes() noexcept {
+  // When a process is lost, what the others compute is wanted by nobody, and may be without end.
+  std::optional<std::chrono::milliseconds> patience;
+  if (!complete()) patience = options.stop_timeout / 4;
   try {
     const std::string text = message(Message::deinit, Map{});
     for (std::uint32_t p = 0; p < processes.size(); ++p) {
@@ -175,9 +178,14 @@ void Hub::close_nodes() noexcept {
       processes[p].answer.reset();
       send(p, zmq::message_t(text));
     }
-    wait_for_all("to closing its nodes", std::nullopt, [](const Process& p) { return !p.opened || p.answer; });
+    wait_for_all("to closing its nodes", patience, [](const Process& p) { return !p.opened || p.answer; });
   } catch (const std::exception& e) {
     warn("closing the nodes of the tube " + runner.impl().graph.spec.id + ": " + e.what());
+    for (Process& process : processes) {
+      if (!process.started || !process.opened || process.answer) continue;
+      process.child.stop(std::chrono::milliseconds(0));
+      process.started = false;
+    }
   }
   for (Process& process : processes) process.opened = false;
   if (lost_error) {
