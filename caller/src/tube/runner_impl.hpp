@@ -18,6 +18,8 @@ namespace caller::tube {
 
 namespace detail {
 
+inline constexpr std::size_t kReserved = std::size_t{1} << 20;  ///< results that need not be moved
+
 /// One call: where its arguments are, where its values go. Reused from call to call by the thread that runs nodes.
 class Frame final : public CallInfo {
 public:

@@ -32,7 +32,6 @@ struct Run {
   bool over = false;
 };
 constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
-constexpr std::size_t kReserved = std::size_t{1} << 20;  // results that need not be moved
 }  // namespace
 
 /// Workers take what is ready from the core, under one lock; they call nodes without it.
@@ -357,7 +356,7 @@ Generator<Result> ThreadRunner::iter(std::optional<std::size_t> n) {
 std::vector<Result> ThreadRunner::run(std::size_t n) {
   impl().check_inputs_for_iteration();
   std::vector<Result> results;
-  results.reserve(std::min(n, kReserved));
+  results.reserve(std::min(n, detail::kReserved));
   init();
   const CloseAtEnd close{*this};
   Run asked{n, n, &results};

@@ -14,6 +14,7 @@
 #include <regex>
 #include <stdexcept>
 
+#include "colour.hpp"
 #include "completeness.hpp"
 #include "exceptions.hpp"
 #include "prelude.hpp"
@@ -26,11 +27,6 @@ constexpr std::chrono::minutes kCheckLimit{10};
 constexpr int kStillborn = 5;  // copies that were made in a bad moment, one after the other
 // What the cells hold then is much: a copy that stays would hold it a second time as soon as they change it.
 constexpr std::size_t kBigProcess = std::size_t{1} << 30;
-
-std::string without_colour(const std::string& text) {
-  static const std::regex colour("\033\\[[0-9;]*m");
-  return std::regex_replace(text, colour, "");
-}
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> out;

@@ -8,7 +8,6 @@
 #include <exception>
 #include <iostream>
 #include <memory>
-#include <regex>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -18,6 +17,7 @@
 #include <caller/kernel/display_host.hpp>
 #include <caller/tube/cluster.hpp>
 
+#include "interpreter/colour.hpp"
 #include "interpreter/factory.hpp"
 #include "interpreter/faults.hpp"
 #include "interpreter/interpreter.hpp"
@@ -25,11 +25,6 @@
 
 namespace caller::kernel {
 namespace {
-
-std::string without_colour(const std::string& text) {
-  static const std::regex colour("\033\\[[0-9;]*m");
-  return std::regex_replace(text, colour, "");
-}
 
 std::string listed(const std::vector<std::string>& ids) {
   std::string text = ids.size() == 1 ? "the node " : "the nodes ";

@@ -16,21 +16,18 @@
 
 #include <caller/caller.hpp>
 
+#include "interpreter/colour.hpp"
 #include "interpreter/faults.hpp"
 #include "interpreter/interpreter.hpp"
 #include "jit_tasks/cell_guard.hpp"
 #include "jit_tasks/known_sources.hpp"
+#include "jit_tasks/source_json.hpp"
 
 namespace caller::kernel {
 namespace {
 
 using nlohmann::json;
 using task::App;
-
-std::string without_colour(const std::string& text) {
-  static const std::regex colour("\033\\[[0-9;]*m");
-  return std::regex_replace(text, colour, "");
-}
 
 // A name of an exception as later cells write it.
 std::string without_cells(const std::string& text) {

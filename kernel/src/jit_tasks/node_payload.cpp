@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "jit_tasks/cell_nodes.hpp"
+#include "jit_tasks/source_json.hpp"
 
 namespace caller::kernel {
 
@@ -15,13 +16,11 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 std::string to_payload(const CellNodes& nodes) {
-  json types = json::array(), cells = json::array();
+  json types = json::array();
   for (const CellNodes::Type& t : nodes.types) types.push_back({{"name", t.name}, {"asset", t.asset}});
-  for (const SourceCell& c : nodes.source.cells) cells.push_back({{"number", c.number}, {"text", c.text}});
   return json{{"nodes", nodes.nodes},
               {"types", std::move(types)},
-              {"cells", std::move(cells)},
-              {"flags", nodes.source.flags},
+              {"source", source_to_json(nodes.source)},
               {"prelude", nodes.prelude_directory}}
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -33,9 +32,7 @@ CellNodes from_payload(const std::string& payload) {
     out.nodes = j.at("nodes").get<std::vector<std::string>>();
     for (const json& t : j.at("types"))
       out.types.push_back({t.at("name").get<std::string>(), t.at("asset").get<bool>()});
-    for (const json& c : j.at("cells"))
-      out.source.cells.push_back({c.at("number").get<int>(), c.at("text").get<std::string>()});
-    out.source.flags = j.at("flags").get<std::vector<std::string>>();
+    out.source = source_from_json(j.at("source").get<std::string>());
     out.prelude_directory = j.at("prelude").get<std::string>();
   } catch (const json::exception& e) {
     throw std::invalid_argument(std::string("nodes of cells: ") + e.what());

@@ -112,7 +112,8 @@ struct ClusterOptions {
   /// with it; each is a MetaEvent::Type::error. Otherwise they throw, and the next call replaces it.
   bool restart = false;
   std::chrono::milliseconds start_timeout{10'000};  ///< for a process to come up; not for its nodes to open
-  std::chrono::milliseconds stop_timeout{1'000};    ///< for a process to leave; then it is killed
+  std::chrono::milliseconds stop_timeout{1'000};    ///< for a process to leave; when one is lost, a quarter for the
+                                                    ///< others to close their nodes. Then it is killed
 };
 
 /// How a process of a cluster stands.

@@ -12,7 +12,6 @@ using detail::Instance;
 
 namespace {
 constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
-constexpr std::size_t kReserved = std::size_t{1} << 20;  // results that need not be moved
 /// While it lives, lost epochs may be passed over.
 struct FreeRun {
   explicit FreeRun(bool& f) : flag(f) { flag = true; }
@@ -121,7 +120,7 @@ Generator<Result> ClusterRunner::iter(std::optional<std::size_t> n) {
 std::vector<Result> ClusterRunner::run(std::size_t n) {
   impl().check_inputs_for_iteration();
   std::vector<Result> results;
-  results.reserve(std::min(n, kReserved));
+  results.reserve(std::min(n, detail::kReserved));
   init();
   const CloseAtEnd close{*this};
   const FreeRun free(hub_->free_running);
