@@ -3,6 +3,8 @@
 #include <caller/detail/memory.hpp>
 
 #include <array>
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <new>
@@ -13,6 +15,7 @@ namespace caller::detail {
 
 #if !CALLER_POOLED_INLINE
 
+void trim_blocks() noexcept {}
 // The sanitizers must see each block's own life.
 void* allocate_slow(std::size_t size) { return ::operator new(size); }
 void deallocate_slow(void* block, std::size_t) noexcept { ::operator delete(block); }
@@ -23,12 +26,18 @@ thread_local constinit BlockCache block_cache{};
 
 namespace {
 
-constexpr std::size_t kDepotBytes = 2 << 20;  // kept a class; the rest goes back to malloc
+/// Kept over all classes; the rest goes back to malloc. As much as half a million calls that wait: blocks that went
+/// through malloc come back in an order that no cache foresees, and cost twice as much. When a Caller has ended, less.
+constexpr std::ptrdiff_t kDepotBytes = 32 << 20, kDepotBytesAfterCaller = 2 << 20;
+constexpr std::ptrdiff_t bytes_of_magazine(std::size_t cls) noexcept {
+  return static_cast<std::ptrdiff_t>(kMagazine * kBlockSizes[cls]);
+}
 
 struct Depot {
   std::mutex mutex;
   std::vector<FreeBlock*> full;  // of kMagazine blocks each
 };
+std::atomic<std::ptrdiff_t> kept{0};  // bytes in all depots
 std::array<Depot, kBlockSizes.size()>& depots() {
   static auto* d =
       new std::array<Depot, kBlockSizes.size()>;  // never destroyed: threads may outlive static destruction
@@ -43,8 +52,9 @@ void give_to_depot(std::size_t cls, FreeBlock* full) noexcept {
   try {
     Depot& depot = depots()[cls];
     const std::lock_guard lock(depot.mutex);
-    if (depot.full.size() < kDepotBytes / (kMagazine * kBlockSizes[cls])) {
+    if (kept.load(std::memory_order_relaxed) < kDepotBytes) {
       depot.full.push_back(full);
+      kept.fetch_add(bytes_of_magazine(cls), std::memory_order_relaxed);
       return;
     }
   } catch (...) {  // no memory for the depot's list: fall through
@@ -73,6 +83,19 @@ thread_local CacheOwner owner;
 
 }  // namespace
 
+void trim_blocks() noexcept {
+  for (std::size_t c = kBlockSizes.size(); c-- > 0 && kept.load(std::memory_order_relaxed) > kDepotBytesAfterCaller;) {
+    std::vector<FreeBlock*> taken;
+    {
+      Depot& depot = depots()[c];
+      const std::lock_guard lock(depot.mutex);
+      taken.swap(depot.full);
+      kept.fetch_sub(static_cast<std::ptrdiff_t>(taken.size()) * bytes_of_magazine(c), std::memory_order_relaxed);
+    }
+    for (FreeBlock* const full : taken) free_blocks(full);
+  }
+}
+
 void* allocate_slow(std::size_t size) {
   const int cls = block_class(size);
   if (cls < 0) return ::operator new(size);
@@ -92,6 +115,7 @@ void* allocate_slow(std::size_t size) {
     if (!depot.full.empty()) {
       full = depot.full.back();
       depot.full.pop_back();
+      kept.fetch_sub(bytes_of_magazine(c), std::memory_order_relaxed);
     }
   }
   m.room = kMagazine;

@@ -43,6 +43,7 @@ Core::~Core() {
   driver_.reset();  // handlers that are dropped only now look at us
   if (thread_.joinable()) thread_.detach();
   if (parent) parent->release();
+  trim_blocks();
 }
 
 // ---- queue ----

@@ -49,6 +49,8 @@ struct BlockCache {
 
 [[nodiscard]] CALLER_API void* allocate_slow(std::size_t size);
 CALLER_API void deallocate_slow(void* block, std::size_t size) noexcept;
+/// Gives most of the free blocks that no thread has at hand back to malloc.
+CALLER_API void trim_blocks() noexcept;
 
 #if CALLER_POOLED_INLINE
 extern CALLER_API thread_local constinit BlockCache block_cache __attribute__((tls_model("initial-exec")));
