@@ -3,8 +3,9 @@
 # clang takes a precompiled header only with the flags it was made with, so both read them from one generated file,
 # `prelude.args`, which is made from the properties of the libraries cells use.
 
-# caller_prelude(<name> <header> <libraries…>): target <name>, and its files in lib/caller/prelude of build and install tree.
-function(caller_prelude name header)
+# caller_prelude(<name> <header> <checker> <libraries…>): target <name>, and its files in lib/caller/prelude of build and install tree.
+# <checker> is the program that compiles what must ask for interrupts; its object is linked first, so that its functions are taken.
+function(caller_prelude name header checker)
   set(_out ${CMAKE_BINARY_DIR}/lib/caller/prelude)
   set(_flags -std=c++20 -O2 -DCALLER_IN_CELL -fPIE -fno-semantic-interposition -Wno-return-type-c-linkage -Wno-unused-value -Wno-extern-initializer)
   set(_dirs "")
@@ -30,9 +31,10 @@ function(caller_prelude name header)
     COMMENT "Precompiling the prelude of cells" VERBATIM)
   add_custom_command(OUTPUT ${_out}/libcaller_prelude.so
     COMMAND ${_clang} ${_object} -c ${_out}/prelude.pch -o ${_out}/prelude.o
-    COMMAND ${CMAKE_CXX_COMPILER} -shared -o ${_out}/libcaller_prelude.so ${_out}/prelude.o
-    COMMAND ${CMAKE_COMMAND} -E rm ${_out}/prelude.o
-    DEPENDS ${_out}/prelude.pch
+    COMMAND ${checker} ${_out}/prelude.args ${_out}/prelude.pch ${_out}/checked.o
+    COMMAND ${CMAKE_CXX_COMPILER} -shared -o ${_out}/libcaller_prelude.so ${_out}/checked.o ${_out}/prelude.o
+    COMMAND ${CMAKE_COMMAND} -E rm ${_out}/prelude.o ${_out}/checked.o
+    DEPENDS ${_out}/prelude.pch ${checker}
     COMMENT "Compiling the prelude's code" VERBATIM)
   add_custom_target(${name} DEPENDS ${_out}/prelude.pch ${_out}/libcaller_prelude.so)
 
@@ -41,6 +43,7 @@ function(caller_prelude name header)
   set(CALLER_PRELUDE_OBJECT "${_object}")
   set(CALLER_PRELUDE_FLAGS "${_flag_lines}")
   set(CALLER_PRELUDE_DIRS "${_dirs}")
+  set(CALLER_PRELUDE_CHECKER "$<TARGET_FILE:${checker}>")
   set(_script ${CMAKE_CURRENT_BINARY_DIR}/install_prelude)
   configure_file(${PROJECT_SOURCE_DIR}/cmake/install_prelude.cmake.in ${_script}.in @ONLY)
   file(GENERATE OUTPUT ${_script}.cmake INPUT ${_script}.in)

@@ -14,6 +14,7 @@
 #include <regex>
 #include <stdexcept>
 
+#include "checked.hpp"
 #include "colour.hpp"
 #include "completeness.hpp"
 #include "exceptions.hpp"
@@ -97,10 +98,7 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
   const Prelude prelude = find_prelude(options_);
   std::vector<std::string> args = prelude.args;
   args.push_back("-ferror-limit=6");  // one wrong call of a library template is worth a hundred otherwise
-  // What is wrong shall fault where it is, and not be optimised into something else.
-  for (const char* f : {"-fno-delete-null-pointer-checks", "-fsanitize=integer-divide-by-zero",
-                        "-fsanitize-trap=integer-divide-by-zero"})
-    args.push_back(f);
+  for (const char* f : kCellFlags) args.emplace_back(f);
   if (options_.lines) args.push_back("-gline-tables-only");
   for (const auto& f : options_.flags) args.push_back(f);
   const auto note = [this](const std::string& line) {
@@ -113,8 +111,11 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
     with.push_back(prelude.pch);
     try {
       compiler_ = std::make_unique<Compiler>(with);
-      if (!dlopen(prelude.library.c_str(),
-                  RTLD_LAZY | RTLD_GLOBAL)) {  // it holds inline functions whose callees libstdc++ keeps to itself
+      // Lazily: it holds inline functions whose callees libstdc++ keeps to itself.
+      void* const library = dlopen(prelude.library.c_str(), RTLD_LAZY | RTLD_GLOBAL);
+      if (const void* checked = library ? dlsym(library, kCheckedNames) : nullptr) {
+        compiler_->set_checked(static_cast<const char*>(checked));
+      } else {
         note(std::string("the prelude's code does not load, cells start slowly: ") + dlerror());
         compiler_.reset();
       }

@@ -11,6 +11,7 @@
 #include <cctype>
 #include <exception>
 #include <optional>
+#include <stdexcept>
 
 namespace caller::kernel {
 namespace {
@@ -205,6 +206,18 @@ Compilation Compiler::compile_text(const std::string& text, const std::string& e
   stage.entry = entry;
   out.ok = compile_stage(stage, request, symbols, out);
   return out;
+}
+
+std::string Compiler::checked_prelude() {
+  const std::string root = "caller_prelude_checks";
+  engine_.quick = false;
+  engine_.check_loaded();
+  const auto parsed = engine_.parse("extern \"C\" void " + root +
+                                        "(std::vector<int>& i, std::vector<double>& d, std::vector<std::string>& s) {\n"
+                                        "  caller::kernel::detail::algorithms_in_advance(i, d, s);\n}",
+                                    "prelude");
+  if (!parsed.ok) throw std::runtime_error(parsed.text);
+  return generator_.checked_object(engine_.ci(), *parsed.module, root);
 }
 
 std::string Compiler::follow(const CompileRequest& request, const std::vector<FollowedPart>& parts) {

@@ -16,6 +16,10 @@
 
 namespace caller::kernel {
 
+/// What is wrong shall fault where it is, and not be optimised into something else.
+inline constexpr const char* kCellFlags[] = {"-fno-delete-null-pointer-checks", "-fsanitize=integer-divide-by-zero",
+                                             "-fsanitize-trap=integer-divide-by-zero"};
+
 /// Thread-safety: one thread at a time.
 class Compiler {
 public:
@@ -32,6 +36,13 @@ public:
   /// What the compiler of another process has compiled without an error, for this one to know it, too. Returns the
   /// diagnostics when it fails here, else nothing.
   std::string follow(const CompileRequest& request, const std::vector<FollowedPart>& parts);
+
+  /// The prelude's algorithms as an object whose loops ask for interrupts, to be linked with the rest of the prelude.
+  /// Throws std::runtime_error.
+  std::string checked_prelude();
+
+  /// What cells leave to the prelude's library, as that says (`kCheckedNames`).
+  void set_checked(const char* names) { generator_.set_checked(names); }
 
   /// How a cell is taken apart here.
   AssembleOptions assemble_options(unsigned unit, int number);

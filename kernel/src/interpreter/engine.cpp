@@ -208,6 +208,7 @@ Engine::Parsed Engine::parse(const std::string& text, const std::string& name) {
       options.DisableO0ImplyOptNone = true;
       out.quick = true;
     }
+    consumer_->safepoints.check_loaded_functions();
     consumer_->HandleTranslationUnit(ast());
     options.OptimizationLevel = level;
     options.DisableO0ImplyOptNone = implied;
@@ -249,6 +250,8 @@ void Engine::debug(const std::string& name, const std::string& path) {
   codegen_->ReleaseModule();
   codegen_->StartModule("cell_" + std::to_string(++units_), *context_.getContext());
 }
+
+void Engine::check_loaded() { consumer_->safepoints.check_loaded(); }
 
 void Engine::syntax_only() { consumer_->generate = false; }
 

@@ -54,6 +54,9 @@ public:
   /// Parses `text` up to a code completion point; for a process that is thrown away afterwards.
   void complete(const std::string& text, unsigned line, unsigned column, clang::CodeCompleteConsumer& consumer);
 
+  /// From here on algorithms out of the precompiled header get checks for interrupts, too.
+  void check_loaded();
+
   /// Gives up code generation of what is parsed from here on; for a process that is thrown away afterwards.
   void syntax_only();
 

@@ -12,6 +12,8 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "checked.hpp"
+
 namespace caller::kernel {
 namespace {
 
@@ -140,11 +142,27 @@ Generator::~Generator() = default;
 std::string Generator::object(clang::CompilerInstance& ci, llvm::Module& module, const std::string& entry,
                               int optimisation, bool once, SymbolUse& symbols) {
   if (!machines_) machines_ = std::make_unique<Machines>();
+  leave_to_library(module, checked_);
   make_entry(module, entry);
   optimiser_.run(ci, module, optimisation, once);
   mark_terminate_handlers(module);
   note_symbols(module, symbols);
   return Optimiser::runs_once(module) ? machines_->quick(module) : machines_->good(module);
+}
+
+std::string Generator::checked_object(clang::CompilerInstance& ci, llvm::Module& module, const std::string& root) {
+  if (!machines_) machines_ = std::make_unique<Machines>();
+  if (define_checked(module, root).empty()) throw std::runtime_error("nothing of the prelude asks for interrupts");
+  optimiser_.run(ci, module, -1, false);
+  mark_terminate_handlers(module);
+  return machines_->good(module);
+}
+
+void Generator::set_checked(const char* names) {
+  for (std::string name = names; !name.empty(); name = names) {
+    names += name.size() + 1;
+    checked_.insert(std::move(name));
+  }
 }
 
 }  // namespace caller::kernel

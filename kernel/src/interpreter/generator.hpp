@@ -32,9 +32,16 @@ public:
   std::string object(clang::CompilerInstance& ci, llvm::Module& module, const std::string& entry, int optimisation,
                      bool once, SymbolUse& symbols);
 
+  /// The object of a module that defines what asks for interrupts (`define_checked`). Throws std::runtime_error.
+  std::string checked_object(clang::CompilerInstance& ci, llvm::Module& module, const std::string& root);
+
+  /// Functions that modules leave to the prelude's library, each name ended by a zero, and so is the list.
+  void set_checked(const char* names);
+
 private:
   struct Machines;
   Optimiser optimiser_;
+  std::set<std::string> checked_;
   std::unique_ptr<Machines> machines_;  // made when first needed: a process that only follows needs none
 };
 

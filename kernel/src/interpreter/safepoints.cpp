@@ -279,9 +279,17 @@ void SafepointInserter::mend_coroutines() {
 void SafepointInserter::visit_loaded(clang::Decl* d) {
   auto* f = llvm::dyn_cast<clang::FunctionDecl>(d);
   if (!f || f->isDependentContext()) return;
+  if (checks_loaded_ && !llvm::isa<clang::CXXMethodDecl>(f)) loaded_.push_back(f);
   const auto* type = f->getReturnType()->getAsCXXRecordDecl();
   if (!type || !type->hasDefinition() || type->lookup(&context_->Idents.get("promise_type")).empty()) return;
   if (auto* body = llvm::dyn_cast_or_null<clang::CoroutineBodyStmt>(f->getBody())) keep(body);
+}
+
+void SafepointInserter::check_loaded_functions() {
+  for (std::size_t i = 0; i < loaded_.size(); ++i)  // a body that is read may bring others
+    if (loaded_[i]->getBody() && loaded_[i]->getTemplateInstantiationPattern() && done_.insert(loaded_[i]).second)
+      LoopVisitor(*this, *context_, wrapped_).TraverseDecl(loaded_[i]);
+  loaded_.clear();
 }
 
 void SafepointInserter::visit(clang::Decl* d) {

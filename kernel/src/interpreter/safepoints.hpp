@@ -7,6 +7,8 @@
 #include <llvm/ADT/DenseMap.h>
 #include <llvm/ADT/DenseSet.h>
 
+#include <vector>
+
 namespace caller::kernel {
 
 /// Adds a call of `caller::kernel::detail::safepoint()` to the body of every loop, in the syntax tree: there the
@@ -19,6 +21,10 @@ public:
 
   /// A function out of the precompiled header.
   void visit_loaded(clang::Decl* d);
+  /// From here on instances of function templates out of it are noted, for `check_loaded_functions`, which reads their
+  /// bodies and adds checks to them as to a cell's. To be called before code is generated.
+  void check_loaded() { checks_loaded_ = true; }
+  void check_loaded_functions();
 
   /// clang 19's generator takes the return value out of a coroutine's syntax tree and does not put it back; the next
   /// module that needs the coroutine would crash it. To be called between modules.
@@ -40,6 +46,8 @@ private:
   clang::ASTContext* context_ = nullptr;
   clang::FunctionDecl* target_ = nullptr;
   bool repeats_ = false;
+  bool checks_loaded_ = false;
+  std::vector<clang::FunctionDecl*> loaded_;
   llvm::DenseSet<const clang::Decl*> done_;
   llvm::DenseSet<const clang::Stmt*> wrapped_;
   llvm::DenseMap<clang::ReturnStmt*, clang::Expr*> coroutines_;

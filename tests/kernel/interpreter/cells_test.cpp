@@ -223,3 +223,26 @@ TEST_CASE("what a statement uses of a library that is only in its headers is the
   CHECK(run("std::istringstream in(\"1 2 3\"); int a, b; in >> a >> b; a + b") == "3");
   CHECK(run("std::string s(3, 'x'); s.insert(1, \"yy\"); s.append(s.begin(), s.end()).substr(2)") == "\"yxxxyyxx\"");
 }
+
+TEST_CASE("algorithms that were compiled in advance do what they should") {
+  Cells run;
+  for (const char* type : {"int", "double", "std::string"}) {
+    CAPTURE(type);
+    const std::string t = type;
+    CHECK(run("std::vector<" + t +
+              "> v; unsigned x = 7;\n"
+              "const auto put = [&v](auto n) {\n"
+              "  if constexpr (std::is_constructible_v<" +
+              t +
+              ", decltype(n)>) v.push_back(n);\n"
+              "  else v.push_back(std::to_string(n));\n};\n"
+              "for (int i = 0; i < 1000; ++i) put((x = x * 1664525u + 1013904223u) % 5000);\n"
+              "auto up = v, down = v, stable = v, nth = v;\n"
+              "std::sort(up.begin(), up.end());\n"
+              "std::sort(down.begin(), down.end(), std::greater<>());\n"
+              "std::stable_sort(stable.begin(), stable.end());\n"
+              "std::nth_element(nth.begin(), nth.begin() + 500, nth.end());\n"
+              "std::is_sorted(up.begin(), up.end()) && std::is_permutation(up.begin(), up.end(), v.begin()) && "
+              "stable == up && std::equal(down.rbegin(), down.rend(), up.begin()) && nth[500] == up[500]") == "true");
+  }
+}

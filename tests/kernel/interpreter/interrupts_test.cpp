@@ -57,6 +57,22 @@ TEST_CASE("loops are interrupted, and destructors on the way run") {
   CHECK(run("gone") == "2");
 }
 
+TEST_CASE("an algorithm that was compiled in advance is interrupted in the middle of its work") {
+  Cells run;
+  run("std::vector<int> big(30'000'000); std::vector<std::string> words; unsigned x = 1;\n"
+      "for (auto& each : big) each = static_cast<int>((x = x * 1664525u + 1013904223u) >> 1);\n"
+      "for (int i = 0; i < 1'500'000; ++i) words.push_back(std::to_string(big[i]));\n"
+      "std::vector<double> reals(big.begin(), big.end());");
+  for (const char* code :
+       {"std::sort(big.begin(), big.end());", "std::sort(reals.begin(), reals.end(), std::greater<>());",
+        "std::stable_sort(big.begin(), big.end());", "std::sort(words.begin(), words.end());"}) {
+    CAPTURE(code);
+    CHECK(interrupted(run, code) == "KeyboardInterrupt");
+  }
+  CHECK(run("std::sort(words.begin(), words.end()); std::is_sorted(words.begin(), words.end()) && words.size() == "
+            "1'500'000") == "true");
+}
+
 TEST_CASE("a loop that counts is interrupted when it is long, or never gets on") {
   Cells run;
   run("volatile unsigned sink = 0, none = 0; std::vector<unsigned> big(1000, 3); unsigned mix = 1;");

@@ -163,6 +163,20 @@ inline void containers_in_advance(const std::string& s, std::ostream& out) {
   std::function<void()> f = [] {};
   f();
 }
+// Algorithms whose templates take the compiler longest. As they may run for long, they are compiled apart, with checks
+// for interrupts (checked_main.cpp), and not inlined.
+template <class V>
+inline void algorithm_in_advance(V& v) {
+  std::sort(v.begin(), v.end());
+  std::sort(v.begin(), v.end(), std::greater<>());
+  std::stable_sort(v.begin(), v.end());
+  std::nth_element(v.begin(), v.begin() + 1, v.end());
+}
+inline void algorithms_in_advance(std::vector<int>& i, std::vector<double>& d, std::vector<std::string>& s) {
+  algorithm_in_advance(i);
+  algorithm_in_advance(d);
+  algorithm_in_advance(s);
+}
 }  // namespace caller::kernel::detail
 
 using namespace std::chrono_literals;
