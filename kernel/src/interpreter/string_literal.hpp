@@ -1,6 +1,7 @@
-// Text as C++ source.
+// Text as C++ source. A header alone: what writes code for cells is not all linked to the compiler.
 #pragma once
 
+#include <cstdio>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,20 @@ namespace caller::kernel {
 /// Thread-safety: any thread.
 /// Errors: none.
 /// Source: none.
-std::string string_literal(std::string_view text);
+inline std::string string_literal(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += {'\\', c};
+    } else if (c < ' ' || c > '~' || c == '?') {
+      char octal[8];  // always three digits: the next character is none of them
+      std::snprintf(octal, sizeof octal, "\\%03o", static_cast<unsigned>(static_cast<unsigned char>(c)));
+      out += octal;
+    } else {
+      out += c;
+    }
+  }
+  return out + "\"";
+}
 
 }  // namespace caller::kernel
