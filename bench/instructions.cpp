@@ -70,21 +70,12 @@ Coro<void> channels() {
   }
 }
 
-/// `with_timeout`, where the runtime has it.
-template <class C>
-auto guarded(C coro) {
-  if constexpr (requires { with_timeout(std::chrono::seconds(30), std::move(coro)); })
-    return with_timeout(std::chrono::seconds(30), std::move(coro));
-  else
-    return Caller().call_soon([c = std::move(coro)]() mutable { return std::move(c); }).async_wait({.timeout = 30s});
-}
-
 Coro<void> guards() {
   const Caller c;
   for (int i = 0; i < 100; ++i) c.call_later(30s, [] {});
   int n = 0;
   for ([[maybe_unused]] auto round : Measured("timeout_guard", kBatch))
-    for (int i = 0; i < kBatch; ++i) n += co_await guarded(child(n));
+    for (int i = 0; i < kBatch; ++i) n += co_await with_timeout(30s, child(n));
 }
 
 void run(Coro<void> (*body)()) {

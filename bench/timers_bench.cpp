@@ -93,21 +93,12 @@ BENCH_CANCEL(caller);
 
 [[gnu::noinline]] Coro<int> child(int n) { co_return n; }
 
-/// `with_timeout`, where the runtime has it.
-template <class C>
-auto guarded(C coro) {
-  if constexpr (requires { with_timeout(std::chrono::seconds(30), std::move(coro)); })
-    return with_timeout(std::chrono::seconds(30), std::move(coro));
-  else
-    return Caller().call_soon([c = std::move(coro)]() mutable { return std::move(c); }).async_wait({.timeout = 30s});
-}
-
 void caller_timeout_guard(benchmark::State& state) {
   on_caller([&state]() -> Coro<void> {
     const Caller c;
     for (int i = 0; i < 100; ++i) c.call_later(30s, [] {});
     int n = 0;
-    for (auto _ : state) n += co_await guarded(child(n));
+    for (auto _ : state) n += co_await with_timeout(30s, child(n));
     benchmark::DoNotOptimize(n);
   });
   operations(state);

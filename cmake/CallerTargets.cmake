@@ -22,10 +22,10 @@ if(CALLER_SOVERSION EQUAL 0)
   set(CALLER_SOVERSION 0.${PROJECT_VERSION_MINOR})
 endif()
 
-# caller_pkg_config(tube DESCRIPTION "…" [REQUIRES caller-runtime] [LIBS -lcaller_tube] [COMPONENT dev])
+# caller_pkg_config(tube DESCRIPTION "…" [REQUIRES caller-runtime…] [LIBS -lcaller_tube] [COMPONENT dev])
 # caller-<name>.pc, which names its folders from where it lies, so that a tree can be moved.
 function(caller_pkg_config name)
-  cmake_parse_arguments(A "" "DESCRIPTION;REQUIRES;LIBS;COMPONENT" "" ${ARGN})
+  cmake_parse_arguments(A "" "DESCRIPTION;LIBS;COMPONENT" "REQUIRES" ${ARGN})
   if(NOT A_COMPONENT)
     set(A_COMPONENT dev)
   endif()
@@ -34,8 +34,9 @@ function(caller_pkg_config name)
   cmake_path(ABSOLUTE_PATH CMAKE_INSTALL_LIBDIR BASE_DIRECTORY "\${prefix}" OUTPUT_VARIABLE _lib)
   cmake_path(ABSOLUTE_PATH CMAKE_INSTALL_INCLUDEDIR BASE_DIRECTORY "\${prefix}" OUTPUT_VARIABLE _include)
   set(_file ${CMAKE_CURRENT_BINARY_DIR}/caller-${name}.pc)
+  list(JOIN A_REQUIRES " " _requirements)
   file(WRITE ${_file} "prefix=\${pcfiledir}/${_up}\nlibdir=${_lib}\nincludedir=${_include}\n\nName: caller-${name}\nDescription: ${A_DESCRIPTION}\n"
-    "Version: ${PROJECT_VERSION}\nRequires: ${A_REQUIRES}\nLibs: -L\${libdir} ${A_LIBS}\nCflags: -I\${includedir}\n")
+    "Version: ${PROJECT_VERSION}\nRequires: ${_requirements}\nLibs: -L\${libdir} ${A_LIBS}\nCflags: -I\${includedir}\n")
   install(FILES ${_file} DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT ${A_COMPONENT})
 endfunction()
 
@@ -56,10 +57,10 @@ function(caller_add_library name)
   target_link_libraries(caller_${name} PUBLIC ${A_LINK} PRIVATE $<BUILD_INTERFACE:caller_build_options> ${A_LINK_PRIVATE})
   install(TARGETS caller_${name} EXPORT callerTargets LIBRARY COMPONENT lib NAMELINK_COMPONENT dev ARCHIVE COMPONENT dev
     FILE_SET HEADERS COMPONENT dev)
-  set(_requires "")
-  if(NOT name STREQUAL "runtime")
-    set(_requires caller-runtime)
-  endif()
+  # What it shows in its headers of the other libraries, it requires of whoever compiles against it.
+  set(_requires ${A_LINK})
+  list(FILTER _requires INCLUDE REGEX "^caller_")
+  list(TRANSFORM _requires REPLACE "^caller_" "caller-")
   caller_pkg_config(${name} DESCRIPTION "${A_DESCRIPTION}" REQUIRES "${_requires}" LIBS "-lcaller_${name} -pthread")
 endfunction()
 
@@ -76,7 +77,7 @@ function(caller_add_bridge name)
   install(TARGETS caller_${name} EXPORT caller_${name} FILE_SET HEADERS COMPONENT dev)
   install(EXPORT caller_${name} NAMESPACE caller:: FILE caller_${name}Targets.cmake
     DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/caller COMPONENT dev)
-  caller_pkg_config(${name} DESCRIPTION "${A_DESCRIPTION}" REQUIRES "caller-runtime ${A_REQUIRES}")
+  caller_pkg_config(${name} DESCRIPTION "${A_DESCRIPTION}" REQUIRES caller-runtime ${A_REQUIRES})
 endfunction()
 
 # Boost.Asio, header only; for the sources (and test programs) that use it, never for users of caller::runtime.

@@ -69,7 +69,7 @@ double mean(const std::vector<double>& window) {
 }
 
 constexpr const char* kPipeline = R"(
-noob_id: sensor
+tube_id: sensor
 input:
   most: {type: float, default: 1000.0, description: readings above are a loose contact}
 nodes:

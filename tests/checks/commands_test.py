@@ -138,7 +138,7 @@ class Package(unittest.TestCase):
                 check=False,
             )  # fmt: skip
             self.assertNotEqual(answer.returncode, 0)
-            self.assertIn('caller has no component "kernels"; there are runtime, tube, task, kernel, asio, uv.', " ".join(answer.stderr.split()))
+            self.assertIn('caller has no component "kernels"; there are runtime, tube, task, monitor, kernel, asio, uv.', " ".join(answer.stderr.split()))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Usage: packages.py BUILD SOURCE VERSION COMPONENT…
 
 They are installed by dpkg into a copy of this system that is seen only here: an overlay over its root, which holds neither
-the build nor the sources. Where that is not allowed, the exit code is 77 once lintian is content.
+the build nor the sources. Where that is not allowed, the exit code is 77 once lintian is content; without lintian, at once.
 """
 
 import os
@@ -90,6 +90,9 @@ def main(build, source, version, *components):
     if build == "--inside":
         debs = [pathlib.Path(name) for name in os.environ["CALLER_DEBS"].split(":")]
         return install_and_use(debs, source, version, components)
+    if not shutil.which("lintian"):
+        print("lintian is not installed")
+        return 77
     debs = make(build)
     print(*[f"{deb.name}: {deb.stat().st_size >> 10} KiB" for deb in debs], sep="\n")
     examine(debs)

@@ -25,9 +25,9 @@ MonitorOptions checked(MonitorOptions o) {
   if (!is_address(o.address))
     throw std::invalid_argument("\"" + o.address + "\" is no address in numbers, as 127.0.0.1 is");
   if (!o.allow_remote && !is_loopback(o.address))
-    throw std::invalid_argument(
-        o.address +
-        " can be reached from other machines, and nobody is asked who they are: that must be allowed explicitly");
+    throw std::invalid_argument(o.address +
+                                " can be reached from other machines, and nobody is asked who they are: allow_remote "
+                                "(--allow-remote) says that this is wanted");
   if (o.title.empty()) o.title = "caller";
   return o;
 }

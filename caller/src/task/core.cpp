@@ -1,6 +1,7 @@
 // The application: its settings, its components, the tasks it knows.
 #include <array>
 #include <cstdio>
+#include <set>
 
 #include "app.hpp"
 #include "config/bind.hpp"
@@ -49,9 +50,11 @@ AppCore::AppCore(AppOptions with, Config config, bool tells)
 /// Errors: ConfigError, which lists everything that is wrong.
 void AppCore::settle() {
   std::vector<std::string> mistakes;
+  std::set<std::string> said;
   for (const auto& c : config_.classes()) {
-    if (c.name == "task") continue;  // each task's are looked at when it is registered
-    for (auto& m : config_.mistakes(c.name)) mistakes.push_back(std::move(m));
+    if (c.name == "task") continue;           // each task's are looked at when it is registered
+    for (auto& m : config_.mistakes(c.name))  // once for all classes that inherit the value
+      if (said.insert(m.substr(m.find('.'))).second) mistakes.push_back(std::move(m));
   }
   if (!mistakes.empty()) refuse_all(mistakes);
   options = given_;

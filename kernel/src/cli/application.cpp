@@ -40,6 +40,10 @@ App opened(const ApplicationFlags& flags, const std::function<void(Config&)>& mo
     config.assign("redis.url", flags.url);
   }
   if (!flags.sqlite.empty()) {
+    const auto folder = std::filesystem::path(flags.sqlite).parent_path();
+    if (!folder.empty() && !std::filesystem::is_directory(folder))
+      throw std::runtime_error("there is no folder " + folder.string() + " for the file " + flags.sqlite +
+                               "; make it, or correct its name");
     config.assign("app.store", "sqlite");
     config.assign("sqlite.path", flags.sqlite);
   }

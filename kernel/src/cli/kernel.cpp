@@ -105,7 +105,8 @@ public:
       install_.elsewhere = !program_.empty();
       install_.program = program_.empty() ? own_program() : fs::path(program_);
       install_.resources = own_resources();
-      std::cout << "Installed the kernelspec in " << install(install_, Environment::of_process()).string() << '\n';
+      const fs::path directory = install(install_, Environment::of_process());
+      std::cout << "Installed the kernelspec in " << directory.string() << '\n';
       return 0;
     }
     if (*uninstall_command_) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <iostream>
+#include <regex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,9 +44,16 @@ std::string sentence(const CLI::App* app, const CLI::Error& error) {
     for (const CLI::App* one : known) all += (all.empty() ? "" : ", ") + one->get_name();
     return (rest.empty() ? "a command is missing after `" + command + "`"
                          : "there is no command `" + command + " " + rest.front() + "`") +
-           "; there are " + all;
+           (known.size() == 1 ? "; there is " : "; there are ") + all;
   }
-  return std::string(error.what()) + "; `" + command + " --help` explains it";
+  const std::string help = "; `" + command + " --help` explains it", what = error.what();
+  if (!rest.empty()) return "`" + command + "` takes no \"" + rest.front() + "\"" + help;
+  std::smatch parts;
+  if (std::regex_match(what, parts, std::regex("(.*): \\d+ required (.*) missing")))
+    return parts[1].str() + " needs " + parts[2].str() + help;
+  if (std::regex_match(what, parts, std::regex("Requires at most 1 options be given from \\[(.*)\\]")))
+    return "at most one of " + std::regex_replace(parts[1].str(), std::regex(","), ", ") + " can be given" + help;
+  return what + help;
 }
 
 int run(int argc, char** argv) {

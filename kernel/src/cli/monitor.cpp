@@ -8,6 +8,7 @@
 #include <caller/monitor/monitor.hpp>
 
 #include "application.hpp"
+#include "checks.hpp"
 #include "commands.hpp"
 #include "terminal.hpp"
 
@@ -22,7 +23,10 @@ public:
     command_ = app.add_subcommand("monitor", "Serve a live web page over the tasks of an application");
     application_.add_to(*command_);
     command_->add_option("--address", server_.address, "Where to serve, in numbers")->capture_default_str();
-    command_->add_option("--port", server_.port, "0: one that is free")->type_name("N")->capture_default_str();
+    command_->add_option("--port", server_.port, "0: one that is free")
+        ->type_name("N")
+        ->check(whole_number(65'535))
+        ->capture_default_str();
     command_->add_flag("--allow-write", server_.allow_write, "Let the page cancel, run again and purge");
     command_->add_flag("--allow-remote", server_.allow_remote,
                        "Accept an --address that other machines can reach; everybody there may look");

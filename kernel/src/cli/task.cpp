@@ -133,11 +133,6 @@ Status status_named(std::string text) {
   throw std::runtime_error("there is no status \"" + printable(text) + "\"; there are " + all);
 }
 
-const std::string& only_id(const TaskFlags& flags) {
-  if (flags.ids.size() != 1) throw std::runtime_error("`task show` shows one invocation; give one id");
-  return flags.ids.front();
-}
-
 }  // namespace
 
 int runner_start(const TaskFlags& flags) {
@@ -226,7 +221,7 @@ int task_list(const TaskFlags& flags) {
 
 int task_show(const TaskFlags& flags) {
   const App app = shared(flags);
-  const InvocationRecord r = app.store().get(only_id(flags)).wait();
+  const InvocationRecord r = app.store().get(flags.id).wait();
   json out = as_json(app, r, true);
   out["history"] = json::array();
   for (const auto& h : app.store().history(r.id).wait()) {

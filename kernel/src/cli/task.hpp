@@ -17,7 +17,8 @@ struct TaskFlags : ApplicationFlags {
   std::string slots;
   std::vector<std::string> queues;
   // task …
-  std::vector<std::string> ids;
+  std::string id;                // of `task show`
+  std::vector<std::string> ids;  // of `task retry` and `task cancel`
   std::string status, task_id, older_than;
   std::size_t limit = 20, offset = 0;
   bool yes = false;

@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 
+#include "checks.hpp"
 #include "commands.hpp"
 #include "task.hpp"
 
@@ -43,7 +44,9 @@ TaskCommands::TaskCommands(CLI::App& app, std::vector<std::string> words, bool i
                    "Which kind: thread, process, persistent_process, multi_thread, or one of a library")
       ->type_name("NAME");
   start->add_flag("--jit", flags.jit, "Execute functions of notebooks, too: each is compiled when it is first met");
-  start->add_option("--slots", flags.slots, "Invocations at work at once; 0: one for each core")->type_name("N");
+  start->add_option("--slots", flags.slots, "Invocations at work at once; 0: one for each core")
+      ->type_name("N")
+      ->check(whole_number());
   start->add_option("--queue", flags.queues, "Serve only this queue; may be repeated")
       ->type_name("NAME")
       ->allow_extra_args(false);
@@ -54,15 +57,18 @@ TaskCommands::TaskCommands(CLI::App& app, std::vector<std::string> words, bool i
   auto* const list = add(*task, "list", "Show invocations, the newest first", &task_list);
   list->add_option("--status", flags.status, "Only those with this status")->type_name("STATUS");
   list->add_option("--task", flags.task_id, "Only those of this task")->type_name("ID");
-  list->add_option("--limit", flags.limit, "How many")->type_name("N")->capture_default_str();
-  list->add_option("--offset", flags.offset, "How many newer ones to pass over")->type_name("N")->capture_default_str();
+  list->add_option("--limit", flags.limit, "How many")->type_name("N")->check(whole_number())->capture_default_str();
+  list->add_option("--offset", flags.offset, "How many newer ones to pass over")
+      ->type_name("N")
+      ->check(whole_number())
+      ->capture_default_str();
   as_json(*list);
   auto* const show = add(*task, "show", "All that is known of an invocation", &task_show);
   as_json(*show);
   auto* const retry = add(*task, "retry", "Make the same call once more", &task_retry);
   auto* const cancel = add(*task, "cancel", "Take an invocation back; one that runs is asked to end", &task_cancel);
-  for (CLI::App* c : {show, retry, cancel})
-    c->add_option("id", flags.ids, "The invocation")->type_name("ID")->required();
+  show->add_option("id", flags.id, "The invocation")->type_name("ID")->required();
+  for (CLI::App* c : {retry, cancel}) c->add_option("id", flags.ids, "The invocations")->type_name("ID")->required();
   auto* const purge = add(*task, "purge", "Forget invocations: all of them, or what ended long ago", &task_purge);
   purge->add_option("--older-than", flags.older_than, "Only what ended so long ago, as 24h")->type_name("TIME");
   purge->add_flag("--yes", flags.yes, "Really do it");

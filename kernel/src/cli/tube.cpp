@@ -209,6 +209,8 @@ int run(const TubeOptions& options) {
   return 0;
 }
 
+std::string counted(std::size_t n, const char* what) { return std::to_string(n) + " " + what + (n == 1 ? "" : "s"); }
+
 int check(const TubeOptions& options) {
   prepare(options);
   const TubeSpec spec = TubeSpec::from_any(options.spec);
@@ -255,8 +257,8 @@ int check(const TubeOptions& options) {
     std::cout << to_json(Map{{"id", tube.id()}, {"nodes", nodes}, {"edges", edges}}) << '\n';
     return 0;
   }
-  std::cout << tube.id() << ": " << tube.nodes().size() << " nodes, " << tube.edges().size() << " edges, "
-            << layers.size() << " generations\n";
+  std::cout << tube.id() << ": " << counted(tube.nodes().size(), "node") << ", " << counted(tube.edges().size(), "edge")
+            << ", " << counted(layers.size(), "generation") << '\n';
   return 0;
 }
 
@@ -289,14 +291,22 @@ int plot(const TubeOptions& options) {
   const std::string text = Tube::from_spec(spec, given).dot();
   std::string format = fs::path(options.output).extension().string();
   if (!format.empty()) format.erase(0, 1);
-  if (options.output.empty())
+  if (options.output.empty()) {
     std::cout << text;
-  else if (format == "dot" || format == "gv")
-    std::ofstream(options.output) << text;
-  else if (format == "svg" || format == "png" || format == "pdf")
+    return 0;
+  }
+  const fs::path folder = fs::path(options.output).parent_path();
+  if (!folder.empty() && !fs::is_directory(folder))
+    throw std::runtime_error("there is no folder " + folder.string() + " for " + options.output +
+                             "; make it, or correct its name");
+  if (format == "dot" || format == "gv") {
+    std::ofstream out(options.output);
+    if (!(out << text << std::flush)) throw std::runtime_error(options.output + " cannot be written");
+  } else if (format == "svg" || format == "png" || format == "pdf") {
     draw(text, options.output, format);
-  else
+  } else {
     throw std::runtime_error("cannot draw a \"" + format + "\" file: expected .svg, .png, .pdf or .dot");
+  }
   return 0;
 }
 

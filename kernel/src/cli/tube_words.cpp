@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "checks.hpp"
 #include "commands.hpp"
 #include "tube.hpp"
 
@@ -32,14 +33,14 @@ struct TubeCommands final : Commands {
           ->allow_extra_args(false);
     }
     run_->add_option("--runner", options.runner, "Where nodes run")
-        ->check(CLI::IsMember({"sync", "async", "thread", "cluster"}))
+        ->check(one_of({"sync", "async", "thread", "cluster"}))
         ->capture_default_str();
-    run_->add_option("-n", options.n, "How many results; all, if not given")->type_name("N");
+    run_->add_option("-n", options.n, "How many results; all, if not given")->type_name("N")->check(whole_number());
     run_->add_option("--input-format", options.input_format, "Of the inputs on standard input (short: -if)")
-        ->check(CLI::IsMember({"json", "jsonl"}))
+        ->check(one_of({"json", "jsonl"}))
         ->capture_default_str();
     run_->add_option("--output-format", options.output_format, "Of the results (short: -of)")
-        ->check(CLI::IsMember({"json", "jsonl"}))
+        ->check(one_of({"json", "jsonl"}))
         ->capture_default_str();
     run_->add_flag("--progress", options.progress, "Show on standard error how far the run is");
     check->add_flag("--json", options.json, "The built graph as JSON");

@@ -44,13 +44,6 @@ std::string escape_binary(std::string_view bytes) {
   return out;
 }
 
-std::string unescape_binary(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i)
-    out += text[i] == '}' && i + 1 < text.size() ? static_cast<char>(text[++i] ^ 0x20) : text[i];
-  return out;
-}
-
 std::string to_hex(std::string_view bytes) {
   std::string out;
   for (const char c : bytes) {

@@ -12,7 +12,6 @@ namespace caller::kernel::debugger {
 std::string frame_packet(std::string_view text);
 
 std::string escape_binary(std::string_view bytes);
-std::string unescape_binary(std::string_view text);
 std::string to_hex(std::string_view bytes);
 std::string to_hex_number(std::uint64_t n);
 /// Bytes of a little-endian number, as registers are written.

@@ -73,8 +73,6 @@ const std::vector<Register>& table() {
 
 }  // namespace
 
-std::size_t register_count() { return table().size(); }
-
 std::optional<std::string> register_info(std::size_t number) {
   if (number >= table().size()) return std::nullopt;
   std::size_t offset = 0;

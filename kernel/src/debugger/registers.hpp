@@ -13,7 +13,6 @@ namespace caller::kernel::debugger {
 
 /// What `qRegisterInfo` answers; none behind the last one.
 std::optional<std::string> register_info(std::size_t number);
-std::size_t register_count();
 
 /// Its bytes in the order of memory; none for a number that does not exist.
 std::optional<std::string> read_register(const Stop& stop, std::size_t number);

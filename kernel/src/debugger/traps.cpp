@@ -354,13 +354,6 @@ bool write_memory(std::uintptr_t address, const unsigned char* data, std::size_t
   return poke(memory, address, data, size);
 }
 
-bool owns_trap(int signal, const void* context) {
-  if (signal != SIGTRAP || !stops || !context) return false;
-  const auto* u = static_cast<const ucontext_t*>(context);
-  const Site* site = site_at(static_cast<std::uintptr_t>(u->uc_mcontext.gregs[REG_RIP]) - 1);
-  return passed || (site && site->active.load());
-}
-
 }  // namespace caller::kernel::debugger
 
 #endif

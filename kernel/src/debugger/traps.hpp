@@ -82,10 +82,6 @@ void remove_all_breakpoints();
 std::vector<unsigned char> read_memory(std::uintptr_t address, std::size_t size);
 bool write_memory(std::uintptr_t address, const unsigned char* data, std::size_t size);
 
-/// Does the trap that the calling signal handler handles belong to the debugger? For a crash handler that is asked
-/// first.
-bool owns_trap(int signal, const void* context);
-
 #endif
 
 }  // namespace caller::kernel::debugger

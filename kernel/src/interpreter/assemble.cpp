@@ -4,6 +4,7 @@
 #include <set>
 
 #include "edits.hpp"
+#include "string_literal.hpp"
 
 namespace caller::kernel {
 namespace {
@@ -293,15 +294,6 @@ private:
   unsigned functions_ = 0, asked_ = 0;
 };
 
-std::string literal(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out + "\"";
-}
-
 }  // namespace
 
 std::string known_text(unsigned unit, const FunctionAsk& ask, const Declared& found) {
@@ -313,7 +305,7 @@ std::string known_text(unsigned unit, const FunctionAsk& ask, const Declared& fo
     const Parameter& p = found.call.parameters[i];
     if (i == 0 && p.class_name == "std::stop_token") continue;
     if (p.name.empty() && fault.empty()) fault = "has a parameter without a name, its " + std::to_string(i + 1) + ".";
-    params += std::string(n++ ? ", {" : "{") + literal(p.name);
+    params += std::string(n++ ? ", {" : "{") + string_literal(p.name);
     if (!p.default_text.empty()) {
       defaults = true;
       params +=
@@ -333,8 +325,8 @@ std::string known_text(unsigned unit, const FunctionAsk& ask, const Declared& fo
   }
   return "# 1 \"<cell>\"\n" + open + "inline namespace __cell_" + std::to_string(unit) + " { extern bool " + name +
          "; bool " + name + " = " + detail + "know_function(" + detail + "address_of(" + function + "), " +
-         literal(ask.key) + ", {" + params + "}, " + literal(fault.empty() ? "" : ask.name + " " + fault) + "); }" +
-         close + "\n";
+         string_literal(ask.key) + ", {" + params + "}, " +
+         string_literal(fault.empty() ? "" : ask.name + " " + fault) + "); }" + close + "\n";
 }
 
 Assembly assemble(const std::string& code, const AssembleOptions& options) { return Assembler(code, options).run(); }

@@ -1,7 +1,8 @@
 #include "jit_tasks/node_types.hpp"
 
-#include <cstdio>
 #include <utility>
+
+#include "interpreter/string_literal.hpp"
 
 namespace caller::kernel {
 
@@ -19,24 +20,6 @@ std::string cxx_name(const std::string& name) {
 }
 
 namespace {
-
-/// Text as a string literal.
-std::string literal(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == '?') {  // no trigraphs either
-      char octal[8];
-      std::snprintf(octal, sizeof octal, "\\%03o", static_cast<unsigned>(static_cast<unsigned char>(c)));
-      out += octal;
-    } else {
-      out += c;
-    }
-  }
-  return out + "\"";
-}
 
 /// Those are filled by the runner; nobody needs their names.
 bool is_injected(const Parameter& p) {
@@ -101,7 +84,7 @@ template <class TypeOf>
 std::string slots(const std::vector<Parameter>& parameters, const std::string& tuple, TypeOf&& type_of) {
   std::string out = "cell_slots<" + tuple + ">(std::vector<CellParameter>{";
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    out += std::string(i ? ", " : "") + "{" + literal(parameters[i].name);
+    out += std::string(i ? ", " : "") + "{" + string_literal(parameters[i].name);
     if (!parameters[i].default_text.empty())
       out += ", default_value<" + type_of(i) + ">(" + parameters[i].default_text + "\n)";
     out += "}";
@@ -116,14 +99,14 @@ std::string function_slots(const Callable& f, const std::string& type) {
 
 std::string signals(const Callable& f) {
   std::string out = "::caller::tube::Signals{";
-  for (std::size_t i = 0; i < f.signals.size(); ++i) out += (i ? ", " : "") + literal(f.signals[i]);
+  for (std::size_t i = 0; i < f.signals.size(); ++i) out += (i ? ", " : "") + string_literal(f.signals[i]);
   return out + "}";
 }
 
 /// The statements that register a type.
 std::string registration(const WantedType& w) {
   const Declared& d = w.found;
-  const std::string name = literal(w.name);
+  const std::string name = string_literal(w.name);
   std::string add;
   if (d.kind == Declared::Kind::record) {
     std::string types, tuple;

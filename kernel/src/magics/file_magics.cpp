@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "interpreter/string_literal.hpp"
 #include "magics/functions.hpp"
 #include "session/kernel.hpp"
 
@@ -39,17 +40,6 @@ std::vector<std::string> cells_of(const std::string& path, const std::string& te
   return out;
 }
 
-// A string literal of C++.
-std::string literal(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    char octal[8];
-    std::snprintf(octal, sizeof octal, "\\%03o", static_cast<unsigned>(static_cast<unsigned char>(c)));
-    out += octal;
-  }
-  return out + "\"";
-}
-
 // The program's own entry, as a statement; empty where the newest `main` takes what nobody can give.
 std::string call_of_main(const std::string& type, const Arguments& arguments) {
   if (type == "int ()")
@@ -57,7 +47,7 @@ std::string call_of_main(const std::string& type, const Arguments& arguments) {
            "std::to_string(caller_code_));";
   if (type != "int (int, char **)" && type != "int (int, const char **)") return {};
   std::string list;
-  for (const auto& word : arguments.words) list += literal(word) + ", ";
+  for (const auto& word : arguments.words) list += string_literal(word) + ", ";
   const std::string pointer = type == "int (int, char **)" ? "const_cast<char**>(caller_list_)" : "caller_list_";
   return "{ const char* caller_list_[] = {" + list + "nullptr}; if (const int caller_code_ = main(" +
          std::to_string(arguments.words.size()) + ", " + pointer +

@@ -11,6 +11,7 @@
 
 #include "magics/command.hpp"
 #include "magics/functions.hpp"
+#include "protocol/connection.hpp"
 #include "protocol/error.hpp"
 #include "session/kernel.hpp"
 #include "session/shell.hpp"
@@ -132,21 +133,7 @@ Coro<void> interrupts(MagicContext& c, const MagicLine&) {
 }
 
 Coro<void> connect_info(MagicContext& c, const MagicLine&) {
-  const ConnectionInfo& i = c.kernel.session().connection();
-  json info = {{"transport", i.transport},
-               {"ip", i.ip},
-               {"shell_port", i.shell_port},
-               {"control_port", i.control_port},
-               {"stdin_port", i.stdin_port},
-               {"iopub_port", i.iopub_port},
-               {"hb_port", i.hb_port},
-               {"signature_scheme", i.signature_scheme},
-               {"key", i.key}};
-  if (!i.curve_secret.empty()) {
-    info["curve_publickey"] = i.curve_public;
-    info["curve_secretkey"] = i.curve_secret;
-  }
-  print(c, info.dump(2) + "\n");
+  print(c, connection_text(c.kernel.session().connection()));
   co_return;
 }
 

@@ -1,7 +1,6 @@
 #include "magics/task_progress.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <map>
 #include <utility>
@@ -9,6 +8,9 @@
 #include <caller/caller.hpp>
 #include <caller/kernel/display.hpp>
 #include <caller/kernel/tasks.hpp>
+
+#include "show/display_id.hpp"
+#include "show/text.hpp"
 
 namespace caller::kernel::magics {
 namespace {
@@ -21,22 +23,10 @@ constexpr std::size_t kLookedAt = 2'000;  // invocations, while it runs
 constexpr std::size_t kHistories = 200;   // members whose times are shown, in the end
 constexpr int kRest = 5;                  // times as long as a look takes nobody looks
 
-std::string next_id() {
-  static std::atomic<unsigned> n{0};
-  return "caller-task-" + std::to_string(Clock::now().time_since_epoch().count()) + "-" + std::to_string(++n);
-}
-
-std::string escape(const std::string& text) {
-  std::string out;
-  for (const char c : text)
-    out += c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" : c == '"' ? "&quot;" : std::string(1, c);
-  return out;
-}
-
 }  // namespace
 
 TaskProgress::TaskProgress(task::App app, std::string title, std::shared_ptr<TaskRun> run)
-    : app_(std::move(app)), title_(std::move(title)), display_(next_id()), run_(std::move(run)) {
+    : app_(std::move(app)), title_(std::move(title)), display_(show::fresh_display_id("task")), run_(std::move(run)) {
   publish({}, false);
 }
 
@@ -94,9 +84,9 @@ void TaskProgress::publish(const std::vector<task::Relative>& family, bool updat
       family.empty() ? 0 : std::chrono::duration<double>(now_wall - family.front().record.created).count();
   const auto members = family_members(family);
   std::string text = title_ + ": " + state + ": " + line;
-  std::string html = "<div style=\"font-family:monospace\"><b>" + escape(title_) +
-                     "</b>: <span style=\"color:" + std::string(status_colour(state)) + "\">" + escape(state) +
-                     "</span> " + escape(line);
+  std::string html = "<div style=\"font-family:monospace\"><b>" + show::escape(title_) +
+                     "</b>: <span style=\"color:" + std::string(status_colour(state)) + "\">" + show::escape(state) +
+                     "</span> " + show::escape(line);
   if (family.size() > 1) {
     text += "\n" + family_text(members, now, kLines);
     html += "<br>" + family_svg(members, now, kLines);

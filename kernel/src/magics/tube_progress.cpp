@@ -10,6 +10,8 @@
 
 #include "protocol/utf8.hpp"
 #include "session/interrupts.hpp"
+#include "show/display_id.hpp"
+#include "show/text.hpp"
 
 namespace caller::kernel::magics {
 namespace {
@@ -18,18 +20,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kTick{100};
 constexpr std::chrono::seconds kIdle{1};  // between two updates while nothing happens
 constexpr std::size_t kNodes = 40;        // more would be a page, not a display
-
-std::string next_id() {
-  static std::atomic<unsigned> n{0};
-  return "caller-tube-" + std::to_string(Clock::now().time_since_epoch().count()) + "-" + std::to_string(++n);
-}
-
-std::string escape(const std::string& text) {
-  std::string out;
-  for (const char c : text)
-    out += c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" : c == '"' ? "&quot;" : std::string(1, c);
-  return out;
-}
 
 /// `12 345`, in groups of three.
 std::string grouped(std::uint64_t n) {
@@ -103,7 +93,7 @@ TubeWatch::AtNode::~AtNode() {
 }
 
 TubeProgress::TubeProgress(std::shared_ptr<TubeWatch> watch, std::string title, std::optional<std::size_t> total)
-    : watch_(std::move(watch)), title_(std::move(title)), id_(next_id()), total_(total) {
+    : watch_(std::move(watch)), title_(std::move(title)), id_(show::fresh_display_id("tube")), total_(total) {
   publish(false, std::nullopt);
   shown_ = Clock::now();
 }
@@ -152,7 +142,7 @@ void TubeProgress::publish(bool update, std::optional<End> end) {
     text += " " + n.id + " " + grouped(fired);
     char width[40];
     std::snprintf(width, sizeof width, "%.2f", 12.0 * static_cast<double>(fired) / static_cast<double>(most));
-    rows += "<tr><td style=\"text-align:left\">" + escape(n.id) + "</td><td style=\"text-align:right\">" +
+    rows += "<tr><td style=\"text-align:left\">" + show::escape(n.id) + "</td><td style=\"text-align:right\">" +
             grouped(fired) +
             "</td><td style=\"text-align:left;width:12em\"><span "
             "style=\"display:inline-block;height:.7em;background:#5b7a99;width:" +
@@ -166,9 +156,10 @@ void TubeProgress::publish(bool update, std::optional<End> end) {
     bar = std::string("<progress max=\"1\" value=\"") + value + "\" style=\"width:12em;accent-color:" + colour +
           "\"></progress> ";
   }
-  const std::string html = "<div style=\"font-family:monospace\"><b>" + escape(title_) +
-                           "</b>: <span style=\"color:" + colour + "\">" + escape(state) + "</span> " + bar +
-                           escape(line) + "<table style=\"margin:.3em 0 0 0;border:none\">" + rows + "</table></div>";
+  const std::string html = "<div style=\"font-family:monospace\"><b>" + show::escape(title_) +
+                           "</b>: <span style=\"color:" + colour + "\">" + show::escape(state) + "</span> " + bar +
+                           show::escape(line) + "<table style=\"margin:.3em 0 0 0;border:none\">" + rows +
+                           "</table></div>";
   kernel::detail::publish_display({{"text/plain", text}, {"text/html", html}}, {}, id_, update);
 }
 

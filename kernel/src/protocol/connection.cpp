@@ -102,7 +102,7 @@ ConnectionInfo read_connection_file(const std::string& path) {
   return info;
 }
 
-void write_connection_file(const ConnectionInfo& info, const std::string& path) {
+std::string connection_text(const ConnectionInfo& info) {
   json file = {{"transport", info.transport},
                {"ip", info.ip},
                {"shell_port", info.shell_port},
@@ -117,7 +117,11 @@ void write_connection_file(const ConnectionInfo& info, const std::string& path) 
     file["curve_publickey"] = info.curve_public;
     file["curve_secretkey"] = info.curve_secret;
   }
-  const std::string text = file.dump(2) + "\n";
+  return file.dump(2) + "\n";
+}
+
+void write_connection_file(const ConnectionInfo& info, const std::string& path) {
+  const std::string text = connection_text(info);
   const std::string temporary = path + ".part";
   ::unlink(temporary.c_str());  // what somebody else made would keep its mode
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

@@ -47,6 +47,13 @@ ConnectionInfo read_connection_file(const std::string& path);
 /// Source: none.
 ConnectionInfo parse_connection(const std::string& text, const std::string& name);
 
+/// As a connection file has it.
+///
+/// Thread-safety: any thread.
+/// Errors: none.
+/// Source: jupyter_client `write_connection_file`.
+std::string connection_text(const ConnectionInfo& info);
+
 /// Writes the file readable by its owner only, through a temporary name, so that no client reads half a file.
 ///
 /// Thread-safety: any thread, distinct paths.

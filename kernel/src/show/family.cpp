@@ -6,6 +6,8 @@
 #include <string_view>
 #include <utility>
 
+#include "show/text.hpp"
+
 namespace caller::kernel {
 namespace {
 
@@ -16,13 +18,6 @@ struct Line {
   std::size_t depth = 0;
   std::string text;
 };
-
-std::string escape(std::string_view text) {
-  std::string out;
-  for (const char c : text)
-    out += c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" : c == '"' ? "&quot;" : std::string(1, c);
-  return out;
-}
 
 std::string counted(const std::map<std::string, std::size_t>& by_status) {
   std::string out;
@@ -148,15 +143,15 @@ std::string family_svg(const std::vector<FamilyMember>& members, double now, std
     parents.resize(line.depth);
     parents.emplace_back(x, y);
     if (!line.member) {
-      out += "<text x=\"" + number(x + 10) + "\" y=\"" + number(y + 4) + "\" fill=\"#888\">" + escape(line.text) +
+      out += "<text x=\"" + number(x + 10) + "\" y=\"" + number(y + 4) + "\" fill=\"#888\">" + show::escape(line.text) +
              "</text>\n";
       continue;
     }
     const FamilyMember& m = *line.member;
     const std::string colour = status_colour(m.status);
     out += "<circle cx=\"" + number(x) + "\" cy=\"" + number(y) + "\" r=\"4.5\" fill=\"" + colour + "\"/>\n";
-    out += "<text x=\"" + number(x + 10) + "\" y=\"" + number(y + 4) + "\" fill=\"currentColor\">" + escape(m.label) +
-           "</text>\n";
+    out += "<text x=\"" + number(x + 10) + "\" y=\"" + number(y + 4) + "\" fill=\"currentColor\">" +
+           show::escape(m.label) + "</text>\n";
     const double from = x_of(m.called), begin = m.began >= 0 ? x_of(m.began) : x_of(m.ended >= 0 ? m.ended : now),
                  to = x_of(m.ended >= 0 ? m.ended : now);
     out += "<rect x=\"" + number(from) + "\" y=\"" + number(y - 3) + "\" width=\"" +
@@ -165,7 +160,7 @@ std::string family_svg(const std::vector<FamilyMember>& members, double now, std
       out += "<rect x=\"" + number(begin) + "\" y=\"" + number(y - 6) + "\" width=\"" +
              number(std::max(to - begin, 1.5)) + "\" height=\"12\" rx=\"2\" fill=\"" + colour + "\"/>\n";
     out += "<text x=\"" + number(bars + kBars + 10) + "\" y=\"" + number(y + 4) + "\" fill=\"#666\">" +
-           escape(words(m, now)) + "</text>\n";
+           show::escape(words(m, now)) + "</text>\n";
   }
   return out + "</svg>";
 }

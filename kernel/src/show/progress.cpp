@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <mutex>
 
+#include "show/display_id.hpp"
 #include "show/text.hpp"
 
 namespace caller {
@@ -16,11 +17,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr long long kInterval = 100'000'000;  // ns between two updates
-
-std::string next_id() {
-  static std::atomic<unsigned> n{0};
-  return "caller-progress-" + std::to_string(Clock::now().time_since_epoch().count()) + "-" + std::to_string(++n);
-}
 
 std::string clock_text(double seconds) {
   const auto s = static_cast<long long>(std::min(seconds, 359'999'999.0));
@@ -66,7 +62,7 @@ std::string text_bar(double part) {
 
 struct progress<void>::State {
   const double total;
-  const std::string id = next_id();
+  const std::string id = kernel::show::fresh_display_id("progress");
   const Clock::time_point start = Clock::now();
   std::atomic<double> value{0};
   std::atomic<long long> due{0};  // when the next update may be sent, in the clock's ns

@@ -55,7 +55,9 @@ class CommandLine(unittest.TestCase):
             ("kernel", "start"): ["--connection-file", "`caller kernel start --help`"],
             ("--no-such",): ["there is no option --no-such; `caller --help`"],
             ("kernel", "install", "--no-such"): ["there is no option --no-such", "`caller kernel install --help`"],
-            ("kernel", "install", "--user", "--sys-prefix"): ["--user,--sys-prefix", "`caller kernel install --help`"],
+            ("kernel", "install", "--user", "--sys-prefix"): ["at most one of --user, --sys-prefix, --prefix can be given", "`caller kernel install --help`"],
+            ("kernel", "install", "--prefix"): ["--prefix needs PREFIX; `caller kernel install --help`"],
+            ("kernel", "list", "twice"): ['`caller kernel list` takes no "twice"', "`caller kernel list --help`"],
         }.items():
             answer = self.call(*arguments)
             self.assertEqual((answer.returncode, answer.stdout), (2, ""), arguments)
@@ -95,6 +97,11 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(logo[:8], b"\x89PNG\r\n\x1a\n")
             self.assertEqual(int.from_bytes(logo[16:20], "big"), size)
         self.assertTrue((directory / "logo-svg.svg").read_text().startswith("<svg"))
+
+    def test_an_install_that_fails_says_nothing_else(self):
+        answer = self.call("kernel", "install", "--name", "a b")
+        self.assertEqual((answer.returncode, answer.stdout), (1, ""))
+        self.assertRegex(answer.stderr, r'\Acaller: "a b" cannot name a kernelspec: [^\n]+\n\Z')
 
     def test_list_and_uninstall(self):
         self.assertIn("No kernelspec", self.call("kernel", "list").stdout)

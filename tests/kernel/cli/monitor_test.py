@@ -91,6 +91,7 @@ class Monitor(unittest.TestCase):
         status, said = self.fails("--sqlite", self.database, "--address", "0.0.0.0")
         self.assertEqual(status, 1)
         self.assertIn("other machines", said)
+        self.assertIn("--allow-remote", said)
         (address,) = self.start("--sqlite", self.database, "--address", "0.0.0.0", "--allow-remote", "--host-name", "build.example")
         address = address.replace("0.0.0.0", "127.0.0.1")
         self.assertEqual(ask(address, "api/info")[0], 200)

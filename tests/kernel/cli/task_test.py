@@ -247,7 +247,8 @@ class Tasks(unittest.TestCase):
         self.assertEqual(answer.returncode, 0)
         self.assertEqual(answer.stderr, 'caller: warning: caller.toml:2: unknown setting of [runner] "slotz"; the nearest is slots\n')
         (self.folder / "caller.toml").write_text("[runner]\nslots = 'many'\n")
-        self.assertIn("runner.slots: expected a whole number", self.error("config", "show", "app"))
+        wrong = self.error("config", "show", "app")
+        self.assertIn('caller: runner.slots: expected a whole number of at least 0, found "many" (caller.toml:2)\n', wrong)
 
     def test_mistakes_of_newcomers_are_answered_by_one_sentence(self):
         start = ("runner", "start", "--sqlite", self.database)
@@ -262,7 +263,7 @@ class Tasks(unittest.TestCase):
         self.assertIn("a runner of another application", self.error(*start, "--app", PLUGIN, "--caller-task-worker=other"))
         wrong = self.error(*start, "--app", PLUGIN, "--runner", "thred")
         self.assertIn('there is no runner "thred"; the nearest is thread; known are ', wrong)
-        self.assertIn("runner.slots: expected a whole number", self.error(*start, "--app", PLUGIN, "--slots", "few"))
+        self.assertIn('--slots: expected a whole number of at least 0, found "few"', self.error(*start, "--app", PLUGIN, "--slots", "few"))
         self.assertIn(
             "start redis-server there or correct the address",
             self.error("task", "list", "--url", f"unix://{self.folder}/none.sock"),
@@ -276,11 +277,12 @@ class Tasks(unittest.TestCase):
         self.assertIn(f"there is no file {none}", self.error("task", "list", "--sqlite", none))
         self.assertFalse(os.path.exists(none))
         self.assertIn("No such file", self.error("task", "list", "--config", "none.toml"))
-        self.assertIn("cannot", self.error(*start[:3], str(self.folder / "no" / "t.db"), "--app", PLUGIN))
+        self.assertIn(f"there is no folder {self.folder}/no for the file ", self.error(*start[:3], str(self.folder / "no" / "t.db"), "--app", PLUGIN))
         self.started("demo.endless")
         self.assertIn('there is no status "DONE"; there are REGISTERED', self.error("task", "list", "--status", "done", "--sqlite", self.database))
         self.assertIn("nobody", self.error("task", "show", "nobody", "--sqlite", self.database))
-        for arguments in (["runner"], ["task"], ["task", "show"], ["runner", "start", "--no-such"], ["config"]):
+        self.assertIn('--limit: expected a whole number of at least 0, found "-5"', self.error("task", "list", "--limit", "-5", "--sqlite", self.database))
+        for arguments in (["runner"], ["task"], ["task", "show"], ["task", "show", "one", "two"], ["runner", "start", "--no-such"], ["config"]):
             answer = self.call(*arguments)
             self.assertEqual(answer.returncode, 2, arguments)
             self.assertNotEqual(answer.stderr, "")

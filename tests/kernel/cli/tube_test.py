@@ -55,6 +55,22 @@ class Tubes(unittest.TestCase):
         answer = self.call("run", "testing-basic", "-n", "3", "-of", "json")
         self.assertEqual(json.loads(answer.stdout), [0, 2, 4])
 
+    def test_wrong_options_are_named_with_what_is_expected(self):
+        for wrong, expected in (
+            (("-n", "-3"), '-n: expected a whole number of at least 0, found "-3"'),
+            (("--runner", "dance"), '--runner: expected sync, async, thread or cluster, found "dance"'),
+            (("--output-format", "xml"), '--output-format: expected json or jsonl, found "xml"'),
+            (("another",), '`caller tube run` takes no "another"'),
+        ):  # fmt: skip
+            answer = self.call("run", "testing-basic", *wrong)
+            self.assertEqual((answer.returncode, answer.stdout, answer.stderr), (2, "", f"caller: {expected}; `caller tube run --help` explains it\n"))
+
+    def test_a_drawing_that_cannot_be_written_is_an_error(self):
+        for name in ("graph.dot", "graph.svg"):
+            answer = self.call("plot", "testing-basic", "-o", str(self.folder / "nowhere" / name))
+            self.assertEqual((answer.returncode, answer.stdout), (1, ""))
+            self.assertIn(f"there is no folder {self.folder}/nowhere for ", answer.stderr)
+
     def test_wrong_standard_input_is_named_with_its_line(self):
         answer = self.call("run", "testing-inputs", "-i", "start", "0", "-i", "multiply_tube", "1", stdin='{"multiply_process": 1}\n{oops\n')
         self.assertEqual(answer.returncode, 1)

@@ -3,9 +3,24 @@
 #include <doctest/doctest.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 using namespace caller::kernel::debugger;
+
+namespace {
+
+/// As a debugger reads it.
+std::string without_escapes(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    REQUIRE((text[i] != '}' || i + 1 < text.size()));
+    out += text[i] == '}' ? static_cast<char>(text[++i] ^ 0x20) : text[i];
+  }
+  return out;
+}
+
+}  // namespace
 
 TEST_CASE("a packet carries its checksum and comes out of a stream in pieces") {
   CHECK(frame_packet("OK") == "$OK#9a");
@@ -39,7 +54,7 @@ TEST_CASE("binary data survives its escapes") {
   const std::string escaped = escape_binary(all);
   CHECK(escaped.find('#') == std::string::npos);
   CHECK(escaped.find('$') == std::string::npos);
-  CHECK(unescape_binary(escaped) == all);
+  CHECK(without_escapes(escaped) == all);
   CHECK(from_hex(to_hex(all)) == all);
   CHECK_FALSE(from_hex("abc"));
   CHECK_FALSE(from_hex("xy"));

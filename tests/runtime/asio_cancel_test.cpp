@@ -1,0 +1,211 @@
+// caller/asio.hpp: what cancels an operation of Boost.Asio, and when it has ended. Boost can do that since 1.77.
+#include <array>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/write.hpp>
+
+#include "asio_support.hpp"
+
+using namespace caller;
+using namespace caller::test;
+
+#if BOOST_VERSION >= 107700
+
+TEST_CASE("cancel ends the operation itself, and the Pending is done only then") {
+  Caller c(manual);
+  Connection pair(c);
+  char byte = 0;
+  auto reading = pair.b.async_read_some(asio::buffer(&byte, 1), use_pending);
+  CHECK(reading.cancel("no longer"));
+  CHECK(reading.cancelled());
+  CHECK_FALSE(reading.done());  // its handler has yet to be called
+  reading.wait_done();
+  CHECK_THROWS_WITH_AS(reading.result(), doctest::Contains("no longer"), PendingCancelled);
+  asio::write(pair.a, asio::buffer("x", 1));
+  CHECK(pair.b.async_read_some(asio::buffer(&byte, 1), use_pending).wait() == 1);  // not taken by the other
+}
+
+TEST_CASE("cancel from another thread is passed on in the loop's thread") {
+  Caller c(new_thread);
+  for (int round = 0; round < 100; ++round) {
+    auto timer = std::make_shared<FarTimer>(c);
+    auto waiting = timer->async_wait(use_pending);
+    if (round % 2)
+      waiting.cancel();
+    else
+      std::thread([&] { waiting.cancel(); }).join();
+    waiting.wait_done();
+    CHECK_THROWS_AS(waiting.result(), PendingCancelled);
+    c.call_soon([t = std::move(timer)] {}).wait();
+  }
+}
+
+TEST_CASE("a wait that times out cancels the operation and returns after its end, so its buffer may be local") {
+  Caller c(manual);
+  Connection pair(c);
+  const auto waits = [&]() -> Coro<bool> {
+    std::array<char, 8> local{};
+    auto reading = pair.b.async_read_some(asio::buffer(local), use_pending);
+    const bool in_time = co_await reading.async_wait_done({.timeout = 1ms});
+    CHECK(reading.done());
+    CHECK(reading.cancelled());
+    co_return in_time;
+  };
+  CHECK_FALSE(c.call_soon(waits).wait());
+  auto plain = pair.b.async_wait(tcp::socket::wait_read, use_pending);
+  CHECK_FALSE(plain.wait_done({.timeout = 1ms}));  // nested in the loop's thread
+  CHECK(plain.done());
+  auto left_alone = pair.b.async_wait(tcp::socket::wait_read, use_pending);
+  CHECK_FALSE(left_alone.wait_done({.timeout = 1ms, .protect = true}));
+  CHECK_FALSE(left_alone.cancelled());
+  asio::write(pair.a, asio::buffer("x", 1));
+  CHECK(left_alone.wait_done());
+}
+
+TEST_CASE("a thread without a Caller that gives up waiting has cancelled the operation and seen its end") {
+  Caller c(new_thread);
+  FarTimer timer(c);
+  auto waiting = timer.async_wait(use_pending);
+  CHECK_FALSE(waiting.wait_done({.timeout = 1ms}));
+  CHECK(waiting.done());
+  CHECK(waiting.cancelled());
+}
+
+TEST_CASE("a cancelled waiter passes its cancellation on, sees the end, and may clean up with new operations") {
+  Caller c(new_thread), other(new_thread);
+  for (Caller* where : {&c, &other}) {  // the operation is in its own thread, or in another
+    Connection pair(*where);
+    Pending<> begun;
+    PendingBase reading;
+    bool cleaned = false;
+    auto work = c.call_soon([&]() -> Coro<void> {
+      char byte = 0;
+      auto read = pair.b.async_read_some(asio::buffer(&byte, 1), use_pending);
+      reading = read;
+      begun.set_result();
+      bool cancelled = false;
+      try {
+        co_await read;
+      } catch (const PendingCancelled& e) {
+        cancelled = std::string(e.what()).find("by the test") != std::string::npos;
+      }
+      CHECK(cancelled);
+      CHECK(read.done());
+      asio::steady_timer timer(where->executor(), 1ms);
+      co_await timer.async_wait(use_pending);
+      cleaned = true;
+    });
+    begun.wait();
+    work.cancel("by the test");
+    work.wait_done();
+    CHECK(work.cancelled());
+    CHECK(reading.cancelled());
+    CHECK(cleaned);
+    where->call_soon([p = std::move(pair)] {}).wait();
+  }
+}
+
+TEST_CASE("a group cancels the operations begun in it") {
+  Caller c(manual);
+  FarTimer timer(c);
+  PendingBase far;
+  auto work = c.call_soon([&]() -> Coro<void> {
+    co_await with_pending_group({.mode = 0, .timeout = 1ms}, [&](PendingGroup&) -> Coro<void> {
+      far = timer.async_wait(use_pending);
+      co_return;
+    });
+  });
+  work.wait_done();
+  REQUIRE(far);
+  CHECK(far.done());
+  CHECK(far.cancelled());
+}
+
+TEST_CASE("stop cancels operations and waits for their end, also those nobody awaits") {
+  Caller c(new_thread);
+  FarTimer timer(c), awaited(c), from_here(c);
+  Pending<> begun;
+  PendingBase loose;
+  auto work = c.call_soon([&]() -> Coro<void> {
+    loose = timer.async_wait(use_pending);
+    begun.set_result();
+    co_await awaited.async_wait(use_pending);
+  });
+  begun.wait();
+  auto outside = from_here.async_wait(use_pending);
+  c.stop();
+  c.stopped().wait();
+  CHECK(loose.cancelled());
+  CHECK(loose.done());
+  CHECK(work.cancelled());
+  CHECK(outside.cancelled());
+  CHECK(outside.done());
+}
+
+TEST_CASE("a coroutine that a stop cancels may still use operations in its clean-up") {
+  Caller c(new_thread);
+  Pending<> begun;
+  bool said_goodbye = false;
+  Connection pair(c);
+  c.call_soon([&]() -> Coro<void> {
+    try {
+      begun.set_result();
+      co_await sleep_for(1h);
+    } catch (const PendingCancelled&) {
+    }
+    co_await asio::async_write(pair.a, asio::buffer("bye", 3), use_pending);
+    said_goodbye = true;
+  });
+  begun.wait();
+  c.stop();
+  c.stopped().wait();
+  CHECK(said_goodbye);
+  std::string text(3, '?');
+  asio::read(pair.b, asio::buffer(text));
+  CHECK(text == "bye");
+}
+
+TEST_CASE("operations of a thread pool are cancelled there and come home") {
+  asio::thread_pool pool(2);
+  Caller c(new_thread);
+  for (int round = 0; round < 100; ++round) {
+    auto work = c.call_soon([&]() -> Coro<void> {
+      asio::steady_timer timer(pool, 1h);
+      auto waiting = timer.async_wait(use_pending);
+      if (round % 2)
+        waiting.cancel();
+      else
+        std::thread([&] { waiting.cancel(); }).detach();
+      co_await waiting;
+    });
+    work.wait_done();
+    CHECK(work.cancelled());
+  }
+  CHECK(c.call_soon([&]() -> Coro<int> {
+           co_await asio::post(pool, use_pending);
+           asio::steady_timer timer(asio::make_strand(pool), 1ms);
+           co_await timer.async_wait(use_pending);
+           co_return 7;
+         }).wait() == 7);
+  asio::steady_timer nobodys(pool, 1h);
+  auto waiting = nobodys.async_wait(use_pending);  // no Caller in this thread
+  CHECK(waiting.cancel());
+  waiting.wait_done();
+  CHECK_THROWS_AS(waiting.result(), PendingCancelled);
+  {
+    asio::steady_timer far(pool, 1h);
+    auto stops = c.call_soon([&] { return far.async_wait(use_pending); }).wait();
+    c.stop();
+    c.stopped().wait();
+    CHECK(stops.done());
+    CHECK(stops.cancelled());
+  }
+}
+
+#endif
