@@ -1,3 +1,4 @@
+// What every firing runs through. All of it calls all of it, for each node, so it is one file.
 #include "core.hpp"
 
 #include <algorithm>
@@ -46,96 +47,11 @@ std::chrono::system_clock::time_point Core::time_of(std::uint64_t stamp) const {
   return time_zero_ + std::chrono::duration_cast<std::chrono::system_clock::duration>((time_now - time_zero_) * part);
 }
 
-// ------------------------------------------------------------------------------------------------ plans
-
 std::uint32_t Core::watch_of(std::uint32_t region, std::uint32_t node) const noexcept {
   const std::vector<Watch>& watches = plans_[region].watches;
   for (std::uint32_t w = 0; w < watches.size(); ++w)
     if (watches[w].node == node) return w;
   return kNone;
-}
-
-std::vector<std::uint8_t> alive_nodes(const Graph& g, const std::vector<std::uint8_t>& enabled) {
-  std::vector<std::uint8_t> found(g.nodes.size());
-  for (const std::uint32_t n : g.order) {
-    const NodePlan& node = g.nodes[n];
-    bool alive = enabled[n] && !node.returns;
-    for (std::uint32_t r = node.region; alive && r != 0; r = g.regions[r].parent) alive = found[g.regions[r].map];
-    for (const std::vector<Source>* list : {&node.args, &node.positional})
-      for (const Source& s : *list)
-        if (s.from == Source::From::signal && s.required && !found[g.signals[s.index].node]) alive = false;
-    found[n] = alive;
-  }
-  return found;
-}
-
-void Core::plan() {
-  const Graph& g = *graph_;
-  plans_.assign(g.regions.size(), {});
-  alive_ = alive_nodes(g, enabled_);
-  for (std::uint32_t r = 0; r < g.regions.size(); ++r) {
-    RegionPlan& p = plans_[r];
-    p.places.assign(g.regions[r].nodes.size(), {});
-    for (const std::uint32_t s : g.regions[r].signals)
-      p.cells.push_back(alive_[g.signals[s].node] ? Cell::State::pending : Cell::State::silent);
-  }
-  for (std::uint32_t n = 0; n < g.nodes.size(); ++n) {
-    const NodePlan& node = g.nodes[n];
-    if (!alive_[n]) continue;
-    RegionPlan& p = plans_[node.region];
-    ++p.alive;
-    if (node.stateful) p.gated.push_back(node.place);
-    for (const std::vector<Source>* list : {&node.args, &node.positional})
-      for (const Source& s : *list) {
-        if (s.from == Source::From::input && s.required) p.inputs.push_back({node.place, s.index});
-        if (s.from != Source::From::signal || !alive_[g.signals[s.index].node]) continue;
-        if (g.signals[s.index].region == node.region)
-          ++p.places[node.place].waits;
-        else
-          p.outer.push_back({node.place, s.index, s.required, false});
-      }
-    for (const std::uint32_t m : node.order_before) {
-      if (!alive_[m]) continue;
-      if (g.nodes[m].region == node.region)
-        ++plans_[node.region].places[g.nodes[m].place].waits;
-      else
-        plans_[g.nodes[m].region].outer.push_back({g.nodes[m].place, n, false, true});
-    }
-  }
-  // Watches, innermost region first, so that each knows the one around it.
-  const auto watch = [&](std::uint32_t region, std::uint32_t n) -> Watch& {
-    if (const std::uint32_t w = watch_of(region, n); w != kNone) return plans_[region].watches[w];
-    std::uint32_t inside = g.nodes[n].region;
-    while (g.regions[inside].parent != region) inside = g.regions[inside].parent;
-    Watch made{};
-    made.node = n;
-    made.inner = g.regions[inside].number;
-    plans_[region].watches.push_back(std::move(made));
-    return plans_[region].watches.back();
-  };
-  for (std::uint32_t n = 0; n < g.nodes.size(); ++n) {
-    const NodePlan& node = g.nodes[n];
-    if (!alive_[n] || node.region == 0) continue;
-    const std::uint32_t around = g.regions[node.region].parent;
-    if (node.special == Special::gather) watch(around, n).gathers = true;
-    if (node.stateful)
-      for (std::uint32_t r = around; r != 0; r = g.regions[r].parent) watch(r, n).chains = true;
-    for (const std::uint32_t m : node.order_closing) {
-      if (!alive_[m]) continue;
-      for (std::uint32_t r = around;; r = g.regions[r].parent) {
-        (void)watch(r, n);
-        if (r == g.nodes[m].region) break;
-      }
-      watch(g.nodes[m].region, n).closes.push_back(m);
-      ++plans_[g.nodes[m].region].places[g.nodes[m].place].waits;
-    }
-  }
-  for (std::uint32_t r = 1; r < g.regions.size(); ++r)
-    for (Watch& w : plans_[r].watches) w.outer = watch_of(g.regions[r].parent, w.node);
-  for (const std::uint32_t n : g.order)
-    if (alive_[n] && plans_[g.nodes[n].region].places[g.nodes[n].place].waits == 0)
-      plans_[g.nodes[n].region].initial.push_back(n);
-  planned_ = true;
 }
 
 // ------------------------------------------------------------------------------------------------ instances
@@ -632,79 +548,5 @@ void Core::recycle(Instance* i) {
 }
 
 void Core::release(Instance* root) { recycle(root); }
-
-// ------------------------------------------------------------------------------------------------ looking at it
-
-Epoch Core::epoch_of(const Instance* instance) const {
-  std::vector<EpochSegment> path;
-  for (const Instance* i = instance; i->parent; i = i->parent)
-    path.push_back({graph_->nodes[graph_->regions[i->region].map].id, i->index});
-  std::reverse(path.begin(), path.end());
-  return Epoch(instance->number, std::move(path));
-}
-
-Event Core::event_of(const Instance* instance, std::uint32_t signal, const Cell& c) const {
-  const SignalPlan& s = graph_->signals[signal];
-  const NodePlan& node = graph_->nodes[s.node];
-  return {c.id,   time_of(c.stamp), node.id, node.shape->signals[signal - node.first_signal].name, epoch_of(instance),
-          c.value};
-}
-
-void Core::snapshot(const Instance* root, EventStore& store) const {
-  std::vector<Event> events;
-  const auto visit = [&](const auto& self, const Instance* i) -> void {
-    const std::vector<std::uint32_t>& signals = graph_->regions[i->region].signals;
-    for (std::size_t c = 0; c < signals.size(); ++c)
-      if (i->cells[c].id != 0) events.push_back(event_of(i, signals[c], i->cells[c]));
-    for (const std::vector<Instance*>& list : i->inner)
-      for (const Instance* inner : list) self(self, inner);
-  };
-  visit(visit, root);
-  std::sort(events.begin(), events.end(), [](const Event& a, const Event& b) { return a.id < b.id; });
-  for (Event& e : events) store.add(std::move(e));
-}
-
-std::optional<Value> Core::result(const Instance* root) const {
-  const Graph& g = *graph_;
-  if (g.return_node == kNone || !enabled_[g.return_node]) return std::nullopt;
-  const NodePlan& node = g.nodes[g.return_node];
-  const auto collect = [&](const ReturnPlan& r) -> std::optional<Value> {
-    if (!r.many) {
-      const Value* v = argument(r.source, root, node);
-      return v ? std::optional<Value>(*v) : std::nullopt;
-    }
-    // Below maps: the values of all items, in their order.
-    const SignalPlan& s = g.signals[r.source.index];
-    List found;
-    const auto visit = [&](const auto& self, const Instance* i) -> void {
-      if (i->region == s.region) {
-        const Cell& c = i->cells[s.cell];
-        if (c.state == Cell::State::present) found.push_back(c.value);
-        return;
-      }
-      std::uint32_t towards = s.region;
-      while (g.regions[towards].parent != i->region) towards = g.regions[towards].parent;
-      for (const Instance* inner : i->inner[g.regions[towards].number]) self(self, inner);
-    };
-    visit(visit, root);
-    if (found.empty()) return std::nullopt;
-    return Value(std::move(found));
-  };
-  if (g.return_is_scalar) return collect(g.returns.front());
-  List positional;
-  Map keyed;
-  for (const ReturnPlan& r : g.returns) {
-    std::optional<Value> v = collect(r);
-    if (r.key.empty()) {
-      if (!v) return std::nullopt;  // positional ones are required: the return does not happen
-      positional.push_back(std::move(*v));
-    } else if (v) {
-      keyed.set(r.key, std::move(*v));
-    }
-  }
-  if (positional.empty()) return keyed.empty() ? std::nullopt : std::optional<Value>(Value(std::move(keyed)));
-  if (keyed.empty()) return Value(std::move(positional));
-  return Value(List{Value(std::move(positional)), Value(std::move(keyed))});
-}
 
 }  // namespace caller::tube::detail
