@@ -1,6 +1,6 @@
 // A tube on many processes beside a pipeline written by hand: the same processes, cppzmq's PUSH and PULL over ipc, one
 // message a value and no more. Prints medians of the rounds; the two take turns.
-//   caller_cluster_bench [ROUNDS]
+//   caller_cluster_bench [ROUNDS] [step]      with `step` only one call at a time
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -114,6 +114,7 @@ double raw(const char* self, std::int64_t count, std::int64_t credit) {
 int main(int argc, char** argv) {
   if (argc == 5 && std::strcmp(argv[1], "--raw") == 0) return raw_process(argv[2], argv[3], std::atoll(argv[4]));
   const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 5;
+  const bool only_step = argc > 2 && std::strcmp(argv[2], "step") == 0;
   std::vector<double> start, step, raw_step, bounded, raw_stream, iterated, stop;
   for (int round = 0; round < rounds; ++round) {
     const Clock::time_point begin = Clock::now();
@@ -123,7 +124,8 @@ int main(int argc, char** argv) {
     Clock::time_point at = Clock::now();
     for (int i = 0; i < kSteps; ++i) (void)runner->process();
     step.push_back(kSteps / seconds_since(at));
-    raw_step.push_back(raw(argv[0], kSteps, 1));
+    raw_step.push_back(std::getenv("NORAW") ? 1 : raw(argv[0], kSteps, 1));
+    if (only_step) continue;
     (void)runner->run(1000);
     at = Clock::now();
     if (runner->run(kStream).size() != kStream) std::abort();
@@ -138,9 +140,10 @@ int main(int argc, char** argv) {
     stop.push_back(seconds_since(at) * 1e3);
   }
   std::printf("cluster/start to first result   %10.1f ms\n", median(start));
-  std::printf("cluster/stop                    %10.1f ms\n", median(stop));
+  if (!only_step) std::printf("cluster/stop                    %10.1f ms\n", median(stop));
   std::printf("cluster/process()               %10.0f /s   raw %10.0f /s   %.2f\n", median(step), median(raw_step),
               median(step) / median(raw_step));
+  if (only_step) return 0;
   std::printf("cluster/run(n)                  %10.0f /s   raw %10.0f /s   %.2f\n", median(bounded), median(raw_stream),
               median(bounded) / median(raw_stream));
   std::printf("cluster/iter(n)                 %10.0f /s\n", median(iterated));

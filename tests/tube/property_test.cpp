@@ -342,4 +342,40 @@ TEST_CASE("random tubes give what a naive walk gives: threads") { compare<Thread
 // This program's own node types run in processes of this program.
 extern "C" void caller_test_begin(int argc, char** argv) { cluster_main(argc, argv); }
 TEST_CASE("random tubes give what a naive walk gives: processes") { compare<ClusterRunner>(12); }
+
+TEST_CASE("single epochs and many, in random groups of nodes: every process hears of each") {
+  for (int seed = 1; seed <= rounds(12); ++seed) {
+    CAPTURE(seed);
+    std::mt19937 random(static_cast<std::uint32_t>(seed));
+    Model model(static_cast<std::uint32_t>(seed));
+    // Groups whose nodes feed each other in both directions, and others.
+    ClusterOptions options{.groups = std::vector<ClusterGroup>(2 + random() % 4), .max_pending = 1 + random() % 9};
+    for (const auto& [id, node] : model.spec().at("nodes").entries())
+      if (random() % 4 != 0) options.groups[random() % options.groups.size()].nodes.push_back(id);
+    ClusterRunner runner(Tube::from_any(model.spec()), std::move(options));
+    std::vector<std::string> found;
+    const auto keep = [&](const Result& r) {
+      if (r) found.push_back(r.repr(100000));
+    };
+    for (int turn = 0; turn < 12; ++turn) {
+      if (random() % 3 != 0) {
+        keep(runner.process());
+        continue;
+      }
+      std::size_t take = 1 + random() % 4;  // some of them left behind, for the next turn
+      for (const Result& r : runner.iter(take + random() % 6)) {
+        keep(r);
+        if (--take == 0) break;
+      }
+    }
+    std::vector<std::string> expected;
+    for (int silent = 0; expected.size() < found.size() && silent < 200; ++silent) {
+      std::string next = model.step();
+      if (next == "nothing") continue;
+      expected.push_back(std::move(next));
+      silent = 0;
+    }
+    CHECK(found == expected);
+  }
+}
 #endif

@@ -170,6 +170,7 @@ void ClusterRunner::disable_node(std::string_view node) {
   const std::uint32_t n = impl().graph.find(node);
   const bool was = n != detail::kNone && impl().core.enabled(n);
   TubeRunner::disable_node(node);
+  hub_->told.clear();
   if (was && hub_->context) hub_->set_enabled(n, false);
 }
 void ClusterRunner::enable_node(std::string_view node) {
@@ -177,6 +178,7 @@ void ClusterRunner::enable_node(std::string_view node) {
   const std::uint32_t n = impl().graph.find(node);
   if (n != detail::kNone && !impl().core.enabled(n) && hub_->context) hub_->set_enabled(n, true);
   TubeRunner::enable_node(node);
+  hub_->told.clear();
 }
 
 std::vector<ClusterProcess> ClusterRunner::processes() {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <poll.h>
+#include <sched.h>
 
 #include <caller/tube/codec.hpp>
 
@@ -20,6 +21,9 @@ constexpr std::size_t kMeasured = 16;  // epochs after which it is known how muc
 constexpr std::size_t kUnmeasured = 8;
 constexpr std::size_t kLeastAhead = 4;
 constexpr std::size_t kManyAhead = 512;
+using Clock = std::chrono::steady_clock;
+constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr auto kOthersRun = std::chrono::microseconds(200);  // lent to others, who had more to do than to pass it on
 }  // namespace
 
 Hub::Hub(ClusterRunner& owner, ClusterOptions given)
@@ -102,6 +106,7 @@ bool Hub::receive() {
 
 void Hub::wait(int timeout_ms) {
   if (socket->get(zmq::sockopt::events) & ZMQ_POLLIN) return;
+  if (timeout_ms < 0 && epochs.size() == 1 && spin.worth_it() && message_is_near()) return;
   std::vector<pollfd> fds{{socket_fd, POLLIN, 0}};
   std::vector<std::uint32_t> watched;
   for (std::uint32_t p = 0; p < processes.size(); ++p) {
@@ -116,6 +121,30 @@ void Hub::wait(int timeout_ms) {
   (void)receive();  // what it still said comes first
   for (std::size_t i = 0; i < watched.size(); ++i)
     if (fds[i + 1].revents != 0 && processes[watched[i]].child.ended()) lost(watched[i]);
+}
+
+/// Looks for a message for a moment, without sleeping: the processor stays awake, and every thread on the way of a
+/// single epoch finds one to run on. Others who want this processor get it at once.
+bool Hub::message_is_near() {
+  const Clock::time_point begin = Clock::now();
+  for (Clock::time_point before = begin;;) {
+    pollfd one{socket_fd, POLLIN, 0};
+    if (::poll(&one, 1, 0) != 0) {
+      spin.succeeded();
+      return true;
+    }
+    ::sched_yield();
+    const Clock::time_point now = Clock::now();
+    if (now - before > kOthersRun) {
+      spin.unwelcome();
+      return false;
+    }
+    if (now - begin > kSpin) {
+      spin.missed();
+      return false;
+    }
+    before = now;
+  }
 }
 
 void Hub::pump() {
@@ -229,7 +258,15 @@ void Hub::begin(std::vector<std::optional<Value>> inputs, std::uint64_t count) {
   Impl& r = runner.impl();
   const std::uint64_t first = r.core.next_number();
   std::string with, without;
+  if (told.empty()) {
+    std::vector<std::uint8_t> enabled(r.graph.nodes.size());
+    for (std::uint32_t n = 0; n < enabled.size(); ++n) enabled[n] = r.core.enabled(n);
+    told = to_be_told(r.graph, layout, alive_nodes(r.graph, enabled));
+  }
   for (std::uint32_t p = 0; p < processes.size(); ++p) {
+    // A single epoch is waited for: every message less is a thread less to be woken on its way. Of many, each process
+    // learns at once, and can be ready for what comes.
+    if (count == 1 && !told[p]) continue;
     std::string& text = layout.uses_inputs[p] ? with : without;
     if (text.empty())
       text = process_message(first, count, layout.uses_inputs[p] ? inputs : std::vector<std::optional<Value>>());

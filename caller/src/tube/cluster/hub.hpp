@@ -18,6 +18,7 @@
 #include "layout.hpp"
 #include "replica.hpp"
 #include "spawn.hpp"
+#include "spin.hpp"
 #include "transport.hpp"
 #include "wire.hpp"
 
@@ -48,6 +49,7 @@ struct ClusterRunner::Hub {
   bool receive();
   /// Waits for messages, or the end of a process.
   void wait(int timeout_ms);
+  bool message_is_near();
   void pump();
   void handle(std::uint32_t process, std::string_view whole);
   void handle_events(std::string_view whole, detail::ByteReader& reader);
@@ -98,7 +100,9 @@ struct ClusterRunner::Hub {
   std::optional<zmq::socket_t> socket;
   std::string endpoint;
   int socket_fd = -1;
+  detail::Spin spin;
   std::vector<Process> processes;
+  std::vector<std::uint8_t> told;  ///< by process: it must be told of single epochs; empty: not known
   std::uint64_t round = 0;
   std::deque<detail::Instance*> epochs;  ///< begun and not taken, oldest first
   bool free_running = false;             ///< in run() or iter(), where lost epochs may be passed over

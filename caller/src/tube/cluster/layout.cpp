@@ -250,6 +250,57 @@ Layout lay_out(const Graph& g, const std::vector<ClusterGroup>& groups) {
   return l;
 }
 
+namespace {
+
+/// Whose end a node waits for before it can run, or be skipped.
+std::vector<std::vector<std::uint32_t>> waits_of(const Graph& g) {
+  std::vector<std::vector<std::uint32_t>> waits(g.nodes.size());
+  for (std::uint32_t n = 0; n < g.nodes.size(); ++n) {
+    each_signal(g.nodes[n], [&](std::uint32_t s) { waits[n].push_back(g.signals[s].node); });
+    for (std::uint32_t r = g.nodes[n].region; r != 0; r = g.regions[r].parent) waits[n].push_back(g.regions[r].map);
+    for (const std::vector<std::uint32_t>* list : {&g.nodes[n].order_before, &g.nodes[n].order_closing})
+      for (const std::uint32_t later : *list) waits[later].push_back(n);
+  }
+  return waits;
+}
+
+}  // namespace
+
+std::vector<std::uint8_t> to_be_told(const Graph& g, const Layout& layout, const std::vector<std::uint8_t>& alive) {
+  const std::size_t count = layout.processes();
+  std::vector<std::uint8_t> told(count, 0);
+  for (std::uint32_t p = 0; p < count; ++p) {
+    told[p] = layout.sources[p].empty() || layout.uses_inputs[p];
+    for (const std::uint32_t n : layout.nodes[p])
+      for (const std::uint32_t a : g.nodes[n].assets_used) told[p] |= g.assets[a].scope == AssetScope::process;
+  }
+  std::vector<std::uint8_t> knows = told;
+  std::vector<std::vector<std::uint8_t>> needed;  // by process, as far as it is to be found out
+  for (std::uint32_t p = 0; p < count; ++p)
+    needed.push_back(knows[p] ? std::vector<std::uint8_t>() : Needs(g, layout.owner, p).needed);
+  const std::vector<std::vector<std::uint32_t>> waits = waits_of(g);
+  while (std::find(knows.begin(), knows.end(), 0) != knows.end()) {
+    // Nodes that come to their end in every epoch if no more processes know of it than do now.
+    std::vector<std::uint8_t> ends(g.nodes.size(), 0);
+    for (const std::uint32_t n : g.order)
+      ends[n] = (layout.owner[n] >= count || knows[layout.owner[n]]) &&
+                std::all_of(waits[n].begin(), waits[n].end(), [&](std::uint32_t before) { return ends[before] != 0; });
+    bool more = false;
+    for (std::uint32_t n = 0; n < g.nodes.size(); ++n) {
+      if (!ends[n] || !alive[n] || g.nodes[n].region != 0 || layout.owner[n] >= count) continue;
+      for (const std::uint32_t p : layout.peers[layout.owner[n]]) {
+        if (knows[p] || !needed[p][n]) continue;
+        knows[p] = 1;
+        more = true;
+      }
+    }
+    if (more) continue;
+    const auto first = std::find(knows.begin(), knows.end(), 0);  // two that wait for each other, for one
+    *first = told[static_cast<std::size_t>(first - knows.begin())] = 1;
+  }
+  return told;
+}
+
 Projection project(const Graph& g, const Layout& layout, std::uint32_t process) {
   Projection p;
   p.needed = Needs(g, layout.owner, process).needed;

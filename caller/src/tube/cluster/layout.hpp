@@ -36,6 +36,11 @@ Layout lay_out(const Graph& g, const std::vector<ClusterGroup>& groups);
 /// The owners as another process gets them. Errors: Error(wrong_type).
 Layout layout_of(const Graph& g, std::vector<std::uint32_t> owner, std::size_t processes);
 
+/// By process: whether it must be told of an epoch. The others hear of each one from a node of another process, which
+/// emits, or says that it was skipped, in every epoch; they take no inputs and open nothing when an epoch begins.
+/// `alive`: by node, see alive_nodes().
+std::vector<std::uint8_t> to_be_told(const Graph& g, const Layout& layout, const std::vector<std::uint8_t>& alive);
+
 /// The tube as one process sees it: nodes of others are sources of values, and what it does not need is not there.
 struct Projection {
   std::shared_ptr<const Graph> graph;

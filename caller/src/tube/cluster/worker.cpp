@@ -114,7 +114,8 @@ void Worker::build(const Map& setup) {
   runner_->hooks = &hooks_;
   TubeRunner::Impl& r = runner_->state();
   replica_ = std::make_unique<Replica>(r.core, layout_.owner, self_, false);
-  replica_->count_from(setup.at("epoch").to<std::uint64_t>());
+  granted_ = setup.at("epoch").to<std::uint64_t>();
+  replica_->count_from(granted_);
   replica_->on_failed = [this](const Ready& ready, const std::exception_ptr& error) {
     // A map or gather that fails here fails in the runner's process, too, and it says so.
     (void)replica_->give_up(ready.instance->number, error);
@@ -250,7 +251,7 @@ void Worker::handle(std::string_view bytes) {
       announce(content_of(reader));
       break;
     case Message::process:
-      pending_.push_back({kind, read_grant(reader), {}});
+      grant(read_grant(reader));
       break;
     case Message::enable:
     case Message::start:
@@ -280,6 +281,11 @@ void Worker::handle_events(ByteReader& reader) {
     read_record(reader, head, values);
     // A peer's message has all that it emitted; what is of no use here is passed over.
     if (head.node >= needed_.size() || !needed_[head.node]) continue;
+    if (head.epoch >= granted_ && !layout_.uses_inputs[self_]) {
+      // A peer has begun an epoch, so there is one: of single ones nobody else says so.
+      grant({head.epoch, 1, {}});
+      (void)apply_pending();
+    }
     replica_->arrived(head, values);
     replica_->advance();
   }
@@ -319,12 +325,8 @@ void Worker::give_up(const Map& content) {
   static const std::exception_ptr reason = std::make_exception_ptr(std::runtime_error("the epoch was given up"));
   // A list of single ones, or all before one.
   if (const Value* before = content.find("before")) {
-    const auto number = before->to<std::uint64_t>();
-    (void)replica_->give_up_before(number, reason);
-    for (Pending& p : pending_) {
-      if (p.kind != Message::process) continue;
-      for (std::uint64_t n = p.grant.first; n < number && n < p.grant.first + p.grant.count; ++n) given_up_.insert(n);
-    }
+    over_before_ = before->to<std::uint64_t>();
+    (void)replica_->give_up_before(over_before_, reason);
   } else {
     for (const Value& v : content.at("epochs").items()) {
       const auto number = v.to<std::uint64_t>();
@@ -361,6 +363,17 @@ bool Worker::apply_pending() {
   return any;
 }
 
+/// Epochs that this process was not told of have begun, too: what it needs of them is on its way, or it will hear that
+/// they were given up.
+void Worker::grant(Grant given) {
+  const std::uint64_t end = given.first + given.count;
+  if (end <= granted_) return;
+  given.first = granted_;
+  given.count = end - granted_;
+  granted_ = end;
+  pending_.push_back({Message::process, std::move(given), {}});
+}
+
 void Worker::begin(Grant& grant) {
   TubeRunner::Impl& r = runner_->state();
   const std::size_t at_once = r.graph.sequential ? 1 : static_cast<std::size_t>(grant.count);
@@ -373,7 +386,7 @@ void Worker::begin(Grant& grant) {
     ++open_;
     open_most_ = std::max<std::uint64_t>(open_most_, open_);
     Instance* root = replica_->begin(std::move(inputs));
-    const bool unwanted = !given_up_.empty() && given_up_.erase(grant.first) > 0;
+    const bool unwanted = (!given_up_.empty() && given_up_.erase(grant.first) > 0) || grant.first < over_before_;
     if (unwanted || r.exhausted) {
       (void)replica_->give_up(grant.first, std::make_exception_ptr(std::runtime_error("the epoch was given up")));
       continue;

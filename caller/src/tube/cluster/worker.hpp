@@ -85,6 +85,7 @@ private:
   void report(const RecordHead& where, const std::exception_ptr& error);
   // work
   bool apply_pending();
+  void grant(Grant given);
   void begin(Grant& grant);
   void set_enabled(const Map& content);
   void enable_all();
@@ -118,7 +119,9 @@ private:
   std::unique_ptr<Firing> firing_;
 
   std::deque<Pending> pending_;       ///< grants and changes that wait for epochs to end
+  std::uint64_t granted_ = 0;         ///< the first epoch that neither has begun nor is pending
   std::set<std::uint64_t> given_up_;  ///< epochs that were given up before they began
+  std::uint64_t over_before_ = 0;     ///< so were all before this one
   std::vector<Instance*> closed_;
   std::set<std::pair<std::uint64_t, std::uint32_t>> heard_;  ///< pings: of which round, from whom
   std::uint64_t round_ = 0;
