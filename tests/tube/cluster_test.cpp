@@ -241,38 +241,69 @@ TEST_CASE("a runner that is gone leaves no process, no file and no descriptor") 
   }
 }
 
+namespace {
+/// A program with a cluster of two processes that waits to be killed.
+struct Waiting {
+  Waiting() {
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+    pid = ::fork();
+    if (pid == 0) {
+      ::dup2(ends[1], 1);
+      ::execl(self.c_str(), self.c_str(), "--run-and-wait", static_cast<char*>(nullptr));
+      ::_exit(127);
+    }
+    ::close(ends[1]);
+    std::string text;
+    for (char c = 0; ::read(ends[0], &c, 1) == 1 && c != '\n';) text += c;
+    ::close(ends[0]);
+    for (std::size_t at = 0; at < text.size();) {
+      std::size_t used = 0;
+      workers.push_back(std::stoi(text.substr(at), &used));
+      at += used + 1;
+    }
+    REQUIRE(workers.size() == 2);
+    for (const int worker : workers)
+      ended.push_back({static_cast<int>(::syscall(SYS_pidfd_open, worker, 0)), POLLIN, 0});
+  }
+  ~Waiting() {
+    for (const pollfd& p : ended) ::close(p.fd);
+  }
+  void kill() const {
+    ::kill(pid, SIGKILL);
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+  }
+  void wait_for_workers() {
+    for (pollfd& p : ended) CHECK(::poll(&p, 1, 10'000) == 1);
+  }
+  pid_t pid = 0;
+  std::vector<int> workers;
+  std::vector<pollfd> ended;
+};
+}  // namespace
+
 TEST_CASE("processes end with their parent, even if it is killed, and their folder goes") {
   const std::size_t folders = socket_folders();
-  int ends[2];
-  REQUIRE(::pipe(ends) == 0);
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
-  const pid_t parent = ::fork();
-  if (parent == 0) {
-    ::dup2(ends[1], 1);
-    ::execl(self.c_str(), self.c_str(), "--run-and-wait", static_cast<char*>(nullptr));
-    ::_exit(127);
-  }
-  ::close(ends[1]);
-  std::string text;
-  for (char c = 0; ::read(ends[0], &c, 1) == 1 && c != '\n';) text += c;
-  std::vector<int> pids;
-  for (std::size_t at = 0; at < text.size();) {
-    std::size_t used = 0;
-    pids.push_back(std::stoi(text.substr(at), &used));
-    at += used + 1;
-  }
-  REQUIRE(pids.size() == 2);
-  std::vector<pollfd> ended;
-  for (const int pid : pids) ended.push_back({static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)), POLLIN, 0});
+  Waiting program;
   CHECK(socket_folders() == folders + 1);
-  ::kill(parent, SIGKILL);
-  int status = 0;
-  ::waitpid(parent, &status, 0);
-  ::close(ends[0]);
-  for (pollfd& p : ended) {
-    CHECK(::poll(&p, 1, 10'000) == 1);
-    ::close(p.fd);
-  }
+  program.kill();
+  program.wait_for_workers();
+  CHECK(socket_folders() == folders);
+}
+
+TEST_CASE("the folder of a runner that was killed with all its processes goes with the next runner, others stay") {
+  const std::size_t folders = socket_folders();
+  Waiting living, program;
+  for (const int worker : program.workers) ::kill(worker, SIGKILL);
+  program.wait_for_workers();
+  program.kill();
+  REQUIRE(socket_folders() == folders + 2);
+  (void)ClusterRunner(tube("testing-basic")).process();
+  CHECK(socket_folders() == folders + 1);
+  living.kill();
+  living.wait_for_workers();
   CHECK(socket_folders() == folders);
 }
 

@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <string>
 
+#include "runtime/owned_folder.hpp"
+
 namespace caller::kernel::debugger {
 
 /// A folder that goes with this, for this user only. A file in it is locked as long as the process lives, however it
@@ -12,18 +14,13 @@ namespace caller::kernel::debugger {
 /// Thread-safety: unsafe. Errors: std::system_error when it cannot be made. Source: ipykernel's get_tmp_directory.
 class CellDirectory {
 public:
-  CellDirectory() = default;
-  ~CellDirectory() { remove(); }
-  CellDirectory(const CellDirectory&) = delete;
-  CellDirectory& operator=(const CellDirectory&) = delete;
-
   /// Its path, which ends in a slash; made when it is first asked for.
   const std::string& path();
   void remove() noexcept;
 
 private:
+  caller::detail::OwnedFolder folder_;
   std::string path_;
-  int lock_ = -1;
 };
 
 /// Removes the folders in `where` whose processes have gone without doing so: those of this user whose lock nobody

@@ -94,7 +94,8 @@ struct ClusterRunner::Hub {
   detail::Layout layout;
   detail::Replica replica;
   std::uint64_t fingerprint;
-  std::string tube_bytes;  ///< specification and inputs, the same for every process
+  std::string tube_bytes;               ///< specification and inputs, the same for every process
+  caller::detail::OwnedFolder sockets;  ///< of ipc
   std::optional<detail::Meeting> meeting;
   std::optional<zmq::context_t> context;
   std::optional<zmq::socket_t> socket;

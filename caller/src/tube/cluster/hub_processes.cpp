@@ -91,7 +91,7 @@ void Hub::wait_for_all(std::string_view what, std::optional<std::chrono::millise
 void Hub::bring_up() {
   const bool first = !context;
   if (first) {
-    meeting = make_meeting(options.transport);
+    meeting = make_meeting(options.transport, sockets);
     context.emplace(1);
     socket.emplace(make_socket(*context, zmq::socket_type::router));
     endpoint = listen(*socket, *meeting, "runner", options.address);
@@ -270,8 +270,7 @@ void Hub::shut_down() noexcept {
   socket.reset();
   context.reset();
   socket_fd = -1;
-  std::error_code ignored;
-  if (!meeting->folder.empty()) std::filesystem::remove_all(meeting->folder, ignored);
+  sockets.remove();
 }
 
 }  // namespace caller::tube

@@ -52,7 +52,8 @@ void handle(int signal, void (*handler)(int)) {
 /// Ends the process when the runner's has gone, however it went, and leaves nothing behind.
 class ParentWatch {
 public:
-  explicit ParentWatch(std::filesystem::path folder) : folder_(std::move(folder)), thread_([this] { watch(); }) {}
+  ParentWatch(Meeting meeting, bool tidies)
+      : meeting_(std::move(meeting)), tidies_(tidies), thread_([this] { watch(); }) {}
   ~ParentWatch() {
     (void)!::write(wake_up[1], "q", 1);
     thread_.join();
@@ -63,6 +64,7 @@ private:
     sigset_t all;
     sigfillset(&all);
     ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    if (tidies_) remove_left_meetings(meeting_);
     int patience = -1;
     for (;;) {
       pollfd fds[2] = {{kChannel, POLLIN, 0}, {wake_up[0], POLLIN, 0}};
@@ -99,10 +101,11 @@ private:
   }
   void clean_up() const {
     std::error_code ignored;
-    if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+    if (!meeting_.folder.empty()) std::filesystem::remove_all(meeting_.folder, ignored);
   }
   const pid_t parent_ = ::getppid();
-  std::filesystem::path folder_;
+  Meeting meeting_;
+  bool tidies_;
   std::thread thread_;
 };
 
@@ -120,7 +123,8 @@ int worker_main(WorkerHooks hooks) {
     Map setup = reader.value().entries();
     const Map tube = reader.value().entries();
     for (const auto& [key, value] : tube) setup.set(key, value);
-    const ParentWatch watch(setup.at("meeting")["folder"].as<std::string>());
+    const bool first = setup.at("self").to<std::uint32_t>() == 0 && setup.at("incarnation").to<std::size_t>() == 0;
+    const ParentWatch watch(Meeting::from_map(setup.at("meeting").entries()), first);
     keep_foreign();
     Worker worker(setup, hooks);
     worker.run();

@@ -2,12 +2,8 @@
 
 #include <array>
 #include <atomic>
-#include <cerrno>
-#include <cstdlib>
 #include <system_error>
 #include <utility>
-
-#include <unistd.h>
 
 namespace caller::tube::detail {
 
@@ -16,6 +12,7 @@ namespace fs = std::filesystem;
 namespace {
 constexpr std::size_t kPathLimit = 107;  // of a socket's file, without the final zero
 constexpr std::size_t kCopyBelow = 1024;
+constexpr const char* kBegin = "caller-tube-";
 
 /// A message's bytes, until ZeroMQ's thread lets go of them. That this thread sees them whole is ZeroMQ's doing; the
 /// flag says so to a sanitizer, too, which does not look inside of ZeroMQ.
@@ -41,7 +38,7 @@ Meeting Meeting::from_map(const Map& map) {
           map.at("secret_key").as<std::string>()};
 }
 
-Meeting make_meeting(Transport transport) {
+Meeting make_meeting(Transport transport, caller::detail::OwnedFolder& folder) {
   Meeting m;
   m.transport = transport;
   if (transport == Transport::tcp) {
@@ -55,11 +52,13 @@ Meeting make_meeting(Transport transport) {
   std::error_code error;
   fs::path base = fs::temp_directory_path(error);
   if (error || base.string().size() + 32 > kPathLimit) base = "/tmp";
-  std::string name = (base / "caller-tube-XXXXXX").string();
-  if (!::mkdtemp(name.data()))  // for this user only
-    throw std::system_error(errno, std::generic_category(), "cannot make a folder for sockets in " + base.string());
-  m.folder = name;
+  folder = caller::detail::OwnedFolder(base, kBegin);
+  m.folder = folder.path();
   return m;
+}
+
+void remove_left_meetings(const Meeting& meeting) noexcept {
+  if (!meeting.folder.empty()) caller::detail::remove_left_folders(meeting.folder.parent_path(), kBegin);
 }
 
 zmq::socket_t make_socket(zmq::context_t& context, zmq::socket_type type) {

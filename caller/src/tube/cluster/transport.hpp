@@ -11,6 +11,8 @@
 
 #include <caller/tube/cluster.hpp>
 
+#include "runtime/owned_folder.hpp"
+
 namespace caller::tube::detail {
 
 /// What is needed to meet: made by the runner's process, given to others when they are started.
@@ -21,8 +23,12 @@ struct Meeting {
   Map as_map() const;
   static Meeting from_map(const Map& map);
 };
+/// With ipc `folder` is made, and holds the sockets.
 /// Errors: std::system_error if no folder can be made; Error(invalid_specification) if tcp cannot be encrypted.
-Meeting make_meeting(Transport transport);
+Meeting make_meeting(Transport transport, caller::detail::OwnedFolder& folder);
+/// Removes the folders of sockets beside this one whose runners were killed together with all their processes. In a
+/// process of nodes, so that nobody waits for it. Errors: none.
+void remove_left_meetings(const Meeting& meeting) noexcept;
 
 /// A socket of a cluster. `name`: what its file is called (ipc), `address`: where it listens (tcp).
 /// Errors: Error(process_lost) with the endpoint and the system's reason.
