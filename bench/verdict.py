@@ -36,6 +36,11 @@ def evaluate(expression, values):
             return values[f"{node.value.id}.{node.attr}"]
         if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
             return OPERATORS[type(node.op)](visit(node.left), visit(node.right))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "least":
+            measured = [value for value in (evaluate(ast.unparse(argument), values) for argument in node.args) if value is not None]
+            if not measured:
+                raise KeyError(expression)
+            return min(measured)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS:
             return FUNCTIONS[node.func.id](visit(argument) for argument in node.args)
         raise ValueError(f"targets.toml: not understood: {expression}")
