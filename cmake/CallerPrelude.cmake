@@ -3,14 +3,17 @@
 # clang takes a precompiled header only with the flags it was made with, so both read them from one generated file,
 # `prelude.args`, which is made from the properties of the libraries cells use.
 
-# caller_prelude(<name> <header> <checker> <libraries…>): target <name>, and its files in lib/caller/prelude of build and install tree.
+# caller_prelude(<name> <header> <checker> <libraries…> [NODES <header>]): target <name>, and its files in lib/caller/prelude of
+# build and install tree.
 # <checker> is the program that compiles what must ask for interrupts; its object is linked first, so that its functions are taken.
+# NODES: a header for processes of nodes, precompiled on top of the first (nodes.pch).
 function(caller_prelude name header checker)
+  cmake_parse_arguments(PARSE_ARGV 3 _arg "" "NODES" "")
   set(_out ${CMAKE_BINARY_DIR}/lib/caller/prelude)
   set(_flags -std=c++20 -O2 -DCALLER_IN_CELL -fPIE -fno-semantic-interposition -Wno-return-type-c-linkage -Wno-unused-value -Wno-extern-initializer)
   set(_dirs "")
   set(_defs "")
-  foreach(_lib ${ARGN} caller_runtime)
+  foreach(_lib ${_arg_UNPARSED_ARGUMENTS} caller_runtime)
     list(APPEND _dirs "$<TARGET_PROPERTY:${_lib},INTERFACE_INCLUDE_DIRECTORIES>")
     list(APPEND _defs "$<TARGET_PROPERTY:${_lib},INTERFACE_COMPILE_DEFINITIONS>")
   endforeach()
@@ -22,6 +25,7 @@ function(caller_prelude name header checker)
 
   # The response file's lines are the arguments; the rest is what a header that is also compiled needs.
   set(_pch -x c++-header -fpch-codegen -fpch-instantiate-templates -Xclang -building-pch-with-obj -Xclang -fincremental-extensions)
+  set(_on_top -x c++-header -Xclang -fincremental-extensions)
   set(_object -Wno-unused-command-line-argument -fPIC -Xclang -fincremental-extensions)
   set(_clang ${CALLER_CLANGXX} @${_out}/prelude.args)
   add_custom_command(OUTPUT ${_out}/prelude.pch
@@ -36,11 +40,22 @@ function(caller_prelude name header checker)
     COMMAND ${CMAKE_COMMAND} -E rm ${_out}/prelude.o ${_out}/checked.o
     DEPENDS ${_out}/prelude.pch ${checker}
     COMMENT "Compiling the prelude's code" VERBATIM)
-  add_custom_target(${name} DEPENDS ${_out}/prelude.pch ${_out}/libcaller_prelude.so)
+  set(_files ${_out}/prelude.pch ${_out}/libcaller_prelude.so)
+  if(_arg_NODES)
+    add_custom_command(OUTPUT ${_out}/nodes.pch
+      COMMAND ${_clang} ${_on_top} -include-pch ${_out}/prelude.pch -MD -MF ${_out}/nodes.d -MT ${_out}/nodes.pch ${_arg_NODES} -o ${_out}/nodes.pch
+      DEPENDS ${_arg_NODES} ${_out}/prelude.pch
+      DEPFILE ${_out}/nodes.d
+      COMMENT "Precompiling what processes of nodes need" VERBATIM)
+    list(APPEND _files ${_out}/nodes.pch)
+  endif()
+  add_custom_target(${name} DEPENDS ${_files})
 
   # Installed, the header is compiled again: a precompiled header remembers where its sources are.
   set(CALLER_PRELUDE_PCH "${_pch}")
   set(CALLER_PRELUDE_OBJECT "${_object}")
+  set(CALLER_PRELUDE_ON_TOP "${_on_top}")
+  cmake_path(GET _arg_NODES FILENAME CALLER_PRELUDE_NODES)
   set(CALLER_PRELUDE_FLAGS "${_flag_lines}")
   set(CALLER_PRELUDE_DIRS "${_dirs}")
   set(CALLER_PRELUDE_CHECKER "$<TARGET_FILE:${checker}>")

@@ -1,5 +1,7 @@
 #include "debugger/cell_directory.hpp"
 
+#include "runtime/owned_folder.hpp"
+
 namespace caller::kernel::debugger {
 
 namespace fs = std::filesystem;
@@ -8,16 +10,19 @@ namespace {
 constexpr const char* kBegin = "caller-cells-";
 }
 
+CellDirectory::CellDirectory() noexcept = default;
+CellDirectory::~CellDirectory() = default;
+
 const std::string& CellDirectory::path() {
   if (path_.empty()) {
-    folder_ = caller::detail::OwnedFolder(fs::temp_directory_path(), kBegin);
-    path_ = folder_.path().string() + "/";
+    folder_ = std::make_unique<caller::detail::OwnedFolder>(fs::temp_directory_path(), kBegin);
+    path_ = folder_->path().string() + "/";
   }
   return path_;
 }
 
 void CellDirectory::remove() noexcept {
-  folder_.remove();
+  folder_.reset();
   path_.clear();
 }
 

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 
-#include "runtime/owned_folder.hpp"
+namespace caller::detail {
+class OwnedFolder;
+}
 
 namespace caller::kernel::debugger {
 
@@ -14,12 +17,14 @@ namespace caller::kernel::debugger {
 /// Thread-safety: unsafe. Errors: std::system_error when it cannot be made. Source: ipykernel's get_tmp_directory.
 class CellDirectory {
 public:
+  CellDirectory() noexcept;
+  ~CellDirectory();
   /// Its path, which ends in a slash; made when it is first asked for.
   const std::string& path();
   void remove() noexcept;
 
 private:
-  caller::detail::OwnedFolder folder_;
+  std::unique_ptr<caller::detail::OwnedFolder> folder_;
   std::string path_;
 };
 

@@ -105,12 +105,20 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
     if (options_.log) options_.log(line);
   };
   jit_ = std::make_unique<Jit>();
+  if (options_.for_nodes && !prelude.nodes.empty()) {
+    auto with = args;
+    with.insert(with.end(), {"-include-pch", prelude.nodes});
+    try {
+      compiler_ = std::make_unique<Compiler>(with);
+    } catch (const std::runtime_error&) {  // moved, perhaps; the other says more
+    }
+  }
   if (!prelude.pch.empty()) {
     auto with = args;
     with.push_back("-include-pch");
     with.push_back(prelude.pch);
     try {
-      compiler_ = std::make_unique<Compiler>(with);
+      if (!compiler_) compiler_ = std::make_unique<Compiler>(with);
       // Lazily: it holds inline functions whose callees libstdc++ keeps to itself.
       void* const library = dlopen(prelude.library.c_str(), RTLD_LAZY | RTLD_GLOBAL);
       if (const void* checked = library ? dlsym(library, kCheckedNames) : nullptr) {

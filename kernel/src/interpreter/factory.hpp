@@ -18,6 +18,8 @@ struct InterpreterOptions {
   /// Directory with the prelude (`prelude.pch`, `libcaller_prelude.so`, `prelude.args`). Empty: found beside the
   /// program.
   std::string prelude_directory;
+  /// Also has what makes functions of cells nodes of tubes, precompiled, if it is there: for processes of nodes.
+  bool for_nodes = false;
   /// Further flags for the compiler, as on a command line (`-DX`, `-I/dir`, `-O3`).
   std::vector<std::string> flags;
   /// Optimisation of cells, 0..3.

@@ -59,6 +59,7 @@ Prelude find_prelude(const InterpreterOptions& options) {
   if (fs::exists(pch) && fs::exists(library)) {
     out.pch = pch.string();
     out.library = library.string();
+    if (fs::exists(dir / "nodes.pch")) out.nodes = (dir / "nodes.pch").string();
   }
   return out;
 }

@@ -11,6 +11,7 @@ namespace caller::kernel {
 struct Prelude {
   std::vector<std::string> args;  ///< for the driver, without the prelude itself
   std::string pch;                ///< empty when there is none that can be used
+  std::string nodes;              ///< one on top of it, for processes of nodes; empty: there is none
   std::string library;            ///< the code of the precompiled header
 };
 

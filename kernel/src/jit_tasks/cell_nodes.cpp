@@ -143,6 +143,7 @@ private:
   void start(const CellNodes& told) {
     InterpreterOptions options;
     options.prelude_directory = told.prelude_directory;
+    options.for_nodes = true;
     options.isolate = options.keep_copy = options.warm_up = false;  // whatever does not compile ends it anyway
     options.log = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
     std::vector<std::string> later;
