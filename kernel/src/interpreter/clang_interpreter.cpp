@@ -110,7 +110,8 @@ ClangInterpreter::ClangInterpreter(InterpreterOptions options) : options_(std::m
     with.insert(with.end(), {"-include-pch", prelude.nodes});
     try {
       compiler_ = std::make_unique<Compiler>(with);
-    } catch (const std::runtime_error&) {  // moved, perhaps; the other says more
+    } catch (const std::runtime_error& e) {
+      note(std::string("what is precompiled for nodes cannot be used, they start slowly: ") + without_colour(e.what()));
     }
   }
   if (!prelude.pch.empty()) {

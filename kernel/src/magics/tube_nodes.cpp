@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <regex>
 #include <set>
 #include <stdexcept>
 #include <string_view>
@@ -244,6 +245,16 @@ void add_types(const TubeSpec& spec, const NodeSpec& node, const CellTypes& know
   for (const NodeSpec& n : inner->nodes) add_types(*inner, n, known, seen, out);
 }
 
+/// The variable among these that is an object of this process, by its address (EmbeddedKernel::expose, `tubes::id`).
+std::string bound_here(const std::vector<SourceCell>& cells) {
+  static const std::regex bound(
+      "(?:caller_exposed_[0-9]+_|::caller::tube::Tube)& ([^ ;]+) = \\*reinterpret_cast<[^>]*>\\(0x");
+  std::smatch found;
+  for (const SourceCell& cell : cells)
+    if (std::regex_search(cell.text, found, bound)) return found[1];
+  return {};
+}
+
 }  // namespace
 
 tube::ClusterProgram cell_program(Kernel& kernel, const TubeSpec& spec, const CellTypes& types,
@@ -267,6 +278,10 @@ tube::ClusterProgram cell_program(Kernel& kernel, const TubeSpec& spec, const Ce
   if (!told.source.fault.empty())
     throw tube::Error(tube::Errc::invalid_specification,
                       "the node \"" + nodes.front() + "\" cannot run in a process of its own: " + told.source.fault);
+  if (const std::string object = bound_here(told.source.cells); !object.empty())
+    throw tube::Error(tube::Errc::invalid_specification, "the node \"" + nodes.front() +
+                                                             "\" cannot run in a process of its own: it uses \"" +
+                                                             object + "\", an object that only this process has");
   told.prelude_directory = kernel.prelude_directory();
   return {{cell_node_program()}, to_payload(told)};
 }

@@ -63,6 +63,18 @@ class Embedded(unittest.TestCase):
         self.assertGreaterEqual(int(cell.result), 0)
         self.assertGreaterEqual(int(self.run_ok("server.served()").result), int(cell.result))
 
+    def test_nodes_in_processes_of_their_own_may_not_use_live_objects(self):
+        self.run_ok("long twice(long x) { return 2 * x; }\nlong served(long call) { return server.served() + twice(call); }")
+        tube = "noob_id: apart\nnodes:\n  c: {type: noob.testing.count_source}\n  s: {type: TYPE, depends: [c.index]}\n  r: {type: return, depends: s.value}\n"
+        cell = self.client.run("%%tube -n 3 --runner cluster\n" + tube.replace("TYPE", "twice"))
+        if "there is no magic %%tube" in cell.reply.get("evalue", "") or "without ZeroMQ" in cell.reply.get("evalue", ""):
+            self.skipTest("built without tubes on many processes")
+        self.assertEqual(cell.reply["status"], "ok", plain(cell.reply.get("traceback", [])))
+        self.assertEqual(cell.result, "4")
+        cell = self.client.run("%%tube -n 3 --runner cluster\n" + tube.replace("TYPE", "served"))
+        self.assertEqual(cell.reply["status"], "error")
+        self.assertIn('it uses "server", an object that only this process has', cell.reply["evalue"])
+
     def test_a_console_inspects_and_changes_live_objects(self):
         first = int(self.run_ok("server.served()").result)
         time.sleep(0.05)

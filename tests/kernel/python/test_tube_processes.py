@@ -88,6 +88,14 @@ class CellsInProcesses(TubeCellTest):
         self.client.wait(lambda m, id=cell.id: (m.get("parent_header") or {}).get("msg_id") == id and sign in str(m["content"]), 90)
         return cell
 
+    def test_a_process_of_nodes_starts_with_all_that_is_precompiled_and_without_objects_of_this_one(self):
+        self.run_ok("int twice(int x) { return 2 * x; }")
+        cell = self.run_ok(simple("twice", "--runner cluster", "first"))
+        self.assertEqual(results(cell), ["0", "2", "4", "6"])
+        self.assertEqual(cell.text("stderr"), "")  # where a process says that it starts slowly
+        self.run_ok("#include <caller/tube/all.hpp>\nint length(int x) { return x + static_cast<int>(tubes::first.id().size()); }")
+        self.assertIn('it uses "first", an object that only this process has', self.run_error(simple("length", "--runner cluster", "second")).reply["evalue"])
+
     def test_functions_lambdas_classes_coroutines_and_generators_are_nodes_by_name(self):
         self.run_ok("int factor = 4;\nnamespace mine { constexpr int kStep = 7; int add(int x, int by = kStep) { return x + by; } }\nauto times = [](int x, int more = 1) { return x * factor + more; };")
         self.run_ok("struct Sum { explicit Sum(int start) : total(start) {} int process(int x) { return total += x; } int total; };\n"
