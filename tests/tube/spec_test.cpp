@@ -274,4 +274,8 @@ TEST_CASE("a missing tube input stops the building of a tube, before any type is
   REQUIRE(warnings.seen.size() == 1);
   CHECK(contains(warnings.seen[0], "irrelevant"));
   CHECK_THROWS_AS(tube("testing-inputs", {{"start", "text"}, {"multiply_tube", 1}}), Error);
+  // Given or not, a type that nothing has is the specification's mistake.
+  CHECK_THROWS_WITH_AS(Tube::from_any("noob_id: x\ninput:\n  n: {type: itn}\n", {{"n", 1}}),
+                       doctest::Contains("<text>:3:6: input.n.type: unknown type \"itn\"; did you mean \"int\""),
+                       SpecError);
 }

@@ -43,6 +43,14 @@ std::shared_ptr<const Graph> GraphBuilder::build() {
   return std::move(graph_);
 }
 void GraphBuilder::take_inputs(const Map& given) {
+  for (const InputSpec& input : g_.spec.input) {
+    bool known = false;
+    (void)input_takes(input.type, Value(), known);
+    if (!known)
+      throw SpecError(input.place, "input." + input.id + ".type",
+                      "unknown type \"" + input.type + "\"" +
+                          did_you_mean(input.type, {"int", "float", "str", "bool", "list", "dict", "any"}));
+  }
   for (const auto& [name, value] : given) {
     const InputSpec* input = g_.spec.find_input(name);
     if (!input) {
@@ -54,12 +62,6 @@ void GraphBuilder::take_inputs(const Map& given) {
   }
   for (std::uint32_t i = 0; i < g_.spec.input.size(); ++i) {
     const InputSpec& input = g_.spec.input[i];
-    bool known = false;
-    (void)input_takes(input.type, Value(), known);
-    if (!known)
-      throw SpecError(input.place, "input." + input.id + ".type",
-                      "unknown type \"" + input.type + "\"" +
-                          did_you_mean(input.type, {"int", "float", "str", "bool", "list", "dict", "any"}));
     if (!input.fallback.is_none()) check_default(input);
     if (input.scope == InputScope::process) g_.process_inputs.push_back(i);
     if (g_.inputs.contains(input.id)) continue;

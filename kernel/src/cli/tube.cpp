@@ -8,6 +8,7 @@
 #include <memory>
 #include <stdexcept>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include <sys/wait.h>
@@ -63,23 +64,36 @@ public:
   std::optional<Map> next() {
     if (list_) {
       if (at_ == items_.size()) return std::nullopt;
-      return checked(items_[at_++]);
+      const Value& item = items_[at_++];
+      return placed([&] { return checked(item); });
     }
     for (std::string line; std::getline(std::cin, line);) {
       ++at_;
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-      try {
-        return checked(from_json(line));
-      } catch (const tube::Error& e) {
-        throw std::runtime_error("standard input, line " + std::to_string(at_) + ": " + e.what());
-      }
+      return placed([&] { return checked(from_json(line)); });
     }
     return std::nullopt;
+  }
+  /// Calls `body`, and says where the inputs stood that came last if these are what is wrong.
+  template <class Body>
+  std::invoke_result_t<Body> placed(Body&& body) const {
+    const auto place = [this] {
+      return std::string("standard input, ") + (list_ ? "element " : "line ") + std::to_string(at_) + ": ";
+    };
+    try {
+      return body();
+    } catch (const InputMissingError& e) {
+      throw std::runtime_error(place() + e.what());
+    } catch (const tube::Error& e) {
+      if (e.code() != tube::Errc::wrong_type && e.code() != tube::Errc::out_of_range) throw;
+      throw std::runtime_error(place() + e.what());
+    }
   }
 
 private:
   static Map checked(const Value& v) {
-    if (v.kind() != Kind::map) throw std::runtime_error("expected an object of inputs, found " + v.repr());
+    if (v.kind() != Kind::map)
+      throw tube::Error(tube::Errc::wrong_type, "expected an object of inputs, found " + v.repr());
     return v.entries();
   }
   bool list_;
@@ -189,7 +203,7 @@ int run(const TubeOptions& options) {
       Map all = per_call;
       for (const auto& [name, value] : *inputs) all.set(name, value);
       try {
-        note(runner->process(all));
+        note(reader.placed([&] { return runner->process(all); }));
       } catch (const EndOfStream&) {
         break;
       }

@@ -77,6 +77,20 @@ class Tubes(unittest.TestCase):
         self.assertEqual(answer.stdout, "0\n")
         self.assertIn("standard input, line 2", answer.stderr)
 
+    def test_wrong_inputs_on_standard_input_are_named_with_their_place(self):
+        arguments = ("run", "testing-inputs", "-i", "start", "0", "-i", "multiply_tube", "1")
+        for text, error in (
+            ('{"multiply_process": 1}\n[1, 2]\n', "standard input, line 2: expected an object of inputs, found [1, 2]"),
+            ('{"multiply_process": "x"}\n', 'standard input, line 1: the input "multiply_process" takes'),
+            ('\n{"multiply_proces": 1}\n', "standard input, line 2: process() of the tube"),
+            ('{"multiply_process": ' + 300 * "[" + 300 * "]" + "}\n", "standard input, line 1: nested too deeply"),
+        ):
+            answer = self.call(*arguments, stdin=text)
+            self.assertEqual(answer.returncode, 1, answer.stderr)
+            self.assertIn(error, answer.stderr)
+        answer = self.call(*arguments, "-if", "json", stdin='[{"multiply_process": 1}, 3]')
+        self.assertIn("standard input, element 2: expected an object of inputs, found 3", answer.stderr)
+
     def test_a_mistake_is_shown_where_it_stands(self):
         wrong = self.folder / "wrong.yaml"
         wrong.write_text("noob_id: wrong\nnodes:\n  a: {type: noob.testing.count_sauce}\n")
