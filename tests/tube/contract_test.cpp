@@ -206,11 +206,14 @@ TEST_CASE_TEMPLATE_DEFINE("a node that cannot be made stops every call, not only
                      "  a: {type: noob.testing.cycle, params: {start: 1, stop: 1}}\n"
                      "  b: {type: noob.testing.error_at_start, depends: [value: a.value]}\n"
                      "  out: {type: return, depends: a.value}\n"));
+  Warnings warnings;
   for (int i = 0; i < 2; ++i) {
     CHECK_THROWS_AS(runner.init(), std::domain_error);
     CHECK_FALSE(runner.running());
     CHECK_THROWS_AS(runner.process(), std::domain_error);
   }
+  REQUIRE(warnings.seen.size() == 4);
+  CHECK(warnings.seen[0] == "the node \"b\" (noob.testing.error_at_start) of the tube empty-cycle cannot be made");
 }
 
 namespace {

@@ -147,6 +147,20 @@ TubeRunner::Impl::Impl(TubeRunner& r, Tube t)
 }
 TubeRunner::Impl::~Impl() = default;
 
+namespace {
+/// Calls `body`. What it throws keeps its type, so a warning says whose it is.
+template <class Body>
+void named(const detail::Graph& g, const std::string& what, const std::string& id, const std::string& type,
+           const char* done, Body&& body) {
+  try {
+    body();
+  } catch (...) {
+    warn("the " + what + " \"" + id + "\" (" + type + ") of the tube " + g.spec.id + " cannot be " + done);
+    throw;
+  }
+}
+}  // namespace
+
 void TubeRunner::Impl::make_nodes() {
   if (!nodes.empty()) return;
   std::vector<std::unique_ptr<Node>> made(graph.nodes.size());  // a constructor that throws leaves none of them
@@ -156,7 +170,7 @@ void TubeRunner::Impl::make_nodes() {
     if (plan.child)
       made[n] = std::make_unique<detail::TubeNode>(plan.child);
     else if (plan.special == NodeType::Special::none)
-      made[n] = plan.type->make(plan.params);
+      named(graph, "node", plan.id, plan.type->name, "made", [&] { made[n] = plan.type->make(plan.params); });
   }
   nodes = std::move(made);
 }
@@ -166,10 +180,12 @@ void TubeRunner::Impl::open() {
   make_nodes();
   try {
     for (std::uint32_t a = 0; a < graph.assets.size(); ++a)
-      if (graph.assets[a].scope == AssetScope::runner) core.assets[a] = assets[a]->open(context);
+      if (const detail::AssetPlan& plan = graph.assets[a]; plan.scope == AssetScope::runner)
+        named(graph, "asset", plan.id, plan.type->name, "opened", [&] { core.assets[a] = assets[a]->open(context); });
     for (std::uint32_t n = 0; n < nodes.size(); ++n) {
       if (!nodes[n] || !core.enabled(n)) continue;
-      nodes[n]->init(context);
+      const NodePlan& plan = graph.nodes[n];
+      named(graph, "node", plan.id, plan.type->name, "opened", [&] { nodes[n]->init(context); });
       opened.push_back(n);
     }
   } catch (...) {
