@@ -4,7 +4,6 @@ something is missing: one sentence that says what to do.
 Usage: commands_test.py SOURCE PREFIX   (PREFIX: where Caller is installed)
 """
 
-import os
 import pathlib
 import shutil
 import subprocess
