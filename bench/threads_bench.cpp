@@ -20,7 +20,6 @@ namespace {
 
 using caller::Caller;
 using caller::CallerOptions;
-using caller::Pending;
 
 constexpr int kCalls = 100'000;  // a round, over all producers: waking the producers does not count then
 

@@ -4,7 +4,6 @@ something is missing: one sentence that says what to do.
 Usage: commands_test.py SOURCE PREFIX   (PREFIX: where Caller is installed)
 """
 
-import os
 import pathlib
 import shutil
 import subprocess
@@ -89,7 +88,9 @@ class Commands(unittest.TestCase):
             answer = self.call(command, "--help")
             self.assertEqual(answer.returncode, 0)
             self.assertIn(f"Usage: {command}", answer.stdout)
-            self.assertEqual(self.call(command, "dance").returncode, 2)
+            wrong = self.call(command, "dance")
+            self.assertEqual((wrong.returncode, wrong.stdout), (2, ""))
+            self.assert_sentence(wrong, f"there is no `{command} dance`", f"`{command} --help`")
 
     def test_an_old_cmake(self):
         self.assert_sentence(self.call("./run", FAKE_CMAKE_VERSION="3.18.4"), "CMake 3.25 or later", "is 3.18.4", "install")

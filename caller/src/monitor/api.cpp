@@ -10,7 +10,6 @@ namespace caller::monitor {
 
 using nlohmann::json;
 using task::InvocationRecord;
-using task::Status;
 
 double milliseconds(task::Time at) noexcept {
   return static_cast<double>(std::chrono::duration_cast<std::chrono::microseconds>(at.time_since_epoch()).count()) /

@@ -33,7 +33,6 @@ TubeSession::~TubeSession() {
 namespace magics {
 
 using tube::NodeSpec;
-using tube::SpecError;
 using tube::TubeSpec;
 
 TubeSession& tube_session(Kernel& kernel) {

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "protocol/words.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace fs = std::filesystem;
 using namespace caller::kernel::cli;
@@ -18,11 +19,8 @@ namespace {
 
 /// A directory of its own with logos and a program, and the environment of a user who lives in it.
 struct Place {
-  fs::path root = [] {
-    std::string pattern = (fs::temp_directory_path() / "caller-kernelspec-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    return fs::path(pattern);
-  }();
+  const caller::test::TemporaryFolder folder;
+  const fs::path root = folder.path;
   Environment environment{{{"HOME", (root / "home").string()}, {"VIRTUAL_ENV", (root / "venv").string()}}};
 
   Place() {
@@ -32,12 +30,6 @@ struct Place {
     }
     std::ofstream(root / "caller") << "#!/bin/sh\n";
     ::chmod((root / "caller").c_str(), 0755);
-  }
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
-  ~Place() {
-    std::error_code ignored;
-    fs::remove_all(root, ignored);
   }
 
   InstallOptions options() const {

@@ -12,24 +12,17 @@
 #include <fstream>
 #include <string>
 
+#include "support/temporary_folder.hpp"
+
 namespace debugger = caller::kernel::debugger;
 namespace fs = std::filesystem;
 
 namespace {
 
 /// A folder for temporary files of this test's own.
-struct Temporary {
-  Temporary() {
-    std::string name = (fs::temp_directory_path() / "caller-test-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()));
-    path = name;
-    ::setenv("TMPDIR", name.c_str(), 1);
-  }
-  ~Temporary() {
-    ::unsetenv("TMPDIR");
-    fs::remove_all(path);
-  }
-  fs::path path;
+struct Temporary : caller::test::TemporaryFolder {
+  Temporary() { ::setenv("TMPDIR", path.c_str(), 1); }
+  ~Temporary() { ::unsetenv("TMPDIR"); }
   std::size_t entries() const {
     return static_cast<std::size_t>(std::distance(fs::directory_iterator(path), fs::directory_iterator()));
   }

@@ -15,7 +15,7 @@
 
 #include "protocol/connection.hpp"
 #include "protocol/wire.hpp"
-#include "temp_dir.hpp"
+#include "support/temporary_folder.hpp"
 
 extern char** environ;
 
@@ -32,7 +32,7 @@ using Messages = std::vector<Received>;
 
 /// A kernel process on ipc sockets in a folder of its own.
 struct KernelProcess {
-  TempDir dir;
+  caller::test::TemporaryFolder dir;
   ConnectionInfo info;
   pid_t pid = -1;
   int status = 0;

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "protocol/connection.hpp"
-#include "temp_dir.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace caller::kernel;
 
@@ -75,13 +75,13 @@ TEST_CASE("CURVE keys come as a pair of Z85 texts, and no message repeats the se
   const std::string both = R"("curve_publickey":"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID","curve_secretkey":")";
   const ConnectionInfo info = parse_connection(replaced(R"("unknown")", both + secret + R"(","unknown")"), "c");
   CHECK(info.curve_secret == secret);
-  const TempDir dir;
+  const caller::test::TemporaryFolder dir;
   write_connection_file(info, dir.file("c.json"));
   CHECK(read_connection_file(dir.file("c.json")).curve_public == info.curve_public);
 }
 
 TEST_CASE("a missing connection file, or a folder in its place, is an error that names it") {
-  const TempDir dir;
+  const caller::test::TemporaryFolder dir;
   for (const std::string& path : {dir.file("missing.json"), dir.path.string()}) {
     try {
       read_connection_file(path);
@@ -93,7 +93,7 @@ TEST_CASE("a missing connection file, or a folder in its place, is an error that
 }
 
 TEST_CASE("a written connection file reads back and is private to its owner") {
-  const TempDir dir;
+  const caller::test::TemporaryFolder dir;
   ConnectionInfo info = parse_connection(kGood, "c");
   info.shell_port = 4242;
   write_connection_file(info, dir.file("c.json"));

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "protocol/history.hpp"
-#include "temp_dir.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace caller::kernel;
 
@@ -19,7 +19,7 @@ using Texts = std::vector<std::string>;
 }  // namespace
 
 TEST_CASE("history survives the process and numbers its sessions (27)") {
-  const TempDir dir;
+  const caller::test::TemporaryFolder dir;
   int first = 0;
   {
     History h(dir.file("h.sqlite"));
@@ -64,7 +64,7 @@ TEST_CASE("each subshell has a session of its own (49)") {
 }
 
 TEST_CASE("a history file that cannot be used leaves a history in memory") {
-  const TempDir dir;
+  const caller::test::TemporaryFolder dir;
   std::ofstream(dir.file("broken")) << std::string(4096, 'x');
   for (const std::string& path : {dir.file("broken"), dir.file("no/such/folder/h"), dir.path.string()}) {
     History h(path);
@@ -75,7 +75,7 @@ TEST_CASE("a history file that cannot be used leaves a history in memory") {
 }
 
 TEST_CASE("two kernels share one history file") {
-  const TempDir dir;
+  const caller::test::TemporaryFolder dir;
   History a(dir.file("h")), b(dir.file("h"));
   CHECK(a.session() != b.session());
   a.store(a.session(), 1, "from a");

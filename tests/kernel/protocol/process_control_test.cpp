@@ -242,7 +242,7 @@ TEST_CASE("the kernel exits when the process named by JPY_PARENT_PID ends (66)")
 }
 
 TEST_CASE("a bad connection file is a clear message and a non-zero exit (63)") {
-  const TempDir dir;
+  const caller::test::TemporaryFolder dir;
   for (const std::string& file : {dir.file("missing.json"), dir.path.string()}) {
     std::string program = CALLER_FAKE_KERNEL, argument = file;
     char* arguments[] = {program.data(), argument.data(), nullptr};

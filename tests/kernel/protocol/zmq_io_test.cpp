@@ -10,7 +10,7 @@
 
 #include "protocol/wire.hpp"
 #include "protocol/zmq_io.hpp"
-#include "temp_dir.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace caller::kernel;
 
@@ -133,7 +133,7 @@ TEST_CASE("messages queued before stop still arrive") {
 }
 
 TEST_CASE("ipc sockets work (63)") {
-  const TempDir dir;
+  const caller::test::TemporaryFolder dir;
   ConnectionInfo where;
   where.transport = "ipc";
   where.ip = dir.file("k");
