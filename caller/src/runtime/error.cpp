@@ -9,7 +9,8 @@ public:
   std::string message(int value) const override {
     switch (static_cast<Errc>(value)) {
       case Errc::no_running_caller:
-        return "no Caller in this thread";
+        return "there is no Caller in this thread; make one (`Caller loop(caller::manual)`), or do it in the work of "
+               "one";
       case Errc::caller_exists:
         return "the thread already has a Caller";
       case Errc::caller_stopped:
