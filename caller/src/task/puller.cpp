@@ -1,5 +1,6 @@
 // Workers that take invocations and execute plain functions themselves; the thread runner's way.
 #include <exception>
+#include <thread>
 #include <utility>
 
 #include "engine.hpp"
@@ -179,6 +180,7 @@ bool Engine::arrives_soon(std::uint64_t seen) {
   bool arrived = false;
   while (!arrived && std::chrono::steady_clock::now() < end) {
     for (int i = 0; i < 16 && !arrived; ++i) arrived = arrivals_.load(std::memory_order_relaxed) != seen;
+    if (!arrived) std::this_thread::yield();  // who is about to call may be on this processor
   }
   const std::lock_guard lock(mutex_);  // who found us spinning has told before
   --spinning_;
