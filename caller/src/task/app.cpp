@@ -87,6 +87,26 @@ void with_run(std::shared_ptr<const Run> run, const std::function<void()>& body)
 
 namespace {
 
+/// Looks a little while for what is likely to come soon: to sleep and to be woken takes longer than a small task. Not
+/// where every processor may be needed for the work itself.
+bool ends_soon(const PendingBase& end) {
+  constexpr auto kSpin = std::chrono::microseconds(40);
+  static const int most = static_cast<int>(std::thread::hardware_concurrency()) / 2;
+  static std::atomic<int> spinning{0};
+  bool ended = end.done();
+  if (!ended && spinning.fetch_add(1) < most) {
+    const auto until = std::chrono::steady_clock::now() + kSpin;
+    while (!ended && std::chrono::steady_clock::now() < until) {
+      for (int i = 0; i < 16 && !ended; ++i) ended = end.done();
+      if (!ended) std::this_thread::yield();  // who executes it may be on this processor
+    }
+    spinning.fetch_sub(1);
+  } else if (!ended) {
+    spinning.fetch_sub(1);
+  }
+  return ended;
+}
+
 /// `data`: contents by hash, which must be in the store before the calls are.
 std::vector<NewInvocation> prepared(const AppCore& app, const TaskDefinition& definition,
                                     const std::vector<CallBytes>& calls, const Run* run, const std::string& id,
@@ -179,10 +199,14 @@ std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition
   for (auto& [hash, content] : data) puts.push_back(store.put_data(hash, std::move(content)));
   for (const auto& put : puts) put.wait();
   std::vector<Added> added;
-  if (definition->options.call_result_cache)
+  if (definition->options.call_result_cache) {
     for (const auto& n : list) added.push_back(add_or_find_kept(*app, store, n));
-  else
-    added = store.add(std::move(list)).wait();
+  } else {
+    const Pending<std::vector<Added>> adding = store.add(std::move(list));
+    (void)ends_soon(adding);
+    (void)adding.wait_done();
+    added = std::move(adding.result());  // nobody else has it
+  }
   auto out = settled(*app, *definition, calls, std::move(added));
   if (app->runs_here()) {
     for (const auto& routed : out)
@@ -295,26 +319,6 @@ Coro<std::string> result_of(AppPtr app, std::string id) {
 }
 
 namespace {
-
-/// Looks a little while for what is likely to come soon: to sleep and to be woken takes longer than a small task. Not
-/// where every processor may be needed for the work itself.
-bool ends_soon(const PendingBase& end) {
-  constexpr auto kSpin = std::chrono::microseconds(40);
-  static const int most = static_cast<int>(std::thread::hardware_concurrency()) / 2;
-  static std::atomic<int> spinning{0};
-  bool ended = end.done();
-  if (!ended && spinning.fetch_add(1) < most) {
-    const auto until = std::chrono::steady_clock::now() + kSpin;
-    while (!ended && std::chrono::steady_clock::now() < until) {
-      for (int i = 0; i < 16 && !ended; ++i) ended = end.done();
-      if (!ended) std::this_thread::yield();  // who executes it may be on this processor
-    }
-    spinning.fetch_sub(1);
-  } else if (!ended) {
-    spinning.fetch_sub(1);
-  }
-  return ended;
-}
 
 /// Blocks until all are final. In a task the slot of the waiting one is free meanwhile.
 void wait_now(const AppPtr& app, std::span<const std::string_view> ids, const PendingBase& ends) {

@@ -154,11 +154,11 @@ struct Owner {
   Chain<&Record::of_runner> owned;
 };
 
-/// Records by their ids.
+/// Records by their ids. Not noexcept: so the library's tables keep the numbers, and need not look at other records.
 struct IdHash {
   using is_transparent = void;
-  std::size_t operator()(std::string_view id) const noexcept { return std::hash<std::string_view>{}(id); }
-  std::size_t operator()(const Record* r) const noexcept { return (*this)(std::string_view(r->id)); }
+  std::size_t operator()(std::string_view id) const { return std::hash<std::string_view>{}(id); }
+  std::size_t operator()(const Record* r) const { return (*this)(std::string_view(r->id)); }
 };
 struct SameId {
   using is_transparent = void;
