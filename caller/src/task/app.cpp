@@ -118,7 +118,8 @@ std::vector<NewInvocation> prepared(const AppCore& app, const TaskDefinition& de
     NewInvocation n;
     n.id = id.empty() ? new_uuid() : id;
     n.task_id = definition.id;
-    n.call_id = definition.id + "#" + args_id(call.named);
+    n.call_id.reserve(definition.id.size() + 65);
+    n.call_id.append(definition.id).append(1, '#').append(args_id(call.named));
     std::vector<std::pair<std::string, std::string>> parts;
     n.args = app.data.packed_args(definition, call, parts);
     for (auto& [hash, content] : parts) {

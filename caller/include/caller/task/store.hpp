@@ -224,7 +224,8 @@ public:
   virtual Pending<InvocationRecord> final_record(std::string id) = 0;
   /// The same of many, in their order.
   virtual std::vector<Pending<InvocationRecord>> final_records(const std::vector<std::string>& ids);
-  /// Done when all of them are final, or not there: in the order in which they ended. `ids` are read before it returns.
+  /// Done when all of them are final, or not there: in the order in which this process learnt of their ends. `ids` are
+  /// read before it returns.
   virtual Pending<std::vector<Ended>> all_ended(std::span<const std::string_view> ids);
   /// Newest first. A page costs what is passed over: go on with `before`, not with `offset`, where there are many.
   virtual Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) = 0;

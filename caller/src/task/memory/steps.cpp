@@ -108,8 +108,18 @@ Pending<std::vector<InvocationRecord>> MemoryStore::take(std::string runner, std
       [&](News& news) { return take_some(runner, most, queues, begin, news); });
 }
 
+/// What a runner ends it has, and has used just now: no need to look among all there are.
+Record& MemoryStore::at_of(std::string_view id, const std::string& runner) {
+  if (const auto it = runners_.find(runner); it != runners_.end()) {
+    int looks = 8;
+    for (Record* r = it->second.owned.first(); r && looks > 0; r = r->of_runner.next, --looks)
+      if (r->id == id) return *r;
+  }
+  return at(id);
+}
+
 void MemoryStore::change_one(Change& c, News& news) {
-  Record& r = at(c.id);
+  Record& r = at_of(c.id, c.runner);
   const std::string owner = r.runner ? *r.runner->name : std::string();
   if (is_owned(r.status) && owner != c.runner) throw InvocationStatusOwnershipError(r.id, r.status, owner, c.runner);
   if (!may_follow(r.status, c.to)) throw InvocationStatusTransitionError(r.id, r.status, c.to);

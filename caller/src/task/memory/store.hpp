@@ -108,6 +108,7 @@ private:
                                           const std::vector<std::string>& queues, bool begin, News& news);
   void change_one(Change& c, News& news);
   Record& at(std::string_view id);
+  Record& at_of(std::string_view id, const std::string& runner);
   Record* find(std::string_view id);
   Record* waiting(const NewInvocation& call);
   Added add_one(NewInvocation&& call, News& news);
