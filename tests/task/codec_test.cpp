@@ -151,3 +151,24 @@ TEST_CASE("every prefix and every changed byte of a message is read or refused")
       }
   }
 }
+
+TEST_CASE("JSON written without spaces is read as with them, up to the largest numbers, and faults are found in both") {
+  const auto same = [](const std::string& plain, const std::string& spaced) {
+    CAPTURE(plain);
+    CHECK(from_bytes<std::map<std::string, std::vector<std::int64_t>>>(Format::json, plain) ==
+          from_bytes<std::map<std::string, std::vector<std::int64_t>>>(Format::json, spaced));
+  };
+  same("{}", " { } ");
+  same(R"({"a":[],"b":[0,-1,10]})", R"({"a": [], "b": [0, -1, 10]})");
+  same(R"({"a":[9223372036854775807,-9223372036854775808,999999999999999999]})",
+       R"({"a": [9223372036854775807, -9223372036854775808, 999999999999999999]})");
+  CHECK(from_bytes<std::int64_t>(Format::json, "-0") == 0);
+  CHECK(from_bytes<double>(Format::json, "-1e2") == -100);
+  CHECK(from_bytes<std::string>(Format::json, R"("a\u0041")") == "aA");
+  CHECK(from_bytes<std::string>(Format::json, "\"\xc3\xa4\"") == "\xc3\xa4");
+  for (const std::string bad : {"", "01", "-", "+1", "1 2", "tru", "nulll", "[1,]", "[1", "{\"a\":1", "{\"a\"}",
+                                "{\"a\":1,\"a\":2}", "\"a", "\"a\nb\"", "\"\xff\"", "[1}", "{1:2}"}) {
+    CAPTURE(bad);
+    CHECK_THROWS_AS((void)Document(Format::json, bad), SerializationError);
+  }
+}

@@ -3,10 +3,11 @@
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <condition_variable>
+#include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <system_error>
+#include <thread>
 
 namespace caller::task {
 
@@ -31,7 +32,7 @@ std::string key_of(Concurrency kind, const TaskDefinition& definition, const Cal
       const auto& keys = definition.options.key_arguments;
       auto named = call.named;
       std::erase_if(named, [&](const auto& a) { return std::find(keys.begin(), keys.end(), a.first) == keys.end(); });
-      return definition.id + "#" + args_id(std::move(named));
+      return definition.id + "#" + args_id(named);
     }
   }
   return {};
@@ -86,6 +87,26 @@ void with_run(std::shared_ptr<const Run> run, const std::function<void()>& body)
 
 namespace {
 
+/// Looks a little while for what is likely to come soon: to sleep and to be woken takes longer than a small task. Not
+/// where every processor may be needed for the work itself.
+bool ends_soon(const PendingBase& end) {
+  constexpr auto kSpin = std::chrono::microseconds(40);
+  static const int most = static_cast<int>(std::thread::hardware_concurrency()) / 2;
+  static std::atomic<int> spinning{0};
+  bool ended = end.done();
+  if (!ended && spinning.fetch_add(1) < most) {
+    const auto until = std::chrono::steady_clock::now() + kSpin;
+    while (!ended && std::chrono::steady_clock::now() < until) {
+      for (int i = 0; i < 16 && !ended; ++i) ended = end.done();
+      if (!ended) std::this_thread::yield();  // who executes it may be on this processor
+    }
+    spinning.fetch_sub(1);
+  } else if (!ended) {
+    spinning.fetch_sub(1);
+  }
+  return ended;
+}
+
 /// `data`: contents by hash, which must be in the store before the calls are.
 std::vector<NewInvocation> prepared(const AppCore& app, const TaskDefinition& definition,
                                     const std::vector<CallBytes>& calls, const Run* run, const std::string& id,
@@ -97,7 +118,8 @@ std::vector<NewInvocation> prepared(const AppCore& app, const TaskDefinition& de
     NewInvocation n;
     n.id = id.empty() ? new_uuid() : id;
     n.task_id = definition.id;
-    n.call_id = definition.id + "#" + args_id(call.named);
+    n.call_id.reserve(definition.id.size() + 65);
+    n.call_id.append(definition.id).append(1, '#').append(args_id(call.named));
     std::vector<std::pair<std::string, std::string>> parts;
     n.args = app.data.packed_args(definition, call, parts);
     for (auto& [hash, content] : parts) {
@@ -178,10 +200,14 @@ std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition
   for (auto& [hash, content] : data) puts.push_back(store.put_data(hash, std::move(content)));
   for (const auto& put : puts) put.wait();
   std::vector<Added> added;
-  if (definition->options.call_result_cache)
+  if (definition->options.call_result_cache) {
     for (const auto& n : list) added.push_back(add_or_find_kept(*app, store, n));
-  else
-    added = store.add(std::move(list)).wait();
+  } else {
+    const Pending<std::vector<Added>> adding = store.add(std::move(list));
+    (void)ends_soon(adding);
+    (void)adding.wait_done();
+    added = std::move(adding.result());  // nobody else has it
+  }
   auto out = settled(*app, *definition, calls, std::move(added));
   if (app->runs_here()) {
     for (const auto& routed : out)
@@ -206,21 +232,26 @@ std::string whole_bytes(AppCore& app, std::string stored) {
 
 namespace {
 
-std::string result_of_record(const InvocationRecord& record) {
-  switch (record.status) {
+/// `id`, `task_id`: for what is said of it.
+std::string result_of_end(const std::string& id, const std::string& task_id, Status status, std::string result,
+                          const std::string& exception) {
+  switch (status) {
     case Status::success:
-      return record.result;
+      return result;
     case Status::failed:
-      ExceptionRecord::from_json(record.exception).rethrow();
+      ExceptionRecord::from_json(exception).rethrow();
     case Status::cancelled:
-      throw InvocationCancelledError(record.id);
+      throw InvocationCancelledError(id);
     case Status::concurrency_controlled_final:
-      throw TaskRoutingError(record.task_id, "invocation " + record.id + " of task " + record.task_id +
-                                                 " was refused: another one of its kind was running");
+      throw TaskRoutingError(
+          task_id, "invocation " + id + " of task " + task_id + " was refused: another one of its kind was running");
     default:
-      throw InvocationStatusError(
-          record.id, "invocation " + record.id + " has no result: it is " + std::string(name(record.status)));
+      throw InvocationStatusError(id, "invocation " + id + " has no result: it is " + std::string(name(status)));
   }
+}
+std::string result_of_end(std::string_view id, Ended& end) {
+  if (end.error) std::rethrow_exception(end.error);
+  return result_of_end(std::string(id), end.task_id, end.status, std::move(end.result), end.exception);
 }
 
 }  // namespace
@@ -282,7 +313,8 @@ Coro<std::string> result_of(AppPtr app, std::string id) {
     if (auto last = wait.resumed()) (void)co_await last->async_wait_done(to_the_end);
     if (error) std::rethrow_exception(error);
   }
-  std::string bytes = result_of_record(ended.result());
+  const InvocationRecord& end = ended.result();
+  std::string bytes = result_of_end(end.id, end.task_id, end.status, end.result, end.exception);
   if (!is_packed(bytes)) co_return bytes;
   co_return co_await app->data.async_unpack(std::move(bytes));
 }
@@ -290,23 +322,20 @@ Coro<std::string> result_of(AppPtr app, std::string id) {
 namespace {
 
 /// Blocks until all are final. In a task the slot of the waiting one is free meanwhile.
-void wait_now(const AppPtr& app, const std::vector<std::string>& ids,
-              const std::vector<Pending<InvocationRecord>>& ends) {
-  const auto wait_all = [&] {
-    for (const auto& end : ends) end.wait_done();
-  };
+void wait_now(const AppPtr& app, std::span<const std::string_view> ids, const PendingBase& ends) {
+  if (ends.done()) return;
   const auto run = current_run();
-  const bool all = std::all_of(ends.begin(), ends.end(), [](const auto& end) { return end.done(); });
-  if (all) return;
-  if (!run) return wait_all();
-  store_of(*app).wait_for(run->id, ids).wait();
+  if (!run) {
+    if (ids.size() > 1 || !ends_soon(ends)) ends.wait_done();
+    return;
+  }
+  store_of(*app).wait_for(run->id, {ids.begin(), ids.end()}).wait();
   Wait wait(app, run);
   if (auto first = wait.begin()) first->wait_done();
   std::exception_ptr error;
   try {
-    wait_all();
-    for (const auto& end : ends)
-      if (!error) error = end.exception();
+    ends.wait_done();
+    error = ends.exception();
   } catch (...) {
     error = std::current_exception();
   }
@@ -318,37 +347,22 @@ void wait_now(const AppPtr& app, const std::vector<std::string>& ids,
 }  // namespace
 
 std::string result_now(const AppPtr& app, const std::string& id) {
-  const Pending<InvocationRecord> end = store_of(*app).final_record(id);
-  wait_now(app, {id}, {end});
-  return app->data.unpack(result_of_record(end.result()));
+  const std::string_view one = id;
+  const Pending<std::vector<Ended>> ended = store_of(*app).all_ended({&one, 1});
+  wait_now(app, {&one, 1}, ended);
+  return app->data.unpack(result_of_end(id, ended.result().front()));
 }
 
-std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app, const std::vector<std::string>& ids,
+std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app, std::span<const std::string_view> ids,
                                                              bool as_they_ended) {
-  struct Order {
-    std::mutex mutex;
-    std::vector<std::size_t> ended;
-  };
-  const auto order = std::make_shared<Order>();
-  const std::vector<Pending<InvocationRecord>> ends = store_of(*app).final_records(ids);
-  for (std::size_t i = 0; as_they_ended && i < ids.size(); ++i)
-    (void)ends[i].add_done_callback([order, i](const PendingBase&) {
-      const std::lock_guard lock(order->mutex);
-      order->ended.push_back(i);
-    });
-  wait_now(app, ids, ends);
-  std::vector<std::size_t> in_order;
-  {
-    const std::lock_guard lock(order->mutex);
-    in_order = order->ended;
-  }
-  std::vector<bool> told(ids.size());
-  for (const std::size_t i : in_order) told[i] = true;
-  for (std::size_t i = 0; i < ids.size(); ++i)  // told of a moment later
-    if (!told[i]) in_order.push_back(i);
+  const Pending<std::vector<Ended>> ended = store_of(*app).all_ended(ids);
+  wait_now(app, ids, ended);
+  std::vector<Ended>& ends = ended.result();
+  if (!as_they_ended)
+    std::sort(ends.begin(), ends.end(), [](const Ended& a, const Ended& b) { return a.place < b.place; });
   std::vector<std::pair<std::size_t, std::string>> out;
-  out.reserve(ids.size());
-  for (const std::size_t i : in_order) out.emplace_back(i, app->data.unpack(result_of_record(ends[i].result())));
+  out.reserve(ends.size());
+  for (Ended& end : ends) out.emplace_back(end.place, app->data.unpack(result_of_end(ids[end.place], end)));
   return out;
 }
 

@@ -174,10 +174,10 @@ Coro<void> Engine::serve_elsewhere() {
       if (!asked.done()) (void)co_await asked.async_wait_done();
       std::vector<InvocationRecord> list;
       const std::exception_ptr error = asked.exception();
-      if (!error) list = asked.result();
-      for (const auto& record : list) know(record, false);
+      if (!error) list = std::move(asked.result());  // nobody else has it
       {
         const std::lock_guard lock(mutex_);
+        for (const auto& record : list) know_locked(record, false);
         if (--taking_ == 0) early_.clear();
       }
       if (error) {
@@ -246,8 +246,7 @@ Coro<void> Engine::keep_alive() {
 // ---- one invocation ----
 
 /// `has_slot`: else it gets one.
-void Engine::know(const InvocationRecord& record, bool has_slot) {
-  const std::lock_guard lock(mutex_);
+void Engine::know_locked(const InvocationRecord& record, bool has_slot) {
   used_ += !has_slot;
   const ActivePtr active = active_[record.id] = std::make_shared<Active>();
   active->give_up = stopping_;  // it was on its way to us
@@ -318,15 +317,18 @@ Coro<void> Engine::conclude(std::shared_ptr<Engine> self, Ending ending) {
     const Pending<void> going_back = self->store().change(std::move(back));
     (void)co_await self->told(going_back);
   }
+  self->forget(ending);
+}
+
+void Engine::forget(const Ending& ending) {
   bool stopping = false;
   {
-    const std::lock_guard lock(self->mutex_);
+    const std::lock_guard lock(mutex_);
     // It may have come to us again.
-    if (const auto it = self->active_.find(ending.id); it != self->active_.end() && it->second == ending.active)
-      self->active_.erase(it);
-    stopping = self->stopping_;
+    if (const auto it = active_.find(ending.id); it != active_.end() && it->second == ending.active) active_.erase(it);
+    stopping = stopping_;
   }
-  if (stopping) self->on_loop([self] { self->kick(); });
+  if (stopping) on_loop([self = shared_from_this()] { self->kick(); });
 }
 
 /// On the loop. The slot is the invocation's.

@@ -115,13 +115,14 @@ private:
   void cannot_take(const std::exception_ptr& error) const;
   void cannot_take_now(const std::exception_ptr& error) noexcept;
   Coro<void> keep_alive();
-  void know(const InvocationRecord& record, bool has_slot);
+  void know_locked(const InvocationRecord& record, bool has_slot);
   void begin(InvocationRecord record);
   static Coro<void> execute(std::shared_ptr<Engine> self, InvocationRecord record);
   Ending ending(Change end, ActivePtr active) const;
   static Ending ending_of(const Change& end, ActivePtr active, Pending<void> told);
   static Coro<void> conclude(std::shared_ptr<Engine> self, Ending ending);
   void conclude_later(Ending ending);
+  void forget(const Ending& ending);
   /// False: too late, the invocation is somebody else's by now.
   Coro<bool> told(Pending<void> change) const;
   void finished() noexcept;

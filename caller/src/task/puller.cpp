@@ -1,5 +1,6 @@
 // Workers that take invocations and execute plain functions themselves; the thread runner's way.
 #include <exception>
+#include <thread>
 #include <utility>
 
 #include "engine.hpp"
@@ -87,10 +88,10 @@ std::optional<std::size_t> Engine::begin_taking() {
 std::exception_ptr Engine::taken(const Pending<std::vector<InvocationRecord>>& asked, std::size_t most,
                                  std::vector<InvocationRecord>& list) {
   const std::exception_ptr error = asked.exception();
-  if (!error) list = asked.result();
-  for (const auto& record : list) know(record, true);
+  if (!error) list = std::move(asked.result());  // nobody else has it
   {
     const std::lock_guard lock(mutex_);
+    for (const auto& record : list) know_locked(record, true);
     if (--taking_ == 0) early_.clear();
     looking_ -= most;
     used_ -= most - list.size();
@@ -179,6 +180,7 @@ bool Engine::arrives_soon(std::uint64_t seen) {
   bool arrived = false;
   while (!arrived && std::chrono::steady_clock::now() < end) {
     for (int i = 0; i < 16 && !arrived; ++i) arrived = arrivals_.load(std::memory_order_relaxed) != seen;
+    if (!arrived) std::this_thread::yield();  // who is about to call may be on this processor
   }
   const std::lock_guard lock(mutex_);  // who found us spinning has told before
   --spinning_;
@@ -212,7 +214,9 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
     const Pending<std::vector<InvocationRecord>> asked = std::move(*next);
     if (!asked.done()) (void)co_await asked.async_wait_done();
     const std::exception_ptr error = self->taken(asked, *most, list);
-    if (told && told->told.done()) {
+    if (told && told->told.done() && !told->told.exception() && told->to != Status::killed) {
+      self->forget(*told);
+    } else if (told && told->told.done()) {
       Coro<void> rest = conclude(self, std::move(*told));
       co_await std::move(rest);
     } else if (told) {  // still on its way to the disk

@@ -149,8 +149,9 @@ private:
       out.push_back(detail::result_from<R>(detail::format_of(*app_), bytes));
     return out;
   }
-  std::vector<std::string> ids() const {
-    std::vector<std::string> out;
+  std::vector<std::string_view> ids() const {
+    std::vector<std::string_view> out;
+    out.reserve(list_.size());
     for (const auto& i : list_) out.push_back(i.id());
     return out;
   }

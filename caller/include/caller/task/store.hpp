@@ -3,9 +3,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -159,6 +161,15 @@ struct RunnerRecord {
   Time started{}, last_heartbeat{}, lease_until{};
 };
 
+/// How an invocation ended, as those are told who wait for several. Source: –
+struct Ended {
+  std::size_t place = 0;               ///< of its id in what was asked for
+  std::exception_ptr error{};          ///< nothing is known of its end, as it was purged; else null
+  Status status = Status::registered;  ///< as of InvocationRecord
+  /// As of InvocationRecord.
+  std::string task_id, result, exception;
+};
+
 /// What a runner wants to be told, in any thread, with no lock held.
 struct Listener {
   std::function<void()> work;                            ///< there may be something to take
@@ -213,6 +224,9 @@ public:
   virtual Pending<InvocationRecord> final_record(std::string id) = 0;
   /// The same of many, in their order.
   virtual std::vector<Pending<InvocationRecord>> final_records(const std::vector<std::string>& ids);
+  /// Done when all of them are final, or not there: in the order in which this process learnt of their ends. `ids` are
+  /// read before it returns.
+  virtual Pending<std::vector<Ended>> all_ended(std::span<const std::string_view> ids);
   /// Newest first. A page costs what is passed over: go on with `before`, not with `offset`, where there are many.
   virtual Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) = 0;
   /// The same for a task and a status.

@@ -116,6 +116,7 @@ public:
   template <class Calls>
   InvocationGroup<R> parallelize(const Calls& arguments) const {
     std::vector<Invocation<R>> all;
+    if constexpr (requires { arguments.size(); }) all.reserve(static_cast<std::size_t>(arguments.size()));
     std::vector<detail::CallBytes> batch;
     const auto send = [&] {
       if (batch.empty()) return;
@@ -148,6 +149,8 @@ private:
   detail::CallBytes bytes(B&&... given) const {
     const Format format = detail::format_of(*app_);
     detail::CallBytes out;
+    out.named.reserve(sizeof...(A));
+    out.places.reserve(sizeof...(A));
     Writer w(format, &out.args);
     w.map(sizeof...(A));
     std::size_t i = 0;
@@ -155,7 +158,11 @@ private:
       w.key(params_[i].name);
       const std::size_t begin = out.args.size();
       encode(w, value);
-      out.named.emplace_back(params_[i].name, to_bytes(Format::json, value));
+      if (format == Format::json)  // as it was just written, without what ended the map behind the last one
+        out.named.emplace_back(params_[i].name,
+                               out.args.substr(begin, out.args.size() - begin - (i + 1 == sizeof...(A))));
+      else
+        out.named.emplace_back(params_[i].name, to_bytes(Format::json, value));
       place(format, begin, out);
       ++i;
     };

@@ -296,7 +296,7 @@ std::string id_of_match(const std::string& trigger_id, std::vector<std::string> 
   occurrences.erase(std::unique(occurrences.begin(), occurrences.end()), occurrences.end());
   std::vector<std::pair<std::string, std::string>> all{{"trigger", trigger_id}};
   for (const auto& o : occurrences) all.emplace_back("match", packed_text(o));
-  std::string hex = args_id(std::move(all)).substr(0, 32);
+  std::string hex = args_id(all).substr(0, 32);
   hex[12] = '8';
   hex[16] = "89ab"[(hex[16] <= '9' ? hex[16] - '0' : hex[16] - 'a' + 10) & 3];
   for (const std::size_t at : {8u, 13u, 18u, 23u}) hex.insert(at, 1, '-');

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -52,11 +53,11 @@ CALLER_API Coro<std::string> result_of(AppPtr app, std::string id);
 CALLER_API std::string result_now(const AppPtr& app, const std::string& id);
 /// Of all, when all have ended, each behind its place: in the order of the ids, or in that of the ends.
 CALLER_API std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app,
-                                                                        const std::vector<std::string>& ids,
+                                                                        std::span<const std::string_view> ids,
                                                                         bool as_they_ended);
 CALLER_API Store& store_of(AppCore& app);
 CALLER_API bool runs_here(const AppCore& app) noexcept;
-CALLER_API std::string args_id(std::vector<std::pair<std::string, std::string>> named);
+CALLER_API std::string args_id(const std::vector<std::pair<std::string, std::string>>& named);
 
 /// `arguments`: what tells them from others; `make`: of what has matched. The trigger's id.
 CALLER_API std::string add_trigger(const AppPtr& app, const Condition& when, DefinitionPtr task,

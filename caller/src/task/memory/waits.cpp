@@ -1,0 +1,105 @@
+// Who waits for the ends of which invocations.
+#include "store.hpp"
+
+namespace caller::task::memory {
+
+void MemoryStore::note_end(Group& group, std::size_t place, const Record& r) {
+  if (group.whom.index() == 1) {
+    group.record = shown(r);
+  } else if (group.whom.index() == 2) {
+    Ended& one = group.ended.emplace_back();
+    one.place = place;
+    if (!is_final(r.status)) {  // purged
+      one.error = std::make_exception_ptr(InvocationNotFoundError(r.id));
+      return;
+    }
+    one.status = r.status;
+    one.task_id = r.task_id;
+    one.result = r.result;
+    one.exception = r.exception;
+  }
+}
+
+/// Those who do not want to know any more are forgotten here.
+void MemoryStore::watch(Record& r, Wait& wait) {
+  for (Wait** link = &r.waits; *link;) {
+    Group& group = *(*link)->group;
+    if (&group == wait.group || !group.unwanted()) {
+      link = &(*link)->next;
+      continue;
+    }
+    *link = (*link)->next;
+    if (--group.left == 0) groups_.erase(group.self);
+  }
+  Wait** last = &r.waits;
+  while (*last) last = &(*last)->next;  // told in the order they came
+  *last = &wait;
+}
+
+template <class T>
+Pending<T> MemoryStore::when_final(std::span<const std::string_view> ids) {
+  Pending<T> p;
+  std::list<Group> own(1);
+  Group& group = own.front();
+  group.whom = p;
+  group.waits.resize(ids.size());
+  group.left = ids.size();
+  if constexpr (std::is_same_v<T, std::vector<Ended>>) group.ended.reserve(ids.size());
+  std::exception_ptr error;
+  {
+    std::unique_lock lock(mutex_, std::defer_lock);
+    lock_soon(lock);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      Record* const r = find(ids[i]);
+      if (r && !is_final(r->status)) {
+        group.waits[i] = {&group, i, nullptr};
+        watch(*r, group.waits[i]);
+        continue;
+      }
+      --group.left;
+      if (r) {
+        note_end(group, i, *r);
+        continue;
+      }
+      error = std::make_exception_ptr(InvocationNotFoundError(std::string(ids[i])));
+      if constexpr (std::is_same_v<T, std::vector<Ended>>) {
+        group.ended.emplace_back().place = i;
+        group.ended.back().error = error;
+      }
+    }
+    if (group.left > 0) {
+      group.self = own.begin();
+      groups_.splice(groups_.end(), own);
+      return p;
+    }
+  }
+  if (error && !std::is_same_v<T, std::vector<Ended>>)
+    (void)p.set_exception(error);
+  else
+    group.tell();
+  return p;
+}
+
+Pending<void> MemoryStore::ended(std::string id) {
+  const std::string_view one = id;
+  return when_final<void>({&one, 1});
+}
+Pending<InvocationRecord> MemoryStore::final_record(std::string id) {
+  const std::string_view one = id;
+  return when_final<InvocationRecord>({&one, 1});
+}
+Pending<std::vector<Ended>> MemoryStore::all_ended(std::span<const std::string_view> ids) {
+  return when_final<std::vector<Ended>>(ids);
+}
+
+void MemoryStore::tell_waits(Record& r, News& news) {
+  for (Wait* wait = std::exchange(r.waits, nullptr); wait;) {
+    Group& group = *wait->group;
+    const std::size_t place = wait->place;
+    wait = wait->next;  // the group may go
+    note_end(group, place, r);
+    if (--group.left == 0) news.ended.splice(news.ended.end(), groups_, group.self);
+  }
+}
+
+}  // namespace caller::task::memory
