@@ -22,7 +22,7 @@ struct TemporaryFolder {
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::string file(const char* name) const { return (path / name).string(); }
+  std::string file(const std::string& name) const { return (path / name).string(); }
 };
 
 }  // namespace caller::test

@@ -8,7 +8,7 @@
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
 
-#include "temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 #include "words.hpp"
 
 using namespace caller::task;
@@ -119,15 +119,15 @@ TEST_CASE("an unknown component is refused with those there are, and others can 
 }
 
 TEST_CASE("a builder chooses the store, and says at once that it cannot be used") {
-  const TemporaryFolder folder;
+  const caller::test::TemporaryFolder folder;
   const App app =
-      AppBuilder{}.app_id("b").sqlite(folder.path + "/t.db", {.busy_timeout = 5ms}).thread_runner(1, 3).build();
-  CHECK(app.config().get<std::string>("sqlite", "path") == folder.path + "/t.db");
+      AppBuilder{}.app_id("b").sqlite(folder.file("t.db"), {.busy_timeout = 5ms}).thread_runner(1, 3).build();
+  CHECK(app.config().get<std::string>("sqlite", "path") == folder.file("t.db"));
   CHECK(app.config().get<std::chrono::milliseconds>("sqlite", "busy_timeout") == 5ms);
   CHECK(app.config().get<int>("thread_runner", "slots") == 3);
   CHECK(app.conf().store_name == "sqlite");
   CHECK_FALSE(app.is_initialized("store"));
-  CHECK_THROWS_AS(AppBuilder{}.sqlite(folder.path + "/none/t.db").build(), StateBackendError);
+  CHECK_THROWS_AS(AppBuilder{}.sqlite(folder.file("none/t.db")).build(), StateBackendError);
   CHECK_THROWS_AS(AppBuilder{}.redis("http://host").build(), ConfigError);
 }
 

@@ -6,7 +6,7 @@
 
 #include <caller/task/all.hpp>
 
-#include "temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 #include "words.hpp"
 
 using namespace caller::task;
@@ -14,8 +14,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::string write(const TemporaryFolder& folder, const std::string& name, const std::string& text) {
-  const std::string path = folder.path + "/" + name;
+std::string write(const caller::test::TemporaryFolder& folder, const std::string& name, const std::string& text) {
+  const std::string path = folder.file(name);
   std::ofstream(path) << text;
   return path;
 }
@@ -28,7 +28,7 @@ AppOptions quiet() {
 
 /// One place after the other, the least important first, sets the field; each goes before those already there.
 TEST_CASE("a setting comes from the first of nine places that has it") {
-  const TemporaryFolder folder;
+  const caller::test::TemporaryFolder folder;
   ConfigSources sources;
   const auto value = [&](auto... more) {
     Config config = app_config(sources);
@@ -41,7 +41,7 @@ TEST_CASE("a setting comes from the first of nine places that has it") {
   CHECK(value(option) == "1 option of the program");
 #ifdef CALLER_TEST_TOML
   write(folder, "caller.toml", "[task]\nmax_retries = 2\n");
-  sources.folder = folder.path;
+  sources.folder = folder.path.string();
   CHECK(value(option) == "2 file in the working directory");
 #endif
   sources.filepath = write(folder, "given.json", R"({"task": {"max_retries": 3}})");
@@ -61,7 +61,7 @@ TEST_CASE("a setting comes from the first of nine places that has it") {
 }
 
 TEST_CASE("within one file a task's section goes before that of all tasks, and both before the top") {
-  const TemporaryFolder folder;
+  const caller::test::TemporaryFolder folder;
   ConfigSources sources;
   sources.filepath = write(folder, "a.json", R"({"max_retries": 1, "priority": 5, "queue": "top",
     "task": {"max_retries": 2, "priority": 6, "demo.add": {"max_retries": 3}, "other": {"deep": {"priority": 9}}}})");
@@ -137,7 +137,7 @@ TEST_CASE("booleans, numbers, times and choices are read strictly") {
 }
 
 TEST_CASE("JSON, TOML and YAML say the same, and each value knows its place") {
-  const TemporaryFolder folder;
+  const caller::test::TemporaryFolder folder;
   const auto check = [](const std::string& path, const std::string& line) {
     ConfigSources sources;
     sources.filepath = path;
@@ -178,7 +178,7 @@ TEST_CASE("JSON, TOML and YAML say the same, and each value knows its place") {
   }
 #endif
   ConfigSources none;
-  none.filepath = folder.path + "/none.json";
+  none.filepath = folder.file("none.json");
   CHECK(has(words<ConfigError>([&] { Config config{none}; }), "cannot be read: No such file or directory"));
   none.filepath = write(folder, "a.ini", "a=1");
   CHECK(has(words<ConfigError>([&] { Config config{none}; }), "must end in .toml, .yaml or .json"));
@@ -191,7 +191,7 @@ TEST_CASE("JSON, TOML and YAML say the same, and each value knows its place") {
 }
 
 TEST_CASE("names nobody knows are told, with the nearest one that is known") {
-  const TemporaryFolder folder;
+  const caller::test::TemporaryFolder folder;
   ConfigSources sources;
   sources.filepath = write(folder, "a.json", R"({"leese": "1s", "runer": {"slots": 1}, "runner": {"slotz": 1},
     "task": {"demo.add": {"max_retry": 1}}})");
@@ -264,7 +264,7 @@ TEST_CASE("every setting of an application takes effect, and wrong ones are refu
 }
 
 TEST_CASE("every option of a task can be set, for all tasks or for one") {
-  const TemporaryFolder folder;
+  const caller::test::TemporaryFolder folder;
   ConfigSources sources;
   sources.filepath = write(folder, "a.json", R"({"task": {"t.f": {
     "parallel_batch_size": 7, "retry_for": ["std::runtime_error"], "max_retries": 3, "retry_backoff": "5ms",

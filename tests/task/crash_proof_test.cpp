@@ -9,7 +9,7 @@
 #include <netinet/in.h>
 
 #include "crash_proof.hpp"
-#include "temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 #ifdef CALLER_TEST_REDIS
 #include "redis_server.hpp"
 #endif
@@ -115,23 +115,23 @@ void run_again(Crew crew) {
 #ifdef CALLER_TASK_SQLITE
 TEST_CASE(
     "SQLite: four workers with clocks a minute apart are killed every 200 ms, and each of 10 000 tasks ends once") {
-  const TemporaryFolder folder;
-  survive({kApp, folder.path + "/tasks.db", folder.path + "/log"}, [](double) {});
+  const caller::test::TemporaryFolder folder;
+  survive({kApp, folder.file("tasks.db"), folder.file("log")}, [](double) {});
 }
 
 TEST_CASE("SQLite: a task of a killed worker runs again within two lease periods") {
-  const TemporaryFolder folder;
-  run_again({kApp, folder.path + "/tasks.db", folder.path + "/log"});
+  const caller::test::TemporaryFolder folder;
+  run_again({kApp, folder.file("tasks.db"), folder.file("log")});
 }
 #endif
 
 #ifdef CALLER_TEST_REDIS
 TEST_CASE(
     "Redis, restarted twice: four workers with clocks a minute apart are killed, and each of 10 000 tasks ends once") {
-  const TemporaryFolder folder;
+  const caller::test::TemporaryFolder folder;
   RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
   int restarts = 0;
-  survive({kApp, server.url(), folder.path + "/log"}, [&](double part) {
+  survive({kApp, server.url(), folder.file("log")}, [&](double part) {
     if (part < (restarts + 1) * 0.3 || restarts == 2) return;
     server.kill();
     server.start();
@@ -141,9 +141,9 @@ TEST_CASE(
 }
 
 TEST_CASE("Redis: a task of a killed worker runs again within two lease periods") {
-  const TemporaryFolder folder;
+  const caller::test::TemporaryFolder folder;
   const RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
-  run_again({kApp, server.url(), folder.path + "/log"});
+  run_again({kApp, server.url(), folder.file("log")});
 }
 
 namespace {
@@ -191,7 +191,7 @@ int free_port(const std::string& address) {
 }  // namespace
 
 TEST_CASE("Redis: workers on two hosts, each cut off for a while, neither lose nor double a result") {
-  const TemporaryFolder folder;
+  const caller::test::TemporaryFolder folder;
   const Host one(0), two(1);
   if (!one.up || !two.up) {
     MESSAGE("skipped: network namespaces cannot be made here (ip netns needs root)");
@@ -200,7 +200,7 @@ TEST_CASE("Redis: workers on two hosts, each cut off for a while, neither lose n
   const std::string port = std::to_string(free_port(one.here));
   const RedisServer server({"--port", port, "--bind", one.here, two.here, "--protected-mode", "no"});
   // The test itself comes by the socket; the workers by the network, each by its own address of the server's.
-  const std::string log = folder.path + "/log";
+  const std::string log = folder.file("log");
   const Crew crew{kApp, server.url(), log, 500ms};
   const App app = app_for(crew);
   constexpr int kSome = 3'000;

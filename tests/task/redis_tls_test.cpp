@@ -11,7 +11,7 @@
 #include <caller/task/all.hpp>
 
 #include "redis_server.hpp"
-#include "temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 #include "words.hpp"
 
 using namespace caller::task;
@@ -21,7 +21,7 @@ namespace {
 
 /// An authority, a server's certificate for `localhost`, and a client's.
 struct Certificates {
-  TemporaryFolder folder;
+  caller::test::TemporaryFolder folder;
   Certificates() {
     make("ca", "-subj /CN=test-authority");
     const std::string by =
@@ -29,7 +29,7 @@ struct Certificates {
     make("server", "-subj /CN=server -addext subjectAltName=DNS:localhost" + by);
     make("client", "-subj /CN=client" + by);
   }
-  std::string file(const std::string& name) const { return folder.path + "/" + name; }
+  std::string file(const std::string& name) const { return folder.file(name); }
 
 private:
   void make(const std::string& name, const std::string& more) const {

@@ -18,7 +18,7 @@
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
 
-#include "temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 #include "workers.hpp"
 
 using namespace caller::task;
@@ -53,8 +53,8 @@ void sql(const std::string& path, const char* text) {
 TEST_CASE("workers are killed while they work: every task ends, once, and none is lost") { survive(500, 200ms); }
 
 TEST_CASE("processes wake each other: a call starts, ends and is cancelled at once, long before any heartbeat") {
-  const TemporaryFolder folder;
-  const std::string database = folder.path + "/tasks.db", log = folder.path + "/log";
+  const caller::test::TemporaryFolder folder;
+  const std::string database = folder.file("tasks.db"), log = folder.file("log");
   // No heartbeat comes to help: without wake-ups this lasts for ever.
   const App app = AppBuilder{}.app_id("workers").sqlite(database, kQuick).lease(1h).build();
   const auto note = app.task("w.note", [](int n) { return n; }, {"n"});
@@ -70,8 +70,8 @@ TEST_CASE("processes wake each other: a call starts, ends and is cancelled at on
 }
 
 TEST_CASE("of a kind one is at work at a time, in however many processes") {
-  const TemporaryFolder folder;
-  const std::string database = folder.path + "/tasks.db", log = folder.path + "/log";
+  const caller::test::TemporaryFolder folder;
+  const std::string database = folder.file("tasks.db"), log = folder.file("log");
   const App app = AppBuilder{}.app_id("workers").sqlite(database, kQuick).build();
   TaskOptions one;
   one.running_concurrency = Concurrency::TASK;
@@ -93,8 +93,8 @@ TEST_CASE("of a kind one is at work at a time, in however many processes") {
 }
 
 TEST_CASE("what was stored is there when the database is opened again, also after a crash") {
-  const TemporaryFolder folder;
-  const std::string database = folder.path + "/tasks.db";
+  const caller::test::TemporaryFolder folder;
+  const std::string database = folder.file("tasks.db");
   const pid_t child = ::fork();
   if (child == 0) {  // nothing is closed, nothing is written later
     const auto store = make_sqlite_store(database);
@@ -124,26 +124,26 @@ TEST_CASE("what was stored is there when the database is opened again, also afte
 }
 
 TEST_CASE("a file that is none of ours, is of another version, or is damaged, is refused in words") {
-  const TemporaryFolder folder;
-  const auto open = [&](const std::string& name) { (void)make_sqlite_store(folder.path + "/" + name, kQuick); };
-  std::ofstream(folder.path + "/text") << std::string(5000, 'x');
+  const caller::test::TemporaryFolder folder;
+  const auto open = [&](const std::string& name) { (void)make_sqlite_store(folder.file(name), kQuick); };
+  std::ofstream(folder.file("text")) << std::string(5000, 'x');
   CHECK_THROWS_WITH_AS(open("text"), doctest::Contains("not a database"), StateBackendError);
-  sql(folder.path + "/other", "CREATE TABLE t(x)");
+  sql(folder.file("other"), "CREATE TABLE t(x)");
   CHECK_THROWS_WITH_AS(open("other"), doctest::Contains("another program"), StateBackendError);
   open("newer");
-  sql(folder.path + "/newer", "PRAGMA user_version = 3");
+  sql(folder.file("newer"), "PRAGMA user_version = 3");
   CHECK_THROWS_WITH_AS(open("newer"), doctest::Contains("version 3"), StateBackendError);
   CHECK_THROWS_AS(open("missing/folder/db"), StateBackendError);
   CHECK_THROWS_AS(open(""), StateBackendError);
   struct stat info{};
   open("good");
-  REQUIRE(::stat((folder.path + "/good-wake").c_str(), &info) == 0);
+  REQUIRE(::stat(folder.file("good-wake").c_str(), &info) == 0);
   CHECK((info.st_mode & 0777) == 0700);
 }
 
 TEST_CASE("a database of version 1 is brought to this one, with all that is in it") {
-  const TemporaryFolder folder;
-  const std::string database = folder.path + "/tasks.db";
+  const caller::test::TemporaryFolder folder;
+  const std::string database = folder.file("tasks.db");
   {
     const auto store = make_sqlite_store(database, kQuick);
     NewInvocation child = call("child");
@@ -170,8 +170,8 @@ TEST_CASE("a database of version 1 is brought to this one, with all that is in i
 }
 
 TEST_CASE("a value that one process sets is told to another, and those that are too many as one of any") {
-  const TemporaryFolder folder;
-  const std::string database = folder.path + "/tasks.db";
+  const caller::test::TemporaryFolder folder;
+  const std::string database = folder.file("tasks.db");
   const auto here = make_sqlite_store(database, kQuick), there = make_sqlite_store(database, kQuick);
   std::mutex mutex;
   std::condition_variable changed;
@@ -202,8 +202,8 @@ TEST_CASE("a value that one process sets is told to another, and those that are 
 
 TEST_CASE(
     "whatever bytes stand in whatever field, they come back, and a wrong one is an error of its invocation alone") {
-  const TemporaryFolder folder;
-  const std::string database = folder.path + "/tasks.db";
+  const caller::test::TemporaryFolder folder;
+  const std::string database = folder.file("tasks.db");
   const auto store = make_sqlite_store(database, kQuick);
   using namespace std::string_literals;
   const std::string bad = "'\"; DROP TABLE invocation; --\0\xff%s:*\n"s, huge(3'000'000, '\xfe');
@@ -238,8 +238,8 @@ TEST_CASE(
 }
 
 TEST_CASE("a step that fails undoes itself, and not those written with it") {
-  const TemporaryFolder folder;
-  const auto store = make_sqlite_store(folder.path + "/tasks.db", kQuick);
+  const caller::test::TemporaryFolder folder;
+  const auto store = make_sqlite_store(folder.file("tasks.db"), kQuick);
   std::vector<caller::Pending<std::vector<Added>>> added;
   std::vector<caller::Pending<void>> waits;
   store->add({call("waiter"), call("target")}).wait();
@@ -264,8 +264,8 @@ TEST_CASE("a step that fails undoes itself, and not those written with it") {
 }
 
 TEST_CASE("what was final for long is forgotten, however much, and what is not stays") {
-  const TemporaryFolder folder;
-  const auto store = make_sqlite_store(folder.path + "/tasks.db", kQuick);
+  const caller::test::TemporaryFolder folder;
+  const auto store = make_sqlite_store(folder.file("tasks.db"), kQuick);
   std::vector<NewInvocation> calls;
   for (int i = 0; i < 5000; ++i) calls.push_back(call(std::to_string(i)));
   store->add(calls).wait();
@@ -281,8 +281,8 @@ TEST_CASE("what was final for long is forgotten, however much, and what is not s
 }
 
 TEST_CASE("a callback of a step may wait for another step") {
-  const TemporaryFolder folder;
-  const auto store = make_sqlite_store(folder.path + "/tasks.db", kQuick);
+  const caller::test::TemporaryFolder folder;
+  const auto store = make_sqlite_store(folder.file("tasks.db"), kQuick);
   std::atomic<bool> cancelled{false};
   const auto added = store->add({call("a")});
   (void)added.add_done_callback([&](const caller::PendingBase&) { cancelled = store->cancel("a").wait(); });

@@ -10,14 +10,14 @@
 #include "redis_server.hpp"
 #endif
 
-#include "temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 #ifdef CALLER_TASK_SQLITE
 /// A file of its own each time. What a power failure takes is not what these tests are about.
 inline std::shared_ptr<caller::task::Store> make_fresh_sqlite_store() {
-  static const TemporaryFolder folder;
+  static const caller::test::TemporaryFolder folder;
   static std::atomic<int> count{0};
-  return caller::task::make_sqlite_store(folder.path + "/" + std::to_string(++count) + ".db",
+  return caller::task::make_sqlite_store(folder.file(std::to_string(++count) + ".db"),
                                          {.sync = caller::task::SqliteSync::none});
 }
 #endif

@@ -10,8 +10,8 @@ using namespace caller::task;
 using namespace std::chrono_literals;
 
 TEST_CASE("triggers: workers that are killed while they act lose no match, and double none") {
-  const TemporaryFolder folder;
-  const std::string database = folder.path + "/tasks.db", log = folder.path + "/log";
+  const caller::test::TemporaryFolder folder;
+  const std::string database = folder.file("tasks.db"), log = folder.file("log");
   const App app = AppBuilder{}.app_id("workers").sqlite(database, kQuick).lease(400ms).build();
   declare_triggers(app);
   std::vector<Worker> workers;

@@ -16,7 +16,7 @@
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
 
-#include "temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 #include "worker_process.hpp"
 
 inline constexpr caller::task::SqliteOptions kQuick{.sync = caller::task::SqliteSync::none};
@@ -32,8 +32,8 @@ public:
 inline void survive(int tasks, std::chrono::milliseconds pause) {
   using namespace caller::task;
   using namespace std::chrono_literals;
-  const TemporaryFolder folder;
-  const std::string database = folder.path + "/tasks.db", log = folder.path + "/log";
+  const caller::test::TemporaryFolder folder;
+  const std::string database = folder.file("tasks.db"), log = folder.file("log");
   const App app = AppBuilder{}.app_id("workers").sqlite(database, kQuick).lease(400ms).build();
   const auto note = app.task("w.note", [](int n) { return n; }, {"n"});  // executed by the workers, not here
   std::vector<std::tuple<int>> calls;

@@ -1,4 +1,5 @@
 #include "app.hpp"
+#include "spin.hpp"
 
 #include <dlfcn.h>
 
@@ -87,23 +88,14 @@ void with_run(std::shared_ptr<const Run> run, const std::function<void()>& body)
 
 namespace {
 
-/// Looks a little while for what is likely to come soon: to sleep and to be woken takes longer than a small task. Not
-/// where every processor may be needed for the work itself.
+/// Looks a little while for what is likely to come soon; not where every processor may be needed for the work itself.
 bool ends_soon(const PendingBase& end) {
-  constexpr auto kSpin = std::chrono::microseconds(40);
   static const int most = static_cast<int>(std::thread::hardware_concurrency()) / 2;
   static std::atomic<int> spinning{0};
-  bool ended = end.done();
-  if (!ended && spinning.fetch_add(1) < most) {
-    const auto until = std::chrono::steady_clock::now() + kSpin;
-    while (!ended && std::chrono::steady_clock::now() < until) {
-      for (int i = 0; i < 16 && !ended; ++i) ended = end.done();
-      if (!ended) std::this_thread::yield();  // who executes it may be on this processor
-    }
-    spinning.fetch_sub(1);
-  } else if (!ended) {
-    spinning.fetch_sub(1);
-  }
+  if (end.done()) return true;
+  const bool ended =
+      spinning.fetch_add(1) < most && spin_until(std::chrono::microseconds(40), [&] { return end.done(); });
+  spinning.fetch_sub(1);
   return ended;
 }
 

@@ -1,9 +1,9 @@
 // Workers that take invocations and execute plain functions themselves; the thread runner's way.
 #include <exception>
-#include <thread>
 #include <utility>
 
 #include "engine.hpp"
+#include "spin.hpp"
 
 namespace caller::task::detail {
 
@@ -176,12 +176,7 @@ bool Engine::arrives_soon(std::uint64_t seen) {
     const std::lock_guard lock(mutex_);
     ++spinning_;
   }
-  const auto end = std::chrono::steady_clock::now() + kSpin;
-  bool arrived = false;
-  while (!arrived && std::chrono::steady_clock::now() < end) {
-    for (int i = 0; i < 16 && !arrived; ++i) arrived = arrivals_.load(std::memory_order_relaxed) != seen;
-    if (!arrived) std::this_thread::yield();  // who is about to call may be on this processor
-  }
+  (void)spin_until(kSpin, [&] { return arrivals_.load(std::memory_order_relaxed) != seen; });
   const std::lock_guard lock(mutex_);  // who found us spinning has told before
   --spinning_;
   return arrivals_.load() != seen;
