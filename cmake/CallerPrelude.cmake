@@ -26,7 +26,9 @@ function(caller_prelude name header checker)
   # The response file's lines are the arguments; the rest is what a header that is also compiled needs.
   set(_pch -x c++-header -fpch-codegen -fpch-instantiate-templates -Xclang -building-pch-with-obj -Xclang -fincremental-extensions)
   set(_on_top -x c++-header -Xclang -fincremental-extensions)
-  set(_object -Wno-unused-command-line-argument -fPIC -Xclang -fincremental-extensions)
+  # A branch instead of a conditional move, as in cells (optimiser.cpp).
+  set(_object -Wno-unused-command-line-argument -fPIC -Xclang -fincremental-extensions -mllvm -phi-node-folding-threshold=0)
+  set(_link ${CMAKE_CXX_COMPILER} -shared -Wl,-Bsymbolic-functions)  # what it calls of its own, it calls directly
   set(_clang ${CALLER_CLANGXX} @${_out}/prelude.args)
   add_custom_command(OUTPUT ${_out}/prelude.pch
     COMMAND ${_clang} ${_pch} -MD -MF ${_out}/prelude.d -MT ${_out}/prelude.pch ${header} -o ${_out}/prelude.pch
@@ -36,7 +38,7 @@ function(caller_prelude name header checker)
   add_custom_command(OUTPUT ${_out}/libcaller_prelude.so
     COMMAND ${_clang} ${_object} -c ${_out}/prelude.pch -o ${_out}/prelude.o
     COMMAND ${checker} ${_out}/prelude.args ${_out}/prelude.pch ${_out}/checked.o
-    COMMAND ${CMAKE_CXX_COMPILER} -shared -o ${_out}/libcaller_prelude.so ${_out}/checked.o ${_out}/prelude.o
+    COMMAND ${_link} -o ${_out}/libcaller_prelude.so ${_out}/checked.o ${_out}/prelude.o
     COMMAND ${CMAKE_COMMAND} -E rm ${_out}/prelude.o ${_out}/checked.o
     DEPENDS ${_out}/prelude.pch ${checker}
     COMMENT "Compiling the prelude's code" VERBATIM)
@@ -55,6 +57,7 @@ function(caller_prelude name header checker)
   set(CALLER_PRELUDE_PCH "${_pch}")
   set(CALLER_PRELUDE_OBJECT "${_object}")
   set(CALLER_PRELUDE_ON_TOP "${_on_top}")
+  set(CALLER_PRELUDE_LINK "${_link}")
   cmake_path(GET _arg_NODES FILENAME CALLER_PRELUDE_NODES)
   set(CALLER_PRELUDE_FLAGS "${_flag_lines}")
   set(CALLER_PRELUDE_DIRS "${_dirs}")

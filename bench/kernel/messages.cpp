@@ -163,10 +163,8 @@ void measure_interrupts(const Kernel& k, const Report& report) {
 void measure_shutdown(const Kernel& k, const Report& report) {
   for (const bool spinning : {false, true}) {
     Session s(k);
-    if (spinning) {
-      wait_busy(s.client, s.client.execute(spin(k)));
-      std::this_thread::sleep_for(300ms);
-    }
+    if (spinning) wait_busy(s.client, s.client.execute(spin(k)));
+    std::this_thread::sleep_for(300ms);  // idle is a kernel that has nothing left to do after its first cell
     s.client.send(Client::control, "shutdown_request", {{"restart", false}});
     const double ms = s.process.wait_end(8s);
     report(spinning ? "shutdown_spin" : "shutdown_idle", ms < 0 ? 8000 : ms);

@@ -1,9 +1,11 @@
 #include "loop_checks.hpp"
 
+#include <llvm/ADT/PostOrderIterator.h>
 #include <llvm/Analysis/AssumptionCache.h>
 #include <llvm/Analysis/LoopInfo.h>
 #include <llvm/Analysis/ScalarEvolution.h>
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
+#include <llvm/IR/CFG.h>
 #include <llvm/IR/Dominators.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Instructions.h>
@@ -23,6 +25,7 @@ namespace {
 
 constexpr const char* kPending = "caller_interrupt_pending";
 constexpr const char* kCheck = "caller_safepoint";
+constexpr const char* kInlinedCheck = "_ZN6caller6kernel6detail9safepointEv";  // before anything is inlined
 constexpr std::uint64_t kShort = 1u << 26;  // instructions that a loop may run without looking, some ten milliseconds
 constexpr unsigned kRecursionSize = 600;    // instructions that a function may grow to by being inlined into itself
 constexpr unsigned kRecursionDepth = 8;
@@ -48,6 +51,33 @@ struct DescribeCheck : llvm::PassInfoMixin<DescribeCheck> {
   }
 };
 
+// A check on the heels of another: a function that checks was inlined. In each turn of a loop the first one stays.
+struct RepeatedChecks : llvm::PassInfoMixin<RepeatedChecks> {
+  llvm::PreservedAnalyses run(llvm::Function& f, llvm::FunctionAnalysisManager&) {
+    if (!f.getParent()->getNamedValue(kPending)) return llvm::PreservedAnalyses::all();
+    llvm::SmallVector<llvm::LoadInst*, 8> repeated;
+    llvm::DenseMap<const llvm::BasicBlock*, bool> checked;  // at the end of a block; none yet where the way leads back
+    for (auto* block : llvm::ReversePostOrderTraversal<llvm::Function*>(&f)) {
+      bool now = !llvm::pred_empty(block) &&
+                 llvm::all_of(llvm::predecessors(block), [&](auto* before) { return checked.lookup(before); });
+      for (auto& i : *block) {
+        if (auto* load = looks(i)) {
+          if (now) repeated.push_back(load);
+          now = true;
+        } else if (llvm::isa<llvm::CallBase>(i) && !llvm::isa<llvm::IntrinsicInst>(i)) {
+          now = calls(i, kCheck);
+        }
+      }
+      checked[block] = now;
+    }
+    for (auto* load : repeated) {
+      load->replaceAllUsesWith(llvm::ConstantInt::get(load->getType(), 0));
+      load->eraseFromParent();
+    }
+    return repeated.empty() ? llvm::PreservedAnalyses::all() : llvm::PreservedAnalyses::none();
+  }
+};
+
 // The same number with divisors that are never zero; where one is, the loop may go on for ever.
 struct Divisors : llvm::SCEVRewriteVisitor<Divisors> {
   using SCEVRewriteVisitor::SCEVRewriteVisitor;
@@ -70,6 +100,25 @@ bool computable(const llvm::SCEV* e, llvm::ScalarEvolution& scalars, llvm::Basic
            return division && !scalars.isKnownNonZero(division->getRHS());
          });
 }
+
+// A number of turns: `whole`, or `whole / step` where that would have to be divided, which takes longer than many a
+// loop.
+struct Turns {
+  static Turns of(const llvm::SCEV* count, llvm::ScalarEvolution& scalars) {
+    const auto* rest = count;
+    if (const auto* sum = llvm::dyn_cast<llvm::SCEVAddExpr>(count)) {  // a turn more or less is no matter
+      llvm::SmallVector<const llvm::SCEV*, 4> parts;
+      for (const auto* part : sum->operands())
+        if (scalars.getUnsignedRangeMax(part).ugt(1)) parts.push_back(part);
+      if (parts.size() == 1) rest = parts.front();
+    }
+    const auto* quotient = llvm::dyn_cast<llvm::SCEVUDivExpr>(rest);
+    if (!quotient || llvm::isa<llvm::SCEVConstant>(quotient->getRHS())) return {count, nullptr};
+    return {quotient->getLHS(), quotient->getRHS()};
+  }
+  const llvm::SCEV* whole = nullptr;
+  const llvm::SCEV* step = nullptr;
+};
 
 struct ShortLoops : llvm::PassInfoMixin<ShortLoops> {
   llvm::PreservedAnalyses run(llvm::Function& f, llvm::FunctionAnalysisManager& analyses) {
@@ -103,7 +152,7 @@ private:
     if (checks.empty()) return false;
 
     // Any exit that is tried at each turn bounds their number.
-    const llvm::SCEV* turns = nullptr;
+    Turns turns;
     Divisors divisors(scalars);
     llvm::SmallVector<llvm::BasicBlock*, 4> exits;
     loop.getExitingBlocks(exits);
@@ -113,22 +162,33 @@ private:
       if (llvm::isa<llvm::SCEVCouldNotCompute>(count)) continue;
       if (!count->getType()->isIntegerTy() || scalars.getTypeSizeInBits(count->getType()) > 64) continue;
       Divisors own(scalars);
-      count = own.visit(count);
-      if (!computable(count, scalars, before)) continue;
-      turns = count;
+      Turns found = Turns::of(count, scalars);
+      found.whole = own.visit(found.whole);
+      if (found.step) own.found.push_back(found.step = own.visit(found.step));
+      if (!computable(found.whole, scalars, before) || (found.step && !computable(found.step, scalars, before)))
+        continue;
+      turns = found;
       divisors.found = std::move(own.found);
       break;
     }
-    if (!turns) return false;
-    auto* type = turns->getType();
+    if (!turns.whole) return false;
+    auto* type = turns.whole->getType();
     auto* end = before->getTerminator();
     llvm::SCEVExpander expander(scalars, loop.getHeader()->getModule()->getDataLayout(), "turns");
-    auto* count = expander.expandCodeFor(turns, type, end);
     llvm::IRBuilder<> b(end);
-    llvm::Value* is_long =
-        type->getIntegerBitWidth() <= 16
-            ? static_cast<llvm::Value*>(b.getFalse())
-            : b.CreateICmpUGT(count, llvm::ConstantInt::get(type, std::max<std::uint64_t>(kShort / size, 1)), "long");
+    llvm::Value* is_long = b.getFalse();
+    if (type->getIntegerBitWidth() > 16) {
+      auto* whole = expander.expandCodeFor(turns.whole, type, end);
+      llvm::Value* limit = llvm::ConstantInt::get(type, std::max<std::uint64_t>(kShort / size, 1));
+      llvm::Value* beyond = b.getFalse();  // more than any number
+      if (turns.step) {
+        auto* product = b.CreateBinaryIntrinsic(llvm::Intrinsic::umul_with_overflow,
+                                                expander.expandCodeFor(turns.step, type, end), limit);
+        limit = b.CreateExtractValue(product, 0);
+        beyond = b.CreateExtractValue(product, 1);
+      }
+      is_long = b.CreateAnd(b.CreateICmpUGT(whole, limit, "long"), b.CreateNot(beyond));
+    }
     for (const auto* divisor : divisors.found) {
       auto* value = expander.expandCodeFor(divisor, divisor->getType(), end);
       is_long = b.CreateOr(is_long, b.CreateIsNull(value));
@@ -185,9 +245,8 @@ private:
     once->setComdat(nullptr);
     // The function that it is inlined into has just looked.
     for (auto& i : once->getEntryBlock())
-      if (auto* load = looks(i)) {
-        load->replaceAllUsesWith(llvm::ConstantInt::get(load->getType(), 0));
-        load->eraseFromParent();
+      if (calls(i, kInlinedCheck)) {
+        i.eraseFromParent();
         break;
       }
     bool changed = false;
@@ -219,6 +278,8 @@ void add_loop_checks(llvm::PassBuilder& builder) {
       });
   builder.registerVectorizerStartEPCallback([](llvm::FunctionPassManager& passes, llvm::OptimizationLevel level) {
     if (level.getSpeedupLevel() < 2) return;
+    passes.addPass(RepeatedChecks());
+    passes.addPass(llvm::SimplifyCFGPass());
     passes.addPass(llvm::LoopSimplifyPass());
     passes.addPass(ShortLoops());
     passes.addPass(llvm::createFunctionToLoopPassAdaptor(llvm::SimpleLoopUnswitchPass(/*NonTrivial=*/true), true));

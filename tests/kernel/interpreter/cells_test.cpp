@@ -208,6 +208,12 @@ TEST_CASE("loops with and without checks, and recursion, compute what they shoul
       "int ack(int m, int n) { return m == 0 ? n + 1 : n == 0 ? ack(m - 1, 1) : ack(m - 1, ack(m, n - 1)); }");
   CHECK(run("turns(0, 1000, 7) == slow(0, 1000, 7) && turns(5, 5, 1) == 0 && turns(-3, 4, 100) == slow(-3, 4, 100)") ==
         "true");
+  run("int primes(int n) { std::vector<bool> composite(n + 1); int count = 0; for (int i = 2; i <= n; ++i) { if "
+      "(composite[i]) continue; ++count; for (long j = 1L * i * i; j <= n; j += i) composite[j] = true; } return "
+      "count; }\n"
+      "std::map<std::string, int> counts; for (int i = 0; i < 5000; ++i) ++counts[std::to_string(i * 37 % 101)];");
+  CHECK(run("primes(100'000)") == "9592");
+  CHECK(run("counts.size() == 101 && counts[\"7\"] + counts[\"100\"] == 99") == "true");
   CHECK(run("turns(0, 100'000'000, 1) == slow(0, 100'000'000, 1)") == "true");
   CHECK(run("fib(20) * 1000 + ack(2, 3)") == "6765009");
   CHECK(run("struct Deep { static int down(int n) { if (n == 0) throw n; Deep d; return down(n - 1) + 1; } ~Deep() { "
