@@ -203,7 +203,11 @@ private:
   void publish(Instance* i, std::uint32_t signal, Value value, std::uint64_t stamp);
   void resolve_all(Instance* i, std::uint32_t signal, bool present);
   void resolve_inner(Instance* i, std::uint32_t node, bool required, bool present);
-  void resolve(Instance* i, std::uint32_t node, bool dead);
+  void resolve(Instance* i, std::uint32_t node, bool dead) {
+    const std::uint32_t place = where_[node].place;
+    if (dead) i->places[place].dead = true;
+    if (--i->places[place].waits == 0 && !i->root->error) push({i, node});
+  }
   void end_node(Instance* i, std::uint32_t node);
   void watch_item_ended(Instance* outer, std::uint32_t watch, std::uint32_t items);
   void watch_done(Instance* i, std::uint32_t watch);

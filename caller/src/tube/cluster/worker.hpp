@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,33 +18,13 @@
 #include <caller/tube/cluster.hpp>
 #include <zmq.hpp>
 
-#include "../runner_impl.hpp"
 #include "layout.hpp"
+#include "node_runner.hpp"
 #include "replica.hpp"
 #include "transport.hpp"
 #include "wire.hpp"
 
 namespace caller::tube::detail {
-
-/// The runner of the nodes that live here. The hooks are those of TubeRunner.
-class NodeRunner final : public TubeRunner {
-public:
-  NodeRunner(Tube tube, std::vector<std::uint8_t> elsewhere);
-  ~NodeRunner() override;
-  Impl& state() const noexcept { return impl(); }
-  /// Calls the node; its values are in the frame. False if it is a source that has ended.
-  bool call(Frame& frame, Firing& firing, const Ready& ready);
-  /// deinit(), whatever it does.
-  void close();
-  /// Calls `body`, by the hook of the program if it has one.
-  void guarded(const std::function<void()>& body) const;
-  const WorkerHooks* hooks = nullptr;
-  using TubeRunner::handle_events;
-
-protected:
-  const char* class_name() const noexcept override;
-  void call_node(Firing& firing) override;
-};
 
 /// One thread: it takes messages, runs what is ready, and sends what that emitted.
 class Worker {
