@@ -5,18 +5,16 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
-#include <optional>
 #include <set>
 #include <string>
 #include <thread>
-#include <tuple>
 #include <vector>
 
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
 
 #include "faulty_store.hpp"
-#include "stores.hpp"
+#include "store_cases.hpp"
 
 using namespace caller::task;
 using namespace std::chrono_literals;
@@ -54,22 +52,10 @@ struct Process {
 };
 using Notes = std::vector<std::string>;
 
-template <class F>
-void on_every_store(F f) {
-  for (const StoreKind& kind : kStores) {
-    const std::string store_name = kind.name;
-    CAPTURE(store_name);
-    f(kind.make());
-  }
-}
-
 void set_time(const Process& p, Time t) {
   detail::set_trigger_clock(*p.app.core(), [t] { return t; });
 }
 const Time kNoon = std::chrono::sys_days(std::chrono::year(2026) / 5 / 4) + 12h;
-
-const std::string kOdd[] = {"*",    "a:b", "'; DROP TABLE value; --", "{x}", "\0"s, "a\0b"s, "\xff\xff"s, "%s",
-                            "\r\n", "12:x"};
 
 /// Waits until an invocation of the task has come, and runs all there are.
 void run_all(const App& app, const std::string& task, std::size_t count) {
@@ -188,56 +174,6 @@ TEST_CASE("triggers: states that no runner brings about lead on as well: cancell
                              "CONCURRENCY_CONTROLLED_FINAL 4", "REGISTERED 1", "REGISTERED 2", "REGISTERED 3",
                              "REGISTERED 4", "REROUTED 2", "RUNNING_RECOVERY 2"});
     CHECK(p.nothing_left());
-  });
-}
-
-TEST_CASE("stores keep the changes of a task that is watched, of each state that is, in their order") {
-  on_every_store([](const std::shared_ptr<Store>& store) {
-    const auto bit = [](Status s) { return 1u << static_cast<unsigned>(s); };
-    for (const auto& odd : kOdd) {
-      const std::string task = "t." + odd, id = "i/" + odd;
-      store
-          ->set_value({std::string(kWatchKey) + task,
-                       If::anything,
-                       {},
-                       std::to_string(bit(Status::registered) | bit(Status::running) | bit(Status::cancelled)),
-                       1h,
-                       {}})
-          .wait();
-      NewInvocation n;
-      n.id = id;
-      n.task_id = task;
-      n.call_id = task + "#1";
-      n.queue = "default";
-      NewInvocation other = n;
-      other.id += "2";
-      other.task_id += "2";
-      store->add({n, other}).wait();
-      CHECK(store->take("r", 5, {}).wait().size() == 2);
-      store->change({id, Status::running, "r", {}, {}, {}}).wait();
-      store->change({id, Status::cancelled, "r", {}, {}, {}}).wait();
-      std::vector<std::string> states;
-      for (const auto& [key, value] : store->values(std::string(kChangeKey), "", 100).wait()) {
-        CHECK(value == std::to_string(task.size()) + ":" + task);
-        const std::string rest = key.substr(kChangeKey.size() + 20);
-        CHECK(rest.substr(0, 2) == "/c");
-        states.push_back(rest.substr(2, 2));
-        CHECK(rest.substr(4) == "/" + id);
-        store->set_value({key, If::equal, value, std::nullopt, {}, {}}).wait();
-      }
-      CHECK(states == std::vector<std::string>{"00", "06", "15"});
-    }
-    for (const char* mask : {"", "x", "-1", "99999999999999999999", "1e3", "0"}) {
-      store->set_value({std::string(kWatchKey) + "t.hostile", If::anything, {}, mask, 1h, {}}).wait();
-      NewInvocation n;
-      n.id = "h"s + mask;
-      n.task_id = "t.hostile";
-      n.call_id = "t.hostile#1";
-      n.queue = "default";
-      store->add({n}).wait();
-      store->cancel(n.id).wait();
-    }
-    CHECK(store->values(std::string(kChangeKey), "", 100).wait().empty());
   });
 }
 

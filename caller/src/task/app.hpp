@@ -120,6 +120,8 @@ Change outcome(const TaskDefinition& definition, const InvocationRecord& record,
 TaskTimeoutError timeout_error(const TaskDefinition& definition, const std::string& id);
 /// A call that a trigger makes, under an id of its choice.
 NewInvocation triggered_call(AppCore& app, const TaskDefinition& definition, const CallBytes& call, std::string id);
+/// Looks a little while for what is likely to come soon; not where every processor may be needed for the work itself.
+bool ends_soon(const PendingBase& end);
 /// Arguments or a result as they were before they were stored.
 std::string whole_bytes(AppCore& app, std::string stored);
 /// In development mode: what triggers make of what has happened, here and now.

@@ -28,7 +28,7 @@ std::string_view cut(std::string_view& rest);
 /// A time in what the server counts; whatever is more than nothing stays so.
 std::string micros(std::chrono::nanoseconds t);
 
-/// A record as it is stored (prelude.cpp): MessagePack. `args`, `outcome`: what is too long to be in it.
+/// A record as it is stored (lua/prelude.cpp): MessagePack. `args`, `outcome`: what is too long to be in it.
 /// Errors: StateBackendError when it is none; of a field that makes no sense there is nothing.
 InvocationRecord record_of(std::string id, std::string_view bytes, std::string args, std::string outcome);
 

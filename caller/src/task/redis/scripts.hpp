@@ -23,6 +23,4 @@ struct Scripts {
 /// Made once for the process. Thread-safety: any thread.
 const Scripts& scripts();
 
-extern const char* const kPrelude;
-
 }  // namespace caller::task::redis

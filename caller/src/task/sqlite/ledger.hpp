@@ -17,6 +17,8 @@ namespace caller::task::sqlite {
 using std::chrono::nanoseconds;
 
 Time now();
+/// The same as the tables have it.
+std::int64_t stamp();
 
 /// Time since the machine's start, and which start that was: what leases are measured by.
 std::int64_t uptime();
@@ -63,11 +65,23 @@ public:
   void put_data(const std::string& hash, const std::string& bytes);
 
 private:
-  struct Row;
+  struct Row {
+    std::int64_t number;
+    std::string id, task_id, status_text;
+    Status status;
+    std::string owner;
+    bool has_owner;
+    std::int64_t retries, steps;
+    std::string running_key;  // empty: none
+    bool reroute, cancel;
+    std::int64_t waiters, waits;
+    std::optional<std::int64_t> due;
+  };
   static Row row_of(const Cursor& cursor);
   Row by_id(const std::string& id);
   std::optional<Row> by_number(std::int64_t number);
 
+  // life.cpp
   struct Kind {  // one that waits with a registration key
     std::int64_t number;
     std::string id, call_id;
@@ -76,7 +90,19 @@ private:
   Added add_one(const NewInvocation& call, News& news);
   Added known(const Kind& kind, bool refused);
   void insert(const NewInvocation& call, News& news);
+  void set(Row& row, Status to, const std::string& owner, News& news, const Change* with = nullptr);
+  void note(std::int64_t number, std::int64_t step, Status status, const std::string& owner, std::int64_t at);
+  void admit_next(const std::string& running_key, News& news);
+  std::optional<std::int64_t> next(const std::vector<std::string>& queues);
 
+  // waits.cpp
+  bool leads_to(std::int64_t from, std::int64_t to, std::vector<std::string>& path);
+  void end_waits(const Row& row);
+
+  // upkeep.cpp
+  void know_runner(const std::string& runner);
+
+  // values.cpp
   void name_data(const std::vector<std::string>& hashes, std::vector<std::string>& named);
   void release_data(const std::string& packed);
   void forget_values(std::int64_t most);
@@ -85,14 +111,6 @@ private:
   void read_watches();
   /// For those who watch its task.
   void keep_change(const std::string& id, const std::string& task_id, Status status, std::int64_t at, News& news);
-
-  void set(Row& row, Status to, const std::string& owner, News& news, const Change* with = nullptr);
-  void note(std::int64_t number, std::int64_t step, Status status, const std::string& owner, std::int64_t at);
-  void admit_next(const std::string& running_key, News& news);
-  void end_waits(const Row& row);
-  void know_runner(const std::string& runner);
-  std::optional<std::int64_t> next(const std::vector<std::string>& queues);
-  bool leads_to(std::int64_t from, std::int64_t to, std::vector<std::string>& path);
 
   Database& db_;
   std::int64_t ticket_ = 0, stored_ticket_ = 0;

@@ -213,8 +213,7 @@ std::vector<InvocationRecord> read_list(Database& db, const Selection& selection
 }
 
 std::optional<std::string> read_value(Database& db, const std::string& key) {
-  Cursor c = db.query("SELECT value FROM value WHERE key = ?1 AND (until IS NULL OR until > ?2)", Blob{key},
-                      now().time_since_epoch().count());
+  Cursor c = db.query("SELECT value FROM value WHERE key = ?1 AND (until IS NULL OR until > ?2)", Blob{key}, stamp());
   return c.next() ? std::optional(c.text(0)) : std::nullopt;
 }
 
@@ -225,7 +224,7 @@ std::vector<std::pair<std::string, std::string>> read_values(Database& db, const
   Cursor c = db.query(
       "SELECT key, value FROM value WHERE key >= ?1 AND (?2 OR key > ?1) AND (until IS NULL OR until > ?3) ORDER BY "
       "key",
-      Blob{first ? prefix : after}, first, now().time_since_epoch().count());
+      Blob{first ? prefix : after}, first, stamp());
   while (out.size() < most && c.next()) {
     std::string key = c.text(0);
     if (!key.starts_with(prefix)) break;

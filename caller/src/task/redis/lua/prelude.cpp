@@ -1,9 +1,9 @@
-// What the steps of the store in Redis share: the beginning of the library of functions. Lua 5.1 as Redis runs it.
-#include "scripts.hpp"
+// What the steps share: the beginning of the library of functions.
+#include "texts.hpp"
 
-namespace caller::task::redis {
+namespace caller::task::redis::lua {
 
-const char* const kPrelude = R"lua(
+const char kPrelude[] = R"lua(
 -- What every step of the store shares. A step loads what it needs once, changes it, and `commit` writes it. It begins
 -- with `begin`, as what stands here is from the step before. Keys: KEYS[1] is the prefix of the application, which no other application's begins with.
 --   inv       id -> record (below)                 args, out  id -> arguments, outcome too long for the record
@@ -322,4 +322,4 @@ local function commit(value)
 end
 )lua";
 
-}  // namespace caller::task::redis
+}  // namespace caller::task::redis::lua

@@ -1,0 +1,158 @@
+// The life of an invocation: it is added, taken, changed, cancelled.
+#include "store.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+
+namespace caller::task::redis {
+
+namespace {
+
+Strings to_take(std::string runner, std::size_t most, Strings queues, bool begin) {
+  Strings a{std::move(runner), std::to_string(std::min<std::size_t>(most, 10'000)), std::string(), begin ? "1" : "0"};
+  a.insert(a.end(), std::make_move_iterator(queues.begin()), std::make_move_iterator(queues.end()));
+  return a;
+}
+
+}  // namespace
+
+/// As a script that adds wants it.
+void RedisStore::append(Strings& a, NewInvocation&& c) {
+  a.push_back(std::move(c.id));
+  a.push_back(std::move(c.task_id));
+  a.push_back(compact(c.call_id));
+  a.push_back(std::move(c.args));
+  a.push_back(std::move(c.parent_id));
+  a.push_back(std::move(c.queue));
+  a.push_back(std::to_string(c.priority));
+  a.push_back(micros(c.delay));
+  a.push_back(std::move(c.registration_key));
+  a.push_back(std::move(c.running_key));
+  a.push_back(c.reroute ? "1" : "0");
+  a.push_back(c.refuse_other_call ? "1" : "0");
+  a.push_back(std::move(c.workflow_id));
+  a.push_back(packed(c.data));
+}
+
+Pending<std::vector<Added>> RedisStore::add(std::vector<NewInvocation> calls) {
+  Strings a;
+  a.reserve(calls.size() * 14);
+  for (auto& c : calls) append(a, std::move(c));
+  return step<std::vector<Added>>(scripts().add, std::move(a), [n = calls.size()](Answer& answer) {
+    std::vector<Added> out(n);
+    const bool refused = answer.what() == "refused";
+    std::size_t i = refused ? answer.number<std::size_t>() : 0;
+    for (; answer.more() && i < n; ++i) {
+      out[i].id = answer.text();
+      const std::string how = answer.text();
+      out[i].reused = how != "new";
+      out[i].refused = how == "refused";
+      out[i].call_id = expanded(answer.text());
+      out[i].args = answer.text();
+    }
+    return out;
+  });
+}
+
+Pending<std::vector<InvocationRecord>> RedisStore::take(std::string runner, std::size_t most,
+                                                        std::vector<std::string> queues, bool begin) {
+  Pending<std::vector<InvocationRecord>> p;
+  take_some(p, to_take(std::move(runner), most, std::move(queues), begin));
+  return p;
+}
+
+void RedisStore::take_some(Pending<std::vector<InvocationRecord>> p, Strings a) {
+  a[2] = token();
+  asks(a[0]);
+  Strings asked = a;
+  client_->run(scripts().take, prefix_, std::move(a),
+               [this, p, asked = std::move(asked)](Reply* reply, const std::exception_ptr& error) mutable {
+                 took(p, std::move(asked), reply, error);
+               });
+}
+
+void RedisStore::took(const Pending<std::vector<InvocationRecord>>& p, Strings asked, Reply* reply,
+                      std::exception_ptr error) {
+  bool more = false;
+  std::vector<InvocationRecord> list;
+  if (!error) {
+    try {
+      Answer answer(*reply);
+      check(answer);
+      if (answer.what() != "ok")
+        throw StateBackendError("Redis at " + client_->address().shown + " cannot take: " + answer.text());
+      more = answer.number() == 1;
+      list = answer.records();
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }
+  has(asked[0], list);
+  if (error)
+    p.set_exception(error);
+  else if (more && list.empty() && !p.done())
+    take_some(p, std::move(asked));
+  else
+    p.set_result(std::move(list));
+}
+
+/// Its arguments without data and calls, which are taken out of it.
+Strings RedisStore::to_change(Change& c) {
+  std::string& bytes = c.to == Status::failed ? c.exception : c.result;
+  return {std::move(c.id),     std::to_string(static_cast<int>(c.to)),
+          std::move(c.runner), std::move(bytes),
+          micros(c.delay),     token()};
+}
+
+void RedisStore::changed(const Pending<void>& p, const Changing& what, Reply* reply, const std::exception_ptr& error) {
+  const bool failed = error || reply->list.empty() || reply->list[0].text != "ok";
+  if (!is_owned(what.to) || (what.to == Status::running && failed)) no_longer_has(what.runner, what.id, failed);
+  settle(p, reply, error, what.to, [](Answer&) {});
+}
+
+Pending<void> RedisStore::change(Change c) {
+  Pending<void> p;
+  const Changing what{c.id, c.runner, c.to};
+  Strings a = to_change(c);
+  if (!c.data.empty() || !c.then.empty()) a.push_back(packed(c.data));
+  for (auto& call : c.then) append(a, std::move(call));
+  client_->run(scripts().change, prefix_, std::move(a),
+               [this, p, what](Reply* reply, const std::exception_ptr& error) { changed(p, what, reply, error); });
+  return p;
+}
+
+ChangeAndTake RedisStore::change_and_take(Change c, std::size_t most, std::vector<std::string> queues) {
+  if (!c.data.empty() || !c.then.empty()) return Store::change_and_take(std::move(c), most, std::move(queues));
+  ChangeAndTake next;
+  const Changing what{c.id, c.runner, c.to};
+  Strings take = to_take(c.runner, most, std::move(queues), true), a = to_change(c);
+  take[2] = token();
+  asks(what.runner);
+  a.insert(a.end(), take.begin(), take.end());
+  client_->run(scripts().next, prefix_, std::move(a),
+               [this, next, what, take = std::move(take)](Reply* reply, const std::exception_ptr& error) mutable {
+                 if (error || reply->list.size() < 2) {
+                   changed(next.changed, what, reply, error);
+                   return took(next.taken, std::move(take), reply, error);
+                 }
+                 Reply first, second;
+                 first.kind = second.kind = Reply::Kind::list;
+                 auto& parts = reply->list;
+                 std::size_t n = 0;
+                 const std::string& text = parts[1].text;
+                 std::from_chars(text.data(), text.data() + text.size(), n);
+                 const auto middle = parts.begin() + static_cast<std::ptrdiff_t>(std::min(2 + n, parts.size()));
+                 first.list.assign(std::make_move_iterator(parts.begin() + 2), std::make_move_iterator(middle));
+                 second.list.assign(std::make_move_iterator(middle), std::make_move_iterator(parts.end()));
+                 changed(next.changed, what, &first, nullptr);
+                 took(next.taken, std::move(take), &second, nullptr);
+               });
+  return next;
+}
+
+Pending<bool> RedisStore::cancel(std::string id) {
+  return step<bool>(scripts().cancel, {std::move(id), token()}, [](Answer& a) { return a.number() == 1; });
+}
+
+}  // namespace caller::task::redis

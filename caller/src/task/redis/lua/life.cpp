@@ -1,0 +1,225 @@
+// What becomes of an invocation: it is added, taken, changed, cancelled.
+#include "texts.hpp"
+
+namespace caller::task::redis::lua {
+
+// For the steps that add: fourteen (W) of each call, as of NewInvocation, from ARGV[a + 1] on.
+const char kAdding[] = R"lua(
+local W = 14
+-- Asked for the second time, as the answer was lost or by somebody else: it is there already.
+local function repeated(a) return call('HEXISTS', K.inv, ARGV[a + 1]) == 1 end
+local function known(a)
+  local key = ARGV[a + 9]
+  if key == '' or repeated(a) then return end
+  local id = call('HGET', P .. 'waiting', key)
+  local r = id and load(id)
+  if r and waits(r.s) then return r end
+end
+local function refer(r, packed)
+  local at = 1
+  while at <= #packed do
+    local colon = packed:find(':', at, true)
+    local size = tonumber(packed:sub(at, colon - 1))
+    local hash = packed:sub(colon + 1, colon + size)
+    at = colon + size + 1
+    if not has(r.D, hash) then
+      r.D = r.D or {}
+      r.D[#r.D + 1] = hash
+      if call('HINCRBY', P .. 'refs', hash, 1) == 1 then call('ZREM', P .. 'unused', hash) end
+    end
+  end
+end
+local function insert(a)
+  local id, task, called, args, key = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 10]
+  local r = {id = id, t = task, q = ARGV[a + 6], h = {}, b = now, n = call('INCR', K.seq)}
+  if called:sub(1, #task) == task then r.d = called:sub(#task + 1) else r.c = called end
+  if #args > 256 then
+    call('HSET', P .. 'args', id, args)
+    r.A = true
+  elseif args ~= '' then
+    r.a = args
+  end
+  local workflow = ARGV[a + 13]
+  if ARGV[a + 5] ~= '' then
+    r.p = ARGV[a + 5]
+    call('ZADD', P .. 'kin', 0, kin_prefix('p', r.p) .. pad(r.n))
+    local parent = workflow == '' and load(r.p)
+    if parent then workflow = workflow_of(parent) end
+  end
+  if workflow ~= '' and workflow ~= id then
+    call('ZADD', P .. 'kin', 0, kin_prefix('w', workflow) .. pad(r.n))
+    r.W = workflow == r.p or workflow
+  end
+  if ARGV[a + 7] ~= '0' then r.y = tonumber(ARGV[a + 7]) end
+  if ARGV[a + 9] ~= '' then r.g = ARGV[a + 9] end
+  if key ~= '' then r.k = key end
+  if ARGV[a + 11] ~= '1' then r.f = true end
+  if ARGV[a + 14] ~= '' then refer(r, ARGV[a + 14]) end
+  R[id] = r
+  order[#order + 1], order[#order + 2] = r.n, id
+  local wait = tonumber(ARGV[a + 8])
+  if wait > 0 then
+    r.u = now + wait
+    enter(r, SCHEDULED)
+  else
+    enter(r, REGISTERED)
+  end
+  dirty[id] = true
+end
+-- Those that come with a change.
+local function add_with(from)
+  for a = from, #ARGV - 1, W do
+    if not known(a) and not repeated(a) and not R[ARGV[a + 1]] then insert(a) end
+  end
+end
+)lua";
+
+const char kAdd[] = R"lua(
+local out = {'ok'}
+local function give(id, how, called, args)
+  local at = #out
+  out[at + 1], out[at + 2], out[at + 3], out[at + 4] = id, how, called, args
+end
+for a = 0, #ARGV - 1, W do
+  local r = ARGV[a + 12] == '1' and known(a)
+  if r and call_of(r) ~= ARGV[a + 3] then
+    out = {'refused', tostring(a / W)}
+    give(r.id, 'refused', call_of(r), args_of(r))
+    return out
+  end
+end
+for a = 0, #ARGV - 1, W do
+  local r = known(a)
+  if r then
+    give(r.id, 'reused', call_of(r), args_of(r))
+  else
+    if not repeated(a) and not R[ARGV[a + 1]] then insert(a) end
+    give(ARGV[a + 1], 'new', '', '')
+  end
+end
+return commit(out)
+)lua";
+
+// ARGV: runner, most, which step, are they to run at once, queues…
+const char kTake[] = R"lua(
+local runner, most, token, out = ARGV[1], tonumber(ARGV[2]), ARGV[3], {'ok', '0'}
+if again then  -- what it took the first time
+  for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. runner)) do
+    local r = load(id)
+    if r and r.T == token and (r.s == PENDING or r.s == RUNNING) and r.o == runner then show(r, out) end
+  end
+  if #out > 2 then return commit(out) end
+end
+release_due()
+local queues = {}
+for i = 5, #ARGV do queues[#queues + 1] = ARGV[i] end
+if #queues == 0 then
+  for _, q in ipairs(call('SMEMBERS', K.queues)) do
+    if q:sub(1, 1) ~= '.' then queues[#queues + 1] = q end  -- see queues.hpp
+  end
+end
+local function best()
+  local at, from, score
+  for _, q in ipairs(queues) do
+    local first = call('ZRANGE', P .. 'q:' .. q, '0', '0', 'WITHSCORES')
+    local s = tonumber(first[2])
+    if s and (not at or s < score or (s == score and first[1] < at)) then at, from, score = first[1], q, s end
+  end
+  return at, from
+end
+local taken, steps = 0, 0
+while taken < most do
+  steps = steps + 1
+  if steps > most + 200 then
+    out[2] = '1'  -- there is more to look at
+    break
+  end
+  local at, from = best()
+  if not at then break end
+  local r = load(at:sub(9))
+  if not r or not RUNNABLE[r.s] or r.q ~= from then
+    call('ZREM', P .. 'q:' .. from, at)  -- nobody can read it
+  elseif r.k and call('HEXISTS', P .. 'busy', r.k) == 1 then
+    if r.f then set(r, CC_FINAL) else set(r, CC) end
+  else
+    begins = ARGV[4] == '1'
+    set(r, PENDING, runner)
+    if begins then set(r, RUNNING, runner) end
+    begins = false
+    r.T = token
+    taken = taken + 1
+    show(r, out)
+  end
+end
+return commit(out)
+)lua";
+
+// ARGV: id, to, runner, result or exception, delay, who asks, and, if there are any, data and calls
+const char kChange[] = R"lua(
+local id, to, runner, bytes, wait, token = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local r = load(id)
+if not r then return absent(id) end
+if r.T == token then return {'ok'} end
+if OWNED[r.s] and r.o ~= runner then return {'owner', id, num(r.s), r.o or '', runner} end
+if not NEXT[r.s][to] then return {'transition', id, num(r.s)} end
+if OWNED[to] and runner == '' then return {'owner', id, num(r.s), r.o or '', 'nobody'} end
+if (to == SUCCESS or to == FAILED) and bytes ~= '' then
+  if #bytes > 256 then
+    call('HSET', P .. 'out', id, bytes)
+    r.B = true
+  elseif to == SUCCESS then
+    r.R = bytes
+  else
+    r.E = bytes
+  end
+end
+if to == RETRY then r.r = (r.r or 0) + 1 end
+-- What waited for a time is no longer in that list once it has another one.
+local u = nil
+if wait > 0 then u = now + wait end
+leave(r, to)
+r.u = u
+enter(r, to, runner)
+r.T = token
+dirty[id] = true
+if #ARGV > 6 then
+  refer(r, ARGV[7])
+  add_with(7)
+end
+return commit({'ok'})
+)lua";
+
+// A change, and what is taken next. ARGV: those of a change, six, and those of a take. Answers how many of its parts
+// are the change's, and both.
+const char kNext[] = R"lua(
+local given = ARGV
+together = true
+ARGV = {unpack(given, 1, 6)}
+local changed = change()
+ARGV = {unpack(given, 7)}
+local good, taken = pcall(take)
+together = false
+local out = {'ok', num(#changed)}
+for _, x in ipairs(changed) do out[#out + 1] = x end
+for _, x in ipairs(good and taken or {'broken', tostring(taken)}) do out[#out + 1] = x end
+return commit(out)
+)lua";
+
+// ARGV: id, who asks
+const char kCancel[] = R"lua(
+local r = load(ARGV[1])
+if not r then return absent(ARGV[1]) end
+if r.T == ARGV[2] then return {'ok', '1'} end
+if FINAL[r.s] then return {'ok', '0'} end
+if NEXT[r.s][CANCELLED] and not OWNED[r.s] then
+  set(r, CANCELLED)
+  r.T = ARGV[2]
+else
+  r.x = true
+  if r.o then told[#told + 1] = {P .. 'r:' .. r.o, 'c' .. r.id} end
+end
+dirty[r.id] = true
+return commit({'ok', '1'})
+)lua";
+
+}  // namespace caller::task::redis::lua

@@ -1,0 +1,159 @@
+// What becomes of calls: their identities and keys, and the invocations they are or lead to.
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "app.hpp"
+
+namespace caller::task::detail {
+
+namespace {
+
+std::string key_of(Concurrency kind, const TaskDefinition& definition, const CallBytes& call) {
+  switch (kind) {
+    case Concurrency::DISABLED:
+      return {};
+    case Concurrency::TASK:
+      return definition.id;
+    case Concurrency::ARGUMENTS:
+      return definition.id + "#" + args_id(call.named);
+    case Concurrency::KEYS: {
+      const auto& keys = definition.options.key_arguments;
+      auto named = call.named;
+      std::erase_if(named, [&](const auto& a) { return std::find(keys.begin(), keys.end(), a.first) == keys.end(); });
+      return definition.id + "#" + args_id(named);
+    }
+  }
+  return {};
+}
+
+/// In words: which arguments of the stored call are others.
+std::string difference(Format format, const std::string& stored, const CallBytes& call) {
+  const auto there = format == Format::json ? nlohmann::json::parse(stored, nullptr, false)
+                                            : nlohmann::json::from_cbor(stored, true, false);
+  if (!there.is_object()) return "the stored arguments cannot be read";
+  std::string out;
+  for (const auto& [name, json] : call.named) {
+    const auto here = nlohmann::json::parse(json, nullptr, false);
+    const auto it = there.find(name);
+    if (it != there.end() && *it == here) continue;
+    out += (out.empty() ? "" : ", ") + name + ": " + (it == there.end() ? "missing" : it->dump()) + ", called with " +
+           json;
+  }
+  return out;
+}
+
+/// `data`: contents by hash, which must be in the store before the calls are.
+std::vector<NewInvocation> prepared(const AppCore& app, const TaskDefinition& definition,
+                                    const std::vector<CallBytes>& calls, const Run* run, const std::string& id,
+                                    std::map<std::string, std::string>& data) {
+  const TaskOptions& options = definition.options;
+  std::vector<NewInvocation> list;
+  list.reserve(calls.size());
+  for (const CallBytes& call : calls) {
+    NewInvocation n;
+    n.id = id.empty() ? new_uuid() : id;
+    n.task_id = definition.id;
+    n.call_id.reserve(definition.id.size() + 65);
+    n.call_id.append(definition.id).append(1, '#').append(args_id(call.named));
+    std::vector<std::pair<std::string, std::string>> parts;
+    n.args = app.data.packed_args(definition, call, parts);
+    for (auto& [hash, content] : parts) {
+      n.data.push_back(hash);
+      data.emplace(hash, std::move(content));
+    }
+    n.queue = options.queue;
+    n.priority = options.priority;
+    n.delay = options.delay;
+    if (!options.call_result_cache) n.registration_key = key_of(options.registration_concurrency, definition, call);
+    n.running_key = key_of(options.running_concurrency, definition, call);
+    n.reroute = options.reroute_on_concurrency_control;
+    n.refuse_other_call = options.on_diff_non_key_args_raise;
+    if (run) n.parent_id = run->id;
+    if (options.force_new_workflow) n.workflow_id = n.id;
+    list.push_back(std::move(n));
+  }
+  return list;
+}
+
+std::vector<Routed> settled(AppCore& app, const TaskDefinition& definition, const std::vector<CallBytes>& calls,
+                            std::vector<Added> added) {
+  std::vector<Routed> out;
+  out.reserve(added.size());
+  for (std::size_t i = 0; i < added.size(); ++i) {
+    Routed routed{std::move(added[i].id), added[i].reused, {}};
+    if (added[i].reused)
+      routed.diff_arg = difference(app.options.format, app.data.unpack(std::move(added[i].args)), calls[i]);
+    if (added[i].refused)
+      throw InvocationConcurrencyWithDifferentArgumentsError(definition.id, routed.id, routed.diff_arg);
+    out.push_back(std::move(routed));
+  }
+  return out;
+}
+
+/// One that has a result or is under way, for calls whose results are kept.
+std::optional<Added> kept_call(Store& store, const std::optional<std::string>& id) {
+  if (!id) return std::nullopt;
+  try {
+    const InvocationRecord r = store.get(*id).wait();
+    if (r.status != Status::success && is_final(r.status)) return std::nullopt;
+    return Added{r.id, true, false, r.call_id, r.args};
+  } catch (const InvocationNotFoundError&) {  // purged
+    return std::nullopt;
+  }
+}
+
+/// The call's last invocation is a value of the store. Whoever replaces it adds the new one in the same step.
+Added add_or_find_kept(const AppCore& app, Store& store, const NewInvocation& call) {
+  const std::string key = "kept:" + call.call_id;
+  for (;;) {
+    const std::optional<std::string> last = store.value(key).wait();
+    if (auto kept = kept_call(store, last)) return std::move(*kept);
+    ValueChange change{key, last ? ValueChange::If::equal : ValueChange::If::absent, last.value_or("")};
+    change.value = call.id;
+    change.lifetime = 2 * app.options.auto_final_invocation_purge;
+    change.then.push_back(call);
+    if (store.set_value(std::move(change)).wait()) return {call.id, false, false, {}, {}};
+  }
+}
+
+}  // namespace
+
+std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition, const std::vector<CallBytes>& calls,
+                              const std::string& id) {
+  Store& store = store_of(*app);
+  app->triggers.tell(store);
+  const auto run = current_run();
+  std::map<std::string, std::string> data;
+  std::vector<NewInvocation> list = prepared(*app, *definition, calls, run.get(), id, data);
+  if (run)
+    for (const auto& n : list) store.check_cycle(run->id, n.task_id, n.call_id).wait();
+  std::vector<Pending<void>> puts;
+  for (auto& [hash, content] : data) puts.push_back(store.put_data(hash, std::move(content)));
+  for (const auto& put : puts) put.wait();
+  std::vector<Added> added;
+  if (definition->options.call_result_cache) {
+    for (const auto& n : list) added.push_back(add_or_find_kept(*app, store, n));
+  } else {
+    const Pending<std::vector<Added>> adding = store.add(std::move(list));
+    (void)ends_soon(adding);
+    (void)adding.wait_done();
+    added = std::move(adding.result());  // nobody else has it
+  }
+  auto out = settled(*app, *definition, calls, std::move(added));
+  if (app->runs_here()) {
+    for (const auto& routed : out)
+      if (!routed.reused && (id.empty() || !is_final(store.get(routed.id).wait().status))) run_here(app, routed.id);
+    after_changes(app);
+  }
+  return out;
+}
+
+NewInvocation triggered_call(AppCore& app, const TaskDefinition& definition, const CallBytes& call, std::string id) {
+  std::map<std::string, std::string> data;
+  NewInvocation n = std::move(prepared(app, definition, {call}, nullptr, id, data).front());
+  for (auto& [hash, content] : data) store_of(app).put_data(hash, std::move(content)).wait();
+  return n;
+}
+
+}  // namespace caller::task::detail

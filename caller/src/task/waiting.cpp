@@ -1,0 +1,158 @@
+// Waiting for results, and what becomes of the one who waits.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "app.hpp"
+#include "spin.hpp"
+
+namespace caller::task::detail {
+
+bool ends_soon(const PendingBase& end) {
+  static const int most = static_cast<int>(std::thread::hardware_concurrency()) / 2;
+  static std::atomic<int> spinning{0};
+  if (end.done()) return true;
+  const bool ended =
+      spinning.fetch_add(1) < most && spin_until(std::chrono::microseconds(40), [&] { return end.done(); });
+  spinning.fetch_sub(1);
+  return ended;
+}
+
+std::string whole_bytes(AppCore& app, std::string stored) {
+  return is_packed(stored) ? app.data.unpack(std::move(stored)) : stored;
+}
+
+namespace {
+
+/// `id`, `task_id`: for what is said of it.
+std::string result_of_end(const std::string& id, const std::string& task_id, Status status, std::string result,
+                          const std::string& exception) {
+  switch (status) {
+    case Status::success:
+      return result;
+    case Status::failed:
+      ExceptionRecord::from_json(exception).rethrow();
+    case Status::cancelled:
+      throw InvocationCancelledError(id);
+    case Status::concurrency_controlled_final:
+      throw TaskRoutingError(
+          task_id, "invocation " + id + " of task " + task_id + " was refused: another one of its kind was running");
+    default:
+      throw InvocationStatusError(id, "invocation " + id + " has no result: it is " + std::string(name(status)));
+  }
+}
+std::string result_of_end(std::string_view id, Ended& end) {
+  if (end.error) std::rethrow_exception(end.error);
+  return result_of_end(std::string(id), end.task_id, end.status, std::move(end.result), end.exception);
+}
+
+/// A wait of the code of `run` for another invocation: it is PAUSED and its slot is free meanwhile. Several waits of
+/// one run at the same time count as one.
+class Wait {
+public:
+  Wait(AppPtr app, std::shared_ptr<const Run> run) : app_(std::move(app)), run_(std::move(run)) {}
+  /// What there is to do first; null: nothing.
+  std::optional<Pending<void>> begin() {
+    if (run_->waits.fetch_add(1) != 0) return std::nullopt;
+    if (run_->slots) run_->slots->give_back_slot();
+    return store_of(*app_).change({run_->id, Status::paused, run_->runner_id, {}, {}, {}});
+  }
+  /// What there is to wait for before the run goes on.
+  std::optional<Pending<void>> end() {
+    if (run_->waits.fetch_sub(1) != 1) return std::nullopt;
+    last_ = true;
+    if (!run_->slots) return std::nullopt;
+    return run_->slots->take_slot_again();
+  }
+  std::optional<Pending<void>> resumed() {
+    if (!last_) return std::nullopt;
+    return store_of(*app_).change({run_->id, Status::resumed, run_->runner_id, {}, {}, {}});
+  }
+
+private:
+  AppPtr app_;
+  std::shared_ptr<const Run> run_;
+  bool last_ = false;
+};
+
+}  // namespace
+
+Coro<std::string> result_of(AppPtr app, std::string id) {
+  Store& store = store_of(*app);
+  const Pending<InvocationRecord> ended = store.final_record(id);
+  const auto run = current_run();
+  if (ended.done() || !run) {
+    (void)co_await ended.async_wait_done();
+  } else {
+    const Pending<void> waits = store.wait_for(run->id, std::vector<std::string>(1, id));
+    co_await waits;
+    Wait wait(app, run);
+    if (auto first = wait.begin()) (void)co_await first->async_wait_done();
+    std::exception_ptr error;
+    try {
+      (void)co_await ended.async_wait_done();
+      error = ended.exception();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    if (auto slot = wait.end(); slot && !error) co_await *slot;
+    WaitOptions to_the_end;
+    to_the_end.shield = true;
+    if (auto last = wait.resumed()) (void)co_await last->async_wait_done(to_the_end);
+    if (error) std::rethrow_exception(error);
+  }
+  const InvocationRecord& end = ended.result();
+  std::string bytes = result_of_end(end.id, end.task_id, end.status, end.result, end.exception);
+  if (!is_packed(bytes)) co_return bytes;
+  co_return co_await app->data.async_unpack(std::move(bytes));
+}
+
+namespace {
+
+/// Blocks until all are final. In a task the slot of the waiting one is free meanwhile.
+void wait_now(const AppPtr& app, std::span<const std::string_view> ids, const PendingBase& ends) {
+  if (ends.done()) return;
+  const auto run = current_run();
+  if (!run) {
+    if (ids.size() > 1 || !ends_soon(ends)) ends.wait_done();
+    return;
+  }
+  store_of(*app).wait_for(run->id, {ids.begin(), ids.end()}).wait();
+  Wait wait(app, run);
+  if (auto first = wait.begin()) first->wait_done();
+  std::exception_ptr error;
+  try {
+    ends.wait_done();
+    error = ends.exception();
+  } catch (...) {
+    error = std::current_exception();
+  }
+  if (auto slot = wait.end(); slot && !error) slot->wait();
+  if (auto last = wait.resumed()) last->wait_done();
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace
+
+std::string result_now(const AppPtr& app, const std::string& id) {
+  const std::string_view one = id;
+  const Pending<std::vector<Ended>> ended = store_of(*app).all_ended({&one, 1});
+  wait_now(app, {&one, 1}, ended);
+  return app->data.unpack(result_of_end(id, ended.result().front()));
+}
+
+std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app, std::span<const std::string_view> ids,
+                                                             bool as_they_ended) {
+  const Pending<std::vector<Ended>> ended = store_of(*app).all_ended(ids);
+  wait_now(app, ids, ended);
+  std::vector<Ended>& ends = ended.result();
+  if (!as_they_ended)
+    std::sort(ends.begin(), ends.end(), [](const Ended& a, const Ended& b) { return a.place < b.place; });
+  std::vector<std::pair<std::size_t, std::string>> out;
+  out.reserve(ends.size());
+  for (Ended& end : ends) out.emplace_back(end.place, app->data.unpack(result_of_end(ids[end.place], end)));
+  return out;
+}
+
+}  // namespace caller::task::detail
