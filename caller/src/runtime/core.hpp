@@ -291,6 +291,8 @@ void deliver_cancel(PendingState& s) noexcept;                                  
 /// The error of `from` will be that of `to`, a Pending without a call: moves what a report of it needs.
 void pass_report(PendingState& from, PendingState& to) noexcept;
 void cancel_delays(Core& core) noexcept;
+/// Why what is waited for is cancelled with its waiter.
+inline constexpr const char* kCancelledWaiter = "its waiter was cancelled";
 void drop_timer(TimerNode& node) noexcept;
 /// Of a call that waits for its time, with its word locked, on its Core's thread: takes it out of the timers.
 void unschedule(PendingState& s) noexcept;

@@ -1,0 +1,95 @@
+// call_later: work that waits for its time.
+#include <limits>
+#include <vector>
+
+#include "core.hpp"
+
+namespace caller::detail {
+
+namespace {
+
+/// Its time has come, or never will: the work goes on without its node.
+void pass_delay(DelayNode& n, OpAct why) noexcept {
+  PendingState& s = *n.state;
+  Core& core = *n.core;
+  if (s.alone()) {  // without a handle there is nobody else
+    s.suspended = nullptr;
+    s.word.store(s.word.load(std::memory_order_relaxed) & ~PendingState::Word{PendingState::kTimer},
+                 std::memory_order_relaxed);
+  } else {  // under the lock: whoever cancels a call with a timer uses its core under the lock
+    const PendingState::Word w = lock_word(s);
+    s.suspended = nullptr;
+    if (!(w & PendingState::kDone)) unlock_word(s, w & ~PendingState::Word{PendingState::kTimer});
+  }
+  if (n.separate) deallocate(&n, sizeof n);
+  if (why == OpAct::run)
+    core.push_local(&s);
+  else
+    s.act(&s, OpAct::drop);
+}
+
+/// `fresh`: its handle has not been given to anybody yet.
+void arm(DelayNode& n, bool fresh) noexcept {
+  using P = PendingState;
+  PendingState& s = *n.state;
+  n.armed = true;
+  if (fresh && s.holders() == 2 && s.word.load(std::memory_order_relaxed) == P::kWork && n.core->accepts_calls()) {
+    s.delay = &n;
+    s.word.store(P::kWork | P::kTimer, std::memory_order_relaxed);
+    return n.core->timers.add(n);
+  }
+  const PendingState::Word w = lock_word(s);
+  if (w & PendingState::kDone) return pass_delay(n, OpAct::drop);
+  s.delay = &n;
+  unlock_word(s, w | PendingState::kTimer);
+  if (w & PendingState::kCancelled || !n.core->accepts_calls()) return pass_delay(n, OpAct::drop);
+  n.core->timers.add(n);
+}
+
+void delay_act(Op* op, OpAct why) {
+  auto& n = *static_cast<DelayNode*>(op);
+  if (why == OpAct::run && !n.armed) return arm(n, false);  // it came from another thread
+  pass_delay(n, why);
+}
+
+}  // namespace
+
+void arm_delay(Core& core, PendingState& s, DelayNode* node, Duration delay) noexcept {
+  if (!node) {
+    node = ::new (allocate(sizeof(DelayNode))) DelayNode;
+    node->separate = true;
+  }
+  node->core = &core;
+  node->state = &s;
+  node->act = &delay_act;
+  const std::int64_t now = core.now();
+  const std::int64_t left = std::numeric_limits<std::int64_t>::max() - now;
+  node->when = now + std::min<std::int64_t>(delay.count(), left);
+  if (core.on_thread() && !core.between_turns())  // the host must hear of it
+    arm(*node, true);
+  else if (!core.submit(node))
+    pass_delay(*node, OpAct::drop);
+}
+
+void unschedule(PendingState& s) noexcept {
+  DelayNode& n = *std::exchange(s.delay, nullptr);
+  n.core->timers.remove(n);
+  if (n.separate) deallocate(&n, sizeof n);
+}
+
+void drop_timer(TimerNode& node) noexcept {
+  if (node.act != &delay_act) return;
+  auto& n = static_cast<DelayNode&>(node);
+  n.core->timers.remove(n);
+  pass_delay(n, OpAct::drop);
+}
+
+void cancel_delays(Core& core) noexcept {
+  std::vector<TimerNode*> list;
+  core.timers.for_each([&](TimerNode& n) {
+    if (n.act == &delay_act) list.push_back(&n);
+  });
+  for (TimerNode* n : list) drop_timer(*n);
+}
+
+}  // namespace caller::detail
