@@ -29,6 +29,15 @@ void keep_constants_in_order(clang::DeclContext* space) {
 
 }  // namespace
 
+void CellConsumer::begin_unit() {
+  safepoints.begin_unit();
+  loaded_before_ = loaded_.size();
+}
+
+void CellConsumer::announce_loaded() {
+  for (std::size_t i = 0; i < loaded_before_; ++i) next_->HandleTopLevelDecl(clang::DeclGroupRef(loaded_[i]));
+}
+
 void CellConsumer::look(clang::Decl* d) {
   safepoints.visit(d);
   if (auto* ns = llvm::dyn_cast<clang::NamespaceDecl>(d)) {
@@ -51,7 +60,12 @@ void CellConsumer::HandleInlineFunctionDefinition(clang::FunctionDecl* d) {
   if (generate) next_->HandleInlineFunctionDefinition(d);
 }
 void CellConsumer::HandleInterestingDecl(clang::DeclGroupRef group) {
-  for (auto* d : group) safepoints.visit_loaded(d);
+  for (auto* d : group) {
+    safepoints.visit_loaded(d);
+    // Members are found through their class.
+    if (auto* f = llvm::dyn_cast<clang::FunctionDecl>(d); f && !llvm::isa<clang::CXXMethodDecl>(f))
+      loaded_.push_back(f);
+  }
   if (generate) next_->HandleInterestingDecl(group);
 }
 void CellConsumer::HandleTranslationUnit(clang::ASTContext& context) {

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "safepoints.hpp"
 
@@ -20,6 +21,11 @@ public:
   SafepointInserter safepoints;
   bool generate = true;
   clang::CodeGenerator& codegen() { return *next_; }
+
+  void begin_unit();
+  /// Of the functions that were read out of the precompiled header for earlier units, the generator of this one has
+  /// never heard: it would call them, and inline nothing of them.
+  void announce_loaded();
 
   void Initialize(clang::ASTContext& context) override;
   bool HandleTopLevelDecl(clang::DeclGroupRef group) override;
@@ -38,6 +44,8 @@ public:
 private:
   void look(clang::Decl* d);
   std::unique_ptr<clang::CodeGenerator> next_;
+  std::vector<clang::FunctionDecl*> loaded_;
+  std::size_t loaded_before_ = 0;  // this unit
 };
 
 }  // namespace caller::kernel

@@ -188,7 +188,7 @@ Engine::Parsed Engine::parse(const std::string& text, const std::string& name) {
   out.file = file;
   ast().addTranslationUnitDecl();
   out.unit = ast().getTranslationUnitDecl();
-  consumer_->safepoints.begin_unit();
+  consumer_->begin_unit();
   try {
     out.ok = enter(file) && parse_declarations();
   } catch (const ParserRunsAway&) {  // clang's state is lost; this is a child process, or the caller wanted no net
@@ -207,6 +207,8 @@ Engine::Parsed Engine::parse(const std::string& text, const std::string& name) {
       options.OptimizationLevel = 0;
       options.DisableO0ImplyOptNone = true;
       out.quick = true;
+    } else {
+      consumer_->announce_loaded();
     }
     consumer_->safepoints.check_loaded_functions();
     consumer_->HandleTranslationUnit(ast());
