@@ -26,8 +26,8 @@ function(caller_prelude name header checker)
   # The response file's lines are the arguments; the rest is what a header that is also compiled needs.
   set(_pch -x c++-header -fpch-codegen -fpch-instantiate-templates -Xclang -building-pch-with-obj -Xclang -fincremental-extensions)
   set(_on_top -x c++-header -Xclang -fincremental-extensions)
-  # A branch instead of a conditional move, as in cells (optimiser.cpp).
-  set(_object -Wno-unused-command-line-argument -fPIC -Xclang -fincremental-extensions -mllvm -phi-node-folding-threshold=0)
+  # Constructors that are aliases are not inlined. A branch instead of a conditional move: as in cells (optimiser.cpp).
+  set(_object -Wno-unused-command-line-argument -fPIC -Xclang -fincremental-extensions -Xclang -mno-constructor-aliases -mllvm -phi-node-folding-threshold=0)
   set(_link ${CMAKE_CXX_COMPILER} -shared -Wl,-Bsymbolic-functions)  # what it calls of its own, it calls directly
   set(_clang ${CALLER_CLANGXX} @${_out}/prelude.args)
   add_custom_command(OUTPUT ${_out}/prelude.pch
