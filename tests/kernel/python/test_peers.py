@@ -241,9 +241,12 @@ class Outputs(KernelTest):
             self.client.messages.clear()
 
         many(15000)  # the signatures that guard against replays fill their table meanwhile
-        before = own()
-        many(10000)
-        self.assertLess(own() - before, 6_000_000, "a lane a comm would be some kilobytes each")
+        grown = []
+        for _ in range(3):  # in one of them the compiler may warm up
+            before = own()
+            many(10000)
+            grown.append(own() - before)
+        self.assertLess(min(grown), 6_000_000, f"a lane a comm would be some kilobytes each: {grown}")
 
 
 class Subshells(KernelTest):
