@@ -133,10 +133,16 @@ App app_on(const std::string& where) {
 auto add_on(const App& app) {
   return app.task("bench.add", [](long x, long y) { return x + y; }, {"x", "y"});
 }
+auto urgent_on(const App& app) {
+  TaskOptions options;
+  options.priority = 1;
+  return app.task("bench.urgent", [](long x, long y) { return x + y; }, {"x", "y"}, options);
+}
 
 int work(const std::string& where, std::size_t slots) {
   const App app = app_on(where);
   const auto add = add_on(app);
+  const auto urgent = urgent_on(app);
   RunnerOptions o;
   o.slots = slots;
   const auto runner = app.thread_runner(o);
@@ -357,15 +363,18 @@ void million_round(Figures& figures) {
     microseconds.push_back(seconds_since(begin) * 1e6);
   }
   figures.add("redis, 1 000 000 waiting: a page, latency", microseconds);
-  const auto all = workers(1, server.url());
-  const auto begin = Clock::now();
-  const auto done = [&] {
-    for (const auto& [status, n] : app.store().counts().wait())
-      if (status == Status::success) return n;
-    return std::size_t{0};
-  };
-  while (done() < kTasks) ::usleep(1000);
-  figures.add("redis, 1 000 000 waiting: executed", static_cast<double>(done()) / seconds_since(begin));
+  app.purge();
+  // What many that wait cost those that are taken: the same calls, put before few and before many others.
+  const auto urgent = urgent_on(app);
+  for (const int waiting : {100, 10'000, kMany}) {
+    for (int i = 0; i < waiting; i += kTasks) (void)add.parallelize(arguments(std::min(waiting, kTasks)));
+    const auto calls = urgent.parallelize(arguments(kTasks));
+    const auto all = workers(1, server.url());
+    while (app.store().get(calls.invocations().front().id()).wait().status != Status::success) ::usleep(100);
+    const auto begin = Clock::now();
+    (void)calls.results();
+    figures.add("redis, " + std::to_string(waiting) + " waiting: executed", kTasks / seconds_since(begin));
+  }
 }
 
 }  // namespace

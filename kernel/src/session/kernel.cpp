@@ -24,7 +24,8 @@
 namespace caller::kernel {
 namespace {
 
-constexpr int kWarmUpDelay = 1500;                  // milliseconds after the start
+constexpr std::chrono::milliseconds kWarmUpDelay{
+    1500};                                          // after the start, and without a request that needs the compiler
 constexpr unsigned kGraceSeconds = 2;               // clients kill a kernel after five
 constexpr std::chrono::milliseconds kClosing{250};  // an embedded kernel lets cells end by themselves
 
@@ -111,16 +112,14 @@ void Kernel::start() {
       interpreter_ = options_.interpreter();
       interpreter_->prepare();
       // Not now: whoever starts a kernel to run a cell need not wait for it.
-      (void)language_.call_later(std::chrono::milliseconds(kWarmUpDelay), [this] {
-        if (interpreter_) interpreter_->warm_up();
-      });
+      warm_up_later();
     } catch (const std::exception& e) {
       interpreter_error_ = e.what();
       log(LogLevel::error, std::string("starting the C++ interpreter: ") + e.what());
     }
   });
   if (can_debug_)  // what killed kernels have left; when the start is through
-    (void)control_.call_later(std::chrono::milliseconds(kWarmUpDelay), [this] {
+    (void)control_.call_later(kWarmUpDelay, [this] {
       (void)control_.to_thread([] {
         std::error_code error;
         if (const auto folder = std::filesystem::temp_directory_path(error); !error)
@@ -128,6 +127,14 @@ void Kernel::start() {
       });
     });
   session_.start();
+}
+
+void Kernel::warm_up_later() {
+  (void)language_.call_later(kWarmUpDelay, [this, before = interpreter_uses_] {
+    if (!interpreter_) return;
+    if (interpreter_uses_ != before) return warm_up_later();
+    interpreter_->warm_up();
+  });
 }
 
 void Kernel::report_unseen(const std::string& where, const std::exception_ptr& error) {
@@ -184,6 +191,7 @@ void Kernel::reset_names(Interpreter& interpreter) {
 }
 
 Interpreter& Kernel::require_interpreter() {
+  ++interpreter_uses_;
   if (!interpreter_) throw std::runtime_error("the C++ interpreter could not start: " + interpreter_error_);
   return *interpreter_;
 }

@@ -137,6 +137,7 @@ private:
   Coro<void> debug(Request request);
   debugger::Debugger::Host debug_host();
   Interpreter& require_interpreter();
+  void warm_up_later();
 
   // Control
   void on_kernel_info(RequestScope& scope);
@@ -179,6 +180,7 @@ private:
   SessionComms cell_comms_;
   std::shared_ptr<Interpreter> interpreter_;  // set once in the compile thread, before any use
   std::string interpreter_error_;
+  unsigned interpreter_uses_ = 0;  // of the compile thread
   std::vector<std::string> declarations_;  // of the compile thread
   std::mutex tubes_mutex_;
   std::shared_ptr<TubeSession> tubes_;  // ends before the interpreter, whose code it refers to
