@@ -1,7 +1,7 @@
 # clang and LLVM as a part of a program, instead of shared libraries it loads.
 #
-# The loader takes 15 ms and 4 000 page faults at every start to relocate those two. In a program at a fixed address nothing is left
-# to relocate. And a library that a cell loads may bring an LLVM of its own: it never meets this one.
+# The loader takes 15 ms and 4 000 page faults at every start to relocate those two. In a program at a fixed address next to
+# nothing is left to relocate. And a library that a cell loads may bring an LLVM of its own: it never meets this one.
 
 # What the compiler needs, down to the system's libraries. Debian's targets cannot be linked as they are: clang's name the shared
 # LLVM, and LLVM's name Polly, an extension that is a package of its own (no_polly.cpp).
@@ -20,7 +20,9 @@ while(_waiting)
   endif()
   list(APPEND _seen ${_item})
   if(NOT _item MATCHES "^(clang|LLVM)")
-    list(APPEND _system ${_item})
+    if(NOT _item MATCHES "libz3")  # of the static analyser alone, and slow to load
+      list(APPEND _system ${_item})
+    endif()
     if(_item MATCHES "::" AND NOT TARGET ${_item})
       list(APPEND _missing ${_item})
     endif()
@@ -42,6 +44,11 @@ while(_waiting)
     list(APPEND _missing ${_item})
   endif()
 endwhile()
+include(CheckLinkerFlag)
+check_linker_flag(CXX LINKER:-Ttext-segment=0x60000000 CALLER_LINKER_PLACES_PROGRAMS)
+if(NOT CALLER_LINKER_PLACES_PROGRAMS)
+  list(APPEND _missing "a linker with -Ttext-segment")
+endif()
 if(_missing)
   list(JOIN _missing ", " _missing)
   message(STATUS "The compiler within caller: OFF, it loads LLVM's shared libraries (not found: ${_missing})")
@@ -61,6 +68,6 @@ function(caller_compiler_within program)
   target_link_libraries(${program}_no_polly PRIVATE caller_build_options)
   target_link_libraries(${program} PRIVATE ${program}_no_polly)
   set_target_properties(${program} PROPERTIES CALLER_COMPILER within)
-  # Not at the usual 4 MiB: what a cell finds at a small number must go on to be nothing.
+  # Not at the usual 4 MiB: what a cell finds at a number below 1.5 GiB must go on to be nothing.
   target_link_options(${program} PRIVATE -no-pie LINKER:-Ttext-segment=0x60000000 LINKER:--gc-sections)
 endfunction()

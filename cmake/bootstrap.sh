@@ -8,7 +8,7 @@ LOGS=$root/build/logs
 
 # Packages are installed without "recommends": what stands here, with what it depends on, is all that is needed.
 packages_build=(g++ cmake ninja-build pkg-config python3 cppzmq-dev libzmq3-dev xeus-dev nlohmann-json3-dev libssl-dev uuid-dev
-  libcli11-dev libyaml-dev libuv1-dev libsqlite3-dev libhiredis-dev libtomlplusplus-dev libclang-19-dev llvm-19-dev libzstd-dev clang-19)
+  libcli11-dev libyaml-dev libuv1-dev libsqlite3-dev libhiredis-dev libtomlplusplus-dev libclang-19-dev llvm-19-dev zlib1g-dev libzstd-dev clang-19)
 packages_run=(jupyter-client python3-nbclient python3-nbconvert jupyter-nbconvert graphviz)
 packages_notebook=(jupyter-notebook jupyter-nbextension-jupyter-js-widgets)
 packages_console=(jupyter-console)

@@ -285,20 +285,21 @@ std::thread::id main_thread_id() noexcept;
 std::string describe_this_thread();
 
 // ---- pending.cpp, suspend.cpp ----
-void deliver_cancel(PendingState& s) noexcept;                                          // loop's thread
-void arm_delay(Core& core, PendingState& s, DelayNode* node, Duration delay) noexcept;  // no node: makes one
-void deliver_cancel(PendingState& s) noexcept;                                          // loop's thread
-/// The error of `from` will be that of `to`, a Pending without a call: moves what a report of it needs.
-void pass_report(PendingState& from, PendingState& to) noexcept;
-void cancel_delays(Core& core) noexcept;
+void deliver_cancel(PendingState& s) noexcept;  // loop's thread
 /// Why what is waited for is cancelled with its waiter.
 inline constexpr const char* kCancelledWaiter = "its waiter was cancelled";
-void drop_timer(TimerNode& node) noexcept;
-/// Of a call that waits for its time, with its word locked, on its Core's thread: takes it out of the timers.
-void unschedule(PendingState& s) noexcept;
+/// The error of `from` will be that of `to`, a Pending without a call: moves what a report of it needs.
+void pass_report(PendingState& from, PendingState& to) noexcept;
 void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept;
 void enqueue_launch(Core& core, PendingState& s) noexcept;
 void fail_unbegun(PendingState& s, std::exception_ptr error) noexcept;  // it will never begin, for this reason
+
+// ---- delay.cpp ----
+void arm_delay(Core& core, PendingState& s, DelayNode* node, Duration delay) noexcept;  // no node: makes one
+void cancel_delays(Core& core) noexcept;
+void drop_timer(TimerNode& node) noexcept;
+/// Of a call that waits for its time, with its word locked, on its Core's thread: takes it out of the timers.
+void unschedule(PendingState& s) noexcept;
 
 // ---- group.cpp, lane.cpp, workers.cpp ----
 void group_add(TrackerLink& innermost, PendingState& s) noexcept;  // tracker.cpp

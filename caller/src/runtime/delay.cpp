@@ -1,4 +1,5 @@
 // call_later: work that waits for its time.
+#include <algorithm>
 #include <limits>
 #include <vector>
 

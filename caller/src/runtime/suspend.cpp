@@ -1,5 +1,4 @@
-// Suspending and resuming: the running work, a wait for one Pending, with a time or without.
-#include <cassert>
+// Suspending and resuming: the running work, a wait for one Pending with a time or without, the guard of with_timeout.
 #include <limits>
 
 #include "core.hpp"

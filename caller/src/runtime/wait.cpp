@@ -1,4 +1,5 @@
-// Waiting for a Pending: blocking a thread, turning a loop inside of a function, with all that WaitOptions say.
+// Waiting for a Pending with all that WaitOptions say: as a thread, in a nested turn of the loop, as a coroutine.
+#include <algorithm>
 #include <limits>
 
 #include "core.hpp"

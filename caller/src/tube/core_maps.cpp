@@ -141,6 +141,7 @@ void Core::chain_inside(Instance* i, std::uint32_t watch) {
   chain_inside(first, inner);
   chain(first, inner);
 }
+
 void Core::run_special(const Ready& ready) {
   const NodePlan& node = graph_->nodes[ready.node];
   if (node.special == Special::gather) {

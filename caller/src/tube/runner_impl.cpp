@@ -2,7 +2,6 @@
 #include "runner_impl.hpp"
 
 #include <exception>
-#include <stdexcept>
 
 #include <caller/error.hpp>
 #include <caller/tube/registry.hpp>

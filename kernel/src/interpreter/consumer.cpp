@@ -62,9 +62,9 @@ void CellConsumer::HandleInlineFunctionDefinition(clang::FunctionDecl* d) {
 void CellConsumer::HandleInterestingDecl(clang::DeclGroupRef group) {
   for (auto* d : group) {
     safepoints.visit_loaded(d);
-    // Members are found through their class.
-    if (auto* f = llvm::dyn_cast<clang::FunctionDecl>(d); f && !llvm::isa<clang::CXXMethodDecl>(f))
-      loaded_.push_back(f);
+    // What is defined within a class is found through the class.
+    auto* f = llvm::dyn_cast<clang::FunctionDecl>(d);
+    if (f && !f->isDependentContext() && !f->getLexicalDeclContext()->isRecord()) loaded_.push_back(f);
   }
   if (generate) next_->HandleInterestingDecl(group);
 }

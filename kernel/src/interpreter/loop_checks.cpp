@@ -53,13 +53,16 @@ struct DescribeCheck : llvm::PassInfoMixin<DescribeCheck> {
 
 // A check on the heels of another: a function that checks was inlined. In each turn of a loop the first one stays.
 struct RepeatedChecks : llvm::PassInfoMixin<RepeatedChecks> {
-  llvm::PreservedAnalyses run(llvm::Function& f, llvm::FunctionAnalysisManager&) {
+  llvm::PreservedAnalyses run(llvm::Function& f, llvm::FunctionAnalysisManager& analyses) {
     if (!f.getParent()->getNamedValue(kPending)) return llvm::PreservedAnalyses::all();
+    const auto& loops = analyses.getResult<llvm::LoopAnalysis>(f);
     llvm::SmallVector<llvm::LoadInst*, 8> repeated;
     llvm::DenseMap<const llvm::BasicBlock*, bool> checked;  // at the end of a block; none yet where the way leads back
     for (auto* block : llvm::ReversePostOrderTraversal<llvm::Function*>(&f)) {
-      bool now = !llvm::pred_empty(block) &&
-                 llvm::all_of(llvm::predecessors(block), [&](auto* before) { return checked.lookup(before); });
+      bool now = !llvm::pred_empty(block) && llvm::all_of(llvm::predecessors(block), [&](auto* before) {
+        const auto* loop = loops.getLoopFor(before);  // one that ends here may lose its check, as it is short
+        return checked.lookup(before) && (!loop || loop->contains(block));
+      });
       for (auto& i : *block) {
         if (auto* load = looks(i)) {
           if (now) repeated.push_back(load);
@@ -246,6 +249,10 @@ private:
     // The function that it is inlined into has just looked.
     for (auto& i : once->getEntryBlock())
       if (calls(i, kInlinedCheck)) {
+        if (auto* invoke = llvm::dyn_cast<llvm::InvokeInst>(&i)) {  // of a function that must not throw
+          llvm::BranchInst::Create(invoke->getNormalDest(), invoke->getIterator());
+          invoke->getUnwindDest()->removePredecessor(invoke->getParent());
+        }
         i.eraseFromParent();
         break;
       }

@@ -212,6 +212,11 @@ TEST_CASE("loops with and without checks, and recursion, compute what they shoul
       "(composite[i]) continue; ++count; for (long j = 1L * i * i; j <= n; j += i) composite[j] = true; } return "
       "count; }\n"
       "std::map<std::string, int> counts; for (int i = 0; i < 5000; ++i) ++counts[std::to_string(i * 37 % 101)];");
+  run("struct List { List* next = nullptr; int depth() const noexcept { return 1 + std::max(next ? next->depth() : 0, "
+      "0); } };\n"
+      "List one, two{&one}, three{&two};\n"
+      "int fall(int n) noexcept { return n < 2 ? n : fall(n - 1) + fall(n - 2); }");
+  CHECK(run("three.depth() * 1000 + fall(12)") == "3144");
   CHECK(run("primes(100'000)") == "9592");
   CHECK(run("counts.size() == 101 && counts[\"7\"] + counts[\"100\"] == 99") == "true");
   CHECK(run("turns(0, 100'000'000, 1) == slow(0, 100'000'000, 1)") == "true");

@@ -79,7 +79,7 @@ TEST_CASE("a loop that counts is interrupted when it is long, or never gets on")
   for (const char* code :
        {"for (unsigned long i = 0; i < 1ul << 62; ++i) mix = mix * 31 + big[i % 1000];",
         "unsigned step = none; for (unsigned i = 0; i < 10; i += step) mix = mix * 31 + big[i];",
-        "unsigned long step = some; for (unsigned long i = 0; i < 1ul << 62; i += step) mix = mix * 31 + big[i % "
+        "unsigned long step = some | 1; for (unsigned long i = 0; i < 1ul << 62; i += step) mix = mix * 31 + big[i % "
         "1000];",
         "for (unsigned long i = 0; i < 1ul << 62; i += 2) for (int j = 0; j < 100; ++j) mix ^= big[j];"}) {
     CAPTURE(code);
@@ -92,10 +92,12 @@ TEST_CASE("what was inlined and checks leaves a check in every loop and recursio
   run("volatile unsigned sink = 0; std::vector<bool> seen(1000); struct Both { unsigned a(unsigned n) { return b(n) + "
       "1; } "
       "unsigned b(unsigned n) { return n % 1000 ? n : a(n / 1000 + 1); } } both;\n"
+      "std::atomic<int> ready[1000];\n"
       "int fib(int n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }");
   for (const char* code :
        {"while (true) seen[sink % 1000] = !seen[(sink + 1) % 1000];", "for (;;) sink = both.a(sink + 1);",
         "both.a(1); for (;;) sink = sink + 1;", "both.a(1); again: sink = both.b(sink + 1); goto again;",
+        "auto count = [] { int n = 0; for (auto& each : ready) n += each; return n; }; while (count() < 5000) {}",
         "bool in = sink; if (in) goto middle; for (;;) { sink = both.a(sink + 1); middle: sink = sink + 1; }",
         "sink = fib(70);"}) {
     CAPTURE(code);

@@ -38,6 +38,11 @@ class CompilersCopy(KernelTest):
             self.assertLess(time.monotonic(), deadline, compilers(group_of))
             time.sleep(0.01)
 
+    @unittest.skipIf(os.environ.get("CALLER_COMPILER_WITHIN") == "OFF", "configured to share LLVM's libraries")
+    def test_the_program_has_its_compiler_within(self):
+        maps = pathlib.Path(f"/proc/{self.kernel.pid}/maps").read_text()
+        self.assertNotRegex(maps, "libLLVM|libclang-cpp", "cmake says what is missing: The compiler within caller: OFF")
+
     def test_the_compiler_ends_with_a_kernel_that_was_killed_and_holds_no_port(self):
         self.run_ok("int kept = 1;")
         (pid,) = compilers(self.kernel.pid)

@@ -1,6 +1,5 @@
 // The life of an invocation: it is registered, changes its state, is taken. Each change is made where the row still has
 // the status and the owner that were read.
-#include <algorithm>
 
 #include "../queues.hpp"
 #include "ledger.hpp"

@@ -1,6 +1,7 @@
 // How a Value is made of any type and converted to one: the templates that value.hpp declares.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
