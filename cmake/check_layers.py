@@ -1,4 +1,4 @@
-"""Checks who includes whom. Usage: check_layers.py [ROOT]
+"""Checks who includes whom, and that no file is long. Usage: check_layers.py [ROOT]
 
 The rules stand in the tables below; docs/ARCHITECTURE.md says why. A line per violation, exit code 1 if there is one.
 """
@@ -8,6 +8,7 @@ import re
 import sys
 
 SUFFIXES = {".cpp", ".hpp", ".h", ".cc"}
+LONGEST = 500  # lines: a file says one thing, best in 100 to 300
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 # Which part may include which other parts of this project.
@@ -105,11 +106,20 @@ def violations(root):
                 yield f"{where}: a public header includes only the standard library and caller/… ({header})"
 
 
+def long_files(root):
+    for top in ("bench", "caller", "cmake", "examples", "kernel", "tests"):
+        for path in sorted((root / top).rglob("*")):
+            if path.suffix in SUFFIXES | {".py", ".js", ".sh", ".cmake"}:
+                lines = len(path.read_text(encoding="utf-8").splitlines())
+                if lines > LONGEST:
+                    yield f"{path.relative_to(root)}: {lines} lines, of {LONGEST} at most: it says more than one thing"
+
+
 def main(root="."):
-    found = list(violations(pathlib.Path(root)))
+    found = [*violations(pathlib.Path(root)), *long_files(pathlib.Path(root))]
     for line in found:
         print(line)
-    print(f"{len(found)} violations of the layers")
+    print(f"{len(found)} violations")
     return 1 if found else 0
 
 

@@ -180,7 +180,7 @@ private:
   SessionComms cell_comms_;
   std::shared_ptr<Interpreter> interpreter_;  // set once in the compile thread, before any use
   std::string interpreter_error_;
-  unsigned interpreter_uses_ = 0;  // of the compile thread
+  unsigned interpreter_uses_ = 0;          // of the compile thread
   std::vector<std::string> declarations_;  // of the compile thread
   std::mutex tubes_mutex_;
   std::shared_ptr<TubeSession> tubes_;  // ends before the interpreter, whose code it refers to

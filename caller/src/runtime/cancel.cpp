@@ -1,0 +1,150 @@
+// Cancelling a Pending, and who else may decide it: claims, cancellers, stop tokens.
+#include <caller/pending.hpp>
+
+#include <optional>
+#include <string>
+
+#include "log.hpp"
+#include "tracking.hpp"
+#include "word.hpp"
+
+namespace caller::detail {
+namespace {
+
+void call_canceller(const Canceller& canceller, const std::string& message) noexcept {
+  try {
+    if (canceller) canceller(message);
+  } catch (...) {
+    report_error(nullptr, "canceller", std::current_exception());
+  }
+}
+
+/// To be destroyed outside of locks: it may own anything, this Pending included.
+Canceller take_canceller(PendingState& s) noexcept {
+  Canceller taken;
+  const P::Word w = lock_word(s);
+  if (s.extras) taken.swap(s.extra()->canceller);
+  if (!(w & P::kDone)) unlock_word(s, w);
+  return taken;
+}
+
+/// Tells the loop of `s` to look at its cancellation.
+struct CancelOp : Op {
+  PendingState* state;
+  explicit CancelOp(PendingState& s) : state(&s) {
+    s.ref();
+    act = [](Op* op, OpAct why) {
+      auto* self = static_cast<CancelOp*>(op);
+      if (why == OpAct::run) deliver_cancel(*self->state);
+      self->state->unref();
+      self->~CancelOp();
+      deallocate(self, sizeof(CancelOp));
+    };
+  }
+};
+
+}  // namespace
+
+void add_message(PendingState& s, std::string_view message) {
+  std::string& text = extras_of(s).message;
+  if (!text.empty()) text += "; ";
+  text += message;
+}
+
+bool claim(PendingState& s) noexcept {
+  const auto refuses = [](P::Word w) {
+    return (w & (P::kClaimed | P::kDone)) || ((w & P::kCancelled) && !(w & P::kForeign));
+  };
+  const P::Word w = update(s, [&](P::Word was) { return refuses(was) ? was : was | P::kClaimed; });
+  if (refuses(w)) return false;
+  if (!(w & P::kForeign)) return true;
+  take_canceller(s);
+  if (!(w & P::kCancelled)) return true;
+  complete(s);  // its owner says that the cancelled work has ended
+  return false;
+}
+
+bool set_canceller(PendingState& s, Canceller canceller) {
+  Extras& extras = extras_of(s);
+  const P::Word w = lock_word(s);  // so cancel() comes before or after, not meanwhile
+  const bool done = w & P::kDone;
+  const bool too_late = (w & P::kCancelled) && !(w & (done ? P::kWork | P::kForeign : P::Word{P::kWork}));
+  const bool taken = !done && !too_late && !(w & (P::kWork | P::kClaimed));
+  if (taken) extras.canceller.swap(canceller);
+  if (!done) unlock_word(s, taken ? w | P::kForeign : w);
+  if (too_late) call_canceller(canceller, cancel_message(s));
+  return too_late || taken;
+}
+
+bool cancel(PendingState& s, std::string message) {
+  const P::Word w = lock_word(s);
+  if (w & P::kDone) return false;
+  if (w & (P::kClaimed | P::kProtected)) {
+    unlock_word(s, w);
+    return false;
+  }
+  const bool running = (w & P::kWork) && (w & P::kStarted);
+  const bool foreign = w & P::kForeign;
+  const P::Word now = w | P::kCancelled | P::kUndelivered | (running || foreign ? P::Word{0} : P::Word{P::kClaimed});
+  std::optional<std::stop_source> stop;
+  try {
+    if (!message.empty()) {
+      add_message(s, message);
+    }
+    if (running && s.extras) stop = s.extra()->stop;
+  } catch (...) {  // no memory for the message: it is cancelled all the same
+  }
+  if (foreign) {
+    Canceller canceller;
+    canceller.swap(s.extra()->canceller);  // under the lock: whoever completes it next must not take it away
+    unlock_word(s, now);
+    call_canceller(canceller, cancel_message(s));
+    return true;
+  }
+  if (!running && !(w & P::kTimer)) {
+    complete_locked(s, now);
+    return true;
+  }
+  // The core cannot end before this work is done, and the work cannot be done while we hold the lock.
+  const bool here = !s.core || s.core->on_thread();
+  if (here && (w & P::kTimer)) {
+    unschedule(s);
+    unlock_word(s, now & ~P::Word{P::kTimer});
+    s.act(&s, OpAct::drop);
+    if (s.alone())
+      complete_locked(s, s.word.load(std::memory_order_relaxed));
+    else
+      complete(s);
+    return true;
+  }
+  if (!here) {
+    s.word.store(now | P::kLock, std::memory_order_release);  // before the loop can hear of it
+    auto* op = ::new (allocate(sizeof(CancelOp))) CancelOp(s);
+    if (!s.core->submit(op)) op->act(op, OpAct::drop);
+  }
+  unlock_word(s, now);
+  if (here) deliver_cancel(s);
+  if (stop) stop->request_stop();
+  if (!running) complete(s);
+  return true;
+}
+
+std::stop_token stop_token_of(PendingState& s) {
+  Extras& e = extras_of(s);
+  std::stop_source source;
+  const std::uintptr_t w = lock_word(s);
+  if (!e.stop) e.stop.emplace(source);
+  source = *e.stop;
+  if (!(w & PendingState::kDone)) unlock_word(s, w);
+  if (s.is(PendingState::kCancelled)) source.request_stop();  // cancel() came before there was a source
+  return source.get_token();
+}
+
+std::string cancel_message(PendingState& s) {
+  const std::uintptr_t w = lock_word(s);
+  std::string text = s.extras ? s.extra()->message : std::string();
+  if (!(w & PendingState::kDone)) unlock_word(s, w);
+  return text.empty() ? "the Pending was cancelled" : text;
+}
+
+}  // namespace caller::detail
