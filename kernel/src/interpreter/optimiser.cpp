@@ -43,12 +43,11 @@ std::unique_ptr<llvm::TargetMachine> machine_of(clang::CompilerInstance& ci) {
 // which a guess need not, so a map of strings took 1.35 times as long. Selects that cost no instruction beside them
 // stay.
 void prefer_branches() {
-  static const bool done = [] {
+  [[maybe_unused]] static const bool done = [] {
     const auto& known = llvm::cl::getRegisteredOptions();
     const auto at = known.find("phi-node-folding-threshold");
     return at != known.end() && !at->second->addOccurrence(0, at->first(), "0");
   }();
-  (void)done;
 }
 
 }  // namespace

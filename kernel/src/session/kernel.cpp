@@ -24,8 +24,8 @@
 namespace caller::kernel {
 namespace {
 
-constexpr std::chrono::milliseconds kWarmUpDelay{
-    1500};                                          // after the start, and without a request that needs the compiler
+// After the start, and without a request that needs the compiler.
+constexpr std::chrono::milliseconds kWarmUpDelay{1500};
 constexpr unsigned kGraceSeconds = 2;               // clients kill a kernel after five
 constexpr std::chrono::milliseconds kClosing{250};  // an embedded kernel lets cells end by themselves
 
