@@ -15,6 +15,10 @@ ActiveCellPtr ActiveCells::add(Request request, std::string label) {
   debugger::obey_breakpoints();
   const std::lock_guard lock(mutex_);
   cells_.push_back(cell);
+  if (cell->request->received < std::exchange(unmet_, {})) {
+    cell->stop = ActiveCell::Stop::interrupt;
+    note_locked(cell, ActiveCell::Stop::interrupt);
+  }
   return cell;
 }
 
@@ -51,12 +55,15 @@ void ActiveCells::stop_one(ActiveCell& cell, ActiveCell::Stop why) {
   input_.cancel(cell.request);
 }
 
-void ActiveCells::stop_all(ActiveCell::Stop why) {
+void ActiveCells::stop_all(ActiveCell::Stop why, std::chrono::steady_clock::time_point asked) {
   std::vector<ActiveCellPtr> cells;
   {
     const std::lock_guard lock(mutex_);
     cells.assign(cells_.begin(), cells_.end());
-    if (cells.empty()) note_locked(nullptr, why);
+    if (cells.empty()) {
+      if (why == ActiveCell::Stop::interrupt) unmet_ = asked;
+      note_locked(nullptr, why);
+    }
     for (const auto& cell : cells) note_locked(cell, why);
   }
   for (const auto& cell : cells) stop_one(*cell, why);

@@ -53,14 +53,16 @@ class ActiveCells {
 public:
   ActiveCells(StdinBroker& input, Interrupts& interrupts) : input_(input), interrupts_(interrupts) {}
 
-  /// The calling thread is the one that runs the cell.
+  /// The calling thread is the one that runs the cell. It is born stopped if the latest interrupt found nothing and
+  /// came after the cell's request: whoever sent it saw a cell that waits.
   ActiveCellPtr add(Request request, std::string label);
   void remove(const ActiveCellPtr& cell);
 
   /// Names what a stop has to cancel; cancels it at once when the stop came before.
   void set_run(const ActiveCellPtr& cell, PendingBase run);
 
-  void stop_all(ActiveCell::Stop why);
+  /// `asked`: when the wish arrived here.
+  void stop_all(ActiveCell::Stop why, std::chrono::steady_clock::time_point asked = std::chrono::steady_clock::now());
   void stop(const ActiveCellPtr& cell, ActiveCell::Stop why);
   /// Stops what runs on a subshell that ends.
   void stop_subshell(const std::string& id);
@@ -82,6 +84,7 @@ private:
   std::function<void()> let_go_ = [] {};
   std::mutex mutex_;
   std::list<ActiveCellPtr> cells_;
+  std::chrono::steady_clock::time_point unmet_{};  // when an interrupt that met no cell arrived
 
   struct Entry {
     StopRecord record;

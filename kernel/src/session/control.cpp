@@ -93,8 +93,8 @@ void Kernel::on_connect(RequestScope& scope) {
 }
 
 void Kernel::on_interrupt(RequestScope& scope) {
-  scope.reply({{"status", "ok"}});  // at once: what it stops may take a moment
-  interrupt();
+  cells_.stop_all(ActiveCell::Stop::interrupt, scope.request()->received);  // only asks: their end may take a moment
+  scope.reply({{"status", "ok"}});  // after it: what the client sends from now on is not meant
 }
 
 void Kernel::on_shutdown(RequestScope& scope) {

@@ -399,6 +399,7 @@ Coro<void> Kernel::serve_comm(Request request) {
       cells_.set_run(active.cell, *running);
     } else {
       const Interrupts::Plain interruptible(interrupts_, active.cell->thread);
+      if (active.cell->stop.load() != ActiveCell::Stop::none) throw Interrupted();
       if (!own)
         on_comm(scope);
       else if (own->plain)

@@ -119,16 +119,7 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
   run->work->silent = c.silent;
   run->work->number = c.store_history ? ++count_ : count_.load();
   const int number = run->work->number;
-  if (c.store_history) {
-    run->work->history_session = history_session_;
-    session.history().store(history_session_, number, field<std::string>(request->content, "code", ""));
-  }
-  session.set_newest(run->work);
-  kernel_.renew_input();
-  if (!c.silent)
-    session.iopub().publish("execute_input", request,
-                            {{"code", field<std::string>(request->content, "code", "")}, {"execution_count", number}});
-
+  // Before any client is told that the cell runs: what stops it then finds it.
   run->active = kernel_.cells().add(
       request, "Cell [" + std::to_string(number) + "]" + (id_.empty() ? "" : ", subshell " + id_.substr(0, 8)));
   struct Leave {
@@ -140,6 +131,15 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
       kernel.cells().remove(cell);
     }
   } leave{kernel_, run->active, {}};
+  if (c.store_history) {
+    run->work->history_session = history_session_;
+    session.history().store(history_session_, number, field<std::string>(request->content, "code", ""));
+  }
+  session.set_newest(run->work);
+  kernel_.renew_input();
+  if (!c.silent)
+    session.iopub().publish("execute_input", request,
+                            {{"code", field<std::string>(request->content, "code", "")}, {"execution_count", number}});
   if (c.timeout)
     leave.timer = kernel_.control().call_later(
         *c.timeout, [this, active = run->active] { kernel_.cells().stop(active, ActiveCell::Stop::timeout); });

@@ -25,6 +25,23 @@ class Interrupt(KernelTest):
 
     READY = 'std::cout << "ready" << std::flush; '
 
+    def test_42_as_soon_as_the_cell_is_known_to_run(self):
+        for _ in range(60):
+            cell = self.client.execute("for (;;) {}")
+            self.client.wait(lambda m: parent_id(m) == cell.id and m["content"].get("execution_state") == "busy")
+            self.client.interrupt()
+            self.assertEqual(cell.wait(10).reply["ename"], "Interrupted")
+        self.assertEqual(self.run_ok("21 * 2").result, "42")
+
+    def test_42_a_cell_that_waits_for_its_turn_and_none_that_is_sent_after(self):
+        for _ in range(60):
+            cell = self.client.execute("for (;;) {}")
+            self.assertEqual(self.client.request("shell", "kernel_info_request")["status"], "ok")  # the cell is with the kernel
+            self.client.interrupt()
+            self.assertEqual(cell.wait(10).reply["ename"], "Interrupted")
+            self.client.interrupt()  # nothing runs
+            self.assertEqual(self.run_ok("21 * 2").result, "42")
+
     def test_42_an_empty_loop(self):
         self.interrupt(self.READY + "for (;;) {}")
         self.interrupt(self.READY + "while (true);")
