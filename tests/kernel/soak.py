@@ -155,7 +155,7 @@ class Soak:
             if now - since > PATIENCE:
                 raise AssertionError(f"after {now - since:.0f} s: {what}: {'no reply' if reply else ''} {'' if idle else 'no idle'}")
         if not self.kernel.alive():
-            raise AssertionError("the kernel ended")
+            raise AssertionError(f"the kernel ended with {self.kernel.wait_for_exit()}")
 
     def settle(self):
         """Ends what runs, and waits until all is answered."""
@@ -226,7 +226,7 @@ def main():
         soak.run()
         soak.assert_memory_levels_off()
     except BaseException:
-        print(f"seed {seed} failed; the kernel wrote:\n{soak.kernel.log_text()[-3000:]}")
+        print(f"seed {seed} failed; the kernel wrote:\n{soak.kernel.log_text()[-3000:]}", flush=True)
         raise
     finally:
         soak.kernel.stop()

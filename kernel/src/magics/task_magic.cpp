@@ -216,7 +216,7 @@ Coro<void> run_task(MagicContext& c, const MagicLine& line) {
   std::string id;
   {
     std::optional<Interrupts::Plain> interruptible;  // here it executes before the call returns
-    if (here) interruptible.emplace(c.kernel.interrupts(), c.active->thread);
+    if (here) interruptible.emplace(c.active->thread);
     id = task::detail::route_now(app.core(), definition, calls).front().id;
   }
   progress->follow(id);

@@ -80,7 +80,7 @@ Coro<std::optional<CellError>> run_generated(MagicContext& c, std::string code) 
   CompiledCell cell = std::get<CompiledCell>(std::move(compiled));
   for (Segment& segment : cell.segments) {
     if (!segment.run) continue;
-    const Interrupts::Plain interruptible(c.kernel.interrupts(), c.active->thread);
+    const Interrupts::Plain interruptible(c.active->thread);
     faults::guarded(segment.run);
   }
   co_return std::nullopt;

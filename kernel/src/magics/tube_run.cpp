@@ -105,7 +105,7 @@ bool take_one(TubeRun& run, F&& process) {
 /// Calls `f` as code of the cell on its own thread.
 template <class F>
 void as_cell(MagicContext& c, F&& f) {
-  const Interrupts::Plain interruptible(c.kernel.interrupts(), c.active->thread);
+  const Interrupts::Plain interruptible(c.active->thread);
   if (c.active->stop.load() != ActiveCell::Stop::none) throw PendingCancelled("the cell was stopped");
   faults::guarded(f);
 }

@@ -22,36 +22,44 @@ void Interrupts::take_signals() {
 }
 
 std::shared_ptr<RunThread> Interrupts::enter() {
-  thread_local std::shared_ptr<RunThread> mine;
-  if (!mine) {
+  struct Mine {
+    std::shared_ptr<RunThread> thread;
+    ~Mine() {
+      if (!thread) return;
+      const std::lock_guard lock(thread->mutex);
+      thread->base.reset();  // here, and before the thread is gone: signals are sent to it
+    }
+  };
+  thread_local Mine mine;
+  if (!mine.thread) {
     take_signals();
-    mine.reset(new RunThread{{}, Caller::current(), {}});
-    const std::lock_guard lock(mutex_);
-    std::erase_if(threads_, [](const auto& t) { return t.expired(); });
-    threads_.push_back(mine);
+    mine.thread = std::make_shared<RunThread>(Caller::current());
   }
-  return mine;
+  const std::lock_guard lock(mutex_);
+  std::erase_if(threads_, [](const auto& t) { return t.expired(); });
+  if (std::none_of(threads_.begin(), threads_.end(), [](const auto& t) { return t.lock() == mine.thread; }))
+    threads_.push_back(mine.thread);
+  return mine.thread;
 }
 
-Interrupts::Plain::Plain(Interrupts& interrupts, std::shared_ptr<RunThread> thread)
-    : interrupts_(interrupts), thread_(std::move(thread)) {
-  const std::lock_guard lock(interrupts_.mutex_);
+Interrupts::Plain::Plain(std::shared_ptr<RunThread> thread) : thread_(std::move(thread)) {
+  const std::lock_guard lock(thread_->mutex);
   thread_->plain.push_back(&scope_);
 }
 
 Interrupts::Plain::~Plain() {
-  const std::lock_guard lock(interrupts_.mutex_);
+  const std::lock_guard lock(thread_->mutex);
   thread_->plain.pop_back();
 }
 
 void Interrupts::break_thread(const std::shared_ptr<RunThread>& thread) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(thread->mutex);
   // An outer scope waits for the inner one in a turning loop; its own wait is cancelled through its Pending.
   if (!thread->plain.empty()) return thread->plain.back()->request();
   if (std::exchange(thread->probed, true)) return;
-  const bool turning = thread->caller.post([this, thread] {
+  const bool turning = thread->caller.post([thread] {
     {
-      const std::lock_guard inner(mutex_);
+      const std::lock_guard inner(thread->mutex);
       thread->probed = false;
     }
     try {
@@ -60,9 +68,9 @@ void Interrupts::break_thread(const std::shared_ptr<RunThread>& thread) {
     }
   });
   if (!turning) return;
-  (void)control_.call_later(kPatience, [this, thread] {
-    const std::lock_guard inner(mutex_);
-    if (thread->probed && thread->plain.empty()) thread->base.request();
+  (void)control_.call_later(kPatience, [thread] {
+    const std::lock_guard inner(thread->mutex);
+    if (thread->probed && thread->plain.empty() && thread->base) thread->base->request();
   });
 }
 

@@ -4,6 +4,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include <caller/caller.hpp>
@@ -12,14 +14,17 @@
 
 namespace caller::kernel {
 
-/// A thread that runs cells. Everything but `base` and `caller` is guarded by the registry.
+/// A thread that runs cells. It may be gone while a cell or a timer still refers to this.
 ///
-/// `base` stands below all other scopes of the thread and lasts as long as it. It is asked only while a coroutine of a
-/// cell computes: between two resumes there is no scope that could be asked, and a request left over would meet the
+/// `base` stands below all other scopes of the thread and ends with it. It is asked only while a coroutine of a cell
+/// computes: between two resumes there is no scope that could be asked, and a request left over would meet the
 /// kernel's own code.
 struct RunThread {
-  interrupt::Scope base;
-  Caller caller;
+  explicit RunThread(Caller c) : base(std::in_place), caller(std::move(c)) {}
+
+  std::mutex mutex;  // of all but `caller`
+  std::optional<interrupt::Scope> base;
+  const Caller caller;
   std::vector<interrupt::Scope*> plain;  // of plain segments and handlers, innermost last
   bool probed = false;                   // the loop has not turned since it was asked to
 };
@@ -46,13 +51,12 @@ public:
   /// Plain code of a cell runs in the calling thread while this lives.
   class Plain {
   public:
-    Plain(Interrupts& interrupts, std::shared_ptr<RunThread> thread);
+    explicit Plain(std::shared_ptr<RunThread> thread);
     ~Plain();
     Plain(const Plain&) = delete;
     Plain& operator=(const Plain&) = delete;
 
   private:
-    Interrupts& interrupts_;
     std::shared_ptr<RunThread> thread_;
     interrupt::Scope scope_;
   };

@@ -398,7 +398,7 @@ Coro<void> Kernel::serve_comm(Request request) {
       running = Caller::current().call_soon(own->awaiting);
       cells_.set_run(active.cell, *running);
     } else {
-      const Interrupts::Plain interruptible(interrupts_, active.cell->thread);
+      const Interrupts::Plain interruptible(active.cell->thread);
       if (active.cell->stop.load() != ActiveCell::Stop::none) throw Interrupted();
       if (!own)
         on_comm(scope);

@@ -261,7 +261,7 @@ Coro<void> Shell::run_code(RunPtr run, std::string code, bool show_result, int o
   try {
     for (Segment& segment : cell.segments) {
       if (segment.run) {
-        const Interrupts::Plain interruptible(kernel_.interrupts(), run->active->thread);
+        const Interrupts::Plain interruptible(run->active->thread);
         if (run->active->stop.load() != ActiveCell::Stop::none) throw PendingCancelled("interrupted");
         faults::guarded(segment.run);
       } else {

@@ -120,6 +120,18 @@ class Interrupt(KernelTest):
         self.interrupt(self.READY + "for (;;) {}", subshell=subshell)
         self.assertEqual(self.run_ok("1 + 2", subshell=subshell).result, "3")
 
+    def test_42_a_subshell_that_ends_in_the_same_moment(self):
+        # Their threads, more than libc keeps the stacks of, are gone before what the interrupt has put off is due.
+        for _ in range(10):
+            shells = [self.client.request("control", "create_subshell_request")["subshell_id"] for _ in range(16)]
+            for shell in shells:
+                self.run_ok("1 + 2", subshell=shell)
+            for shell in shells:
+                self.client.send("control", "delete_subshell_request", {"subshell_id": shell})
+                self.client.send("control", "interrupt_request", {})
+        time.sleep(0.2)
+        self.assertEqual(self.run_ok("1 + 2").result, "3")
+
     def test_42_a_cell_on_a_thread(self):
         self.interrupt("// thread\n" + self.READY + "for (;;) {}")
         self.interrupt("// task\n" + self.READY + "co_await caller::sleep_for(60s);")
