@@ -99,13 +99,16 @@ private:
 };
 
 CellMemory::CellMemory() {
-  void* const p = ::mmap(nullptr, kCellSpace, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const p = ::mmap(nullptr, kCellReservation, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) return;  // a limit on addresses: then each cell has mappings of its own
-  reserved_ = static_cast<char*>(p);
   const auto begin = reinterpret_cast<std::uintptr_t>(p);
   const CellLayout layout = cell_layout(begin);
+  const std::size_t below = layout.begin - begin, above = kCellReservation - kCellSpace - below;
+  reserved_ = static_cast<char*>(p) + below;
+  if (below) ::munmap(p, below);
+  if (above) ::munmap(reserved_ + kCellSpace, above);
   const auto arena = [&](std::uintptr_t at, std::size_t size) {
-    char* const first = reserved_ + (at - begin);
+    char* const first = reserved_ + (at - layout.begin);
     return Arena{first, first + size, first, {}};
   };
   code_ = arena(layout.code, kCellCode);
@@ -184,8 +187,8 @@ void CellMemory::allocate(const llvm::jitlink::JITLinkDylib*, llvm::jitlink::Lin
     else
       out->parts.push_back({range, group.getMemProt()});
   };
-  bool apart = apart_;
-  if (!apart) {
+  bool apart = false;
+  {
     const std::lock_guard lock(mutex_);
     for (auto& [group, segment] : layout.segments()) {
       if (size_of(segment) == 0) continue;

@@ -8,7 +8,6 @@
 
 #include <llvm/ExecutionEngine/JITLink/JITLinkMemoryManager.h>
 
-#include <atomic>
 #include <cstddef>
 #include <map>
 #include <memory>
@@ -24,9 +23,6 @@ public:
 
   void allocate(const llvm::jitlink::JITLinkDylib* library, llvm::jitlink::LinkGraph& graph,
                 OnAllocatedFunction on_allocated) override;
-  /// From here on each piece has a place of its own. A debugger wants that: what it finds out about the memory around
-  /// one piece of code must not be wrong for the next.
-  void set_apart(bool on) noexcept { apart_ = on; }
   void deallocate(std::vector<FinalizedAlloc> pieces, OnDeallocatedFunction on_deallocated) override;
 
 private:
@@ -49,7 +45,6 @@ private:
   char* take(Arena& arena, std::size_t size);
   void give_back(const std::vector<Range>& ranges);
 
-  std::atomic<bool> apart_{false};
   std::mutex mutex_;
   char* reserved_ = nullptr;
   Arena code_, constants_, variables_;

@@ -174,10 +174,7 @@ void* Jit::lookup(const std::string& symbol) {
   throw LinkError(text, {missing.begin(), missing.end()});
 }
 
-void Jit::keep_debug_objects(bool on) {
-  debug_objects_->keep(on);
-  memory_->set_apart(on);
-}
+void Jit::keep_debug_objects(bool on) { debug_objects_->keep(on); }
 std::vector<DebugObject> Jit::take_debug_objects() { return debug_objects_->take(); }
 
 void Jit::run_exit_handlers() noexcept {
