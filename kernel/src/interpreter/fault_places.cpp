@@ -20,9 +20,11 @@ std::array<std::uintptr_t, 8> heap_functions{};
 
 int* lock_of_heap() noexcept {
   constexpr std::size_t kBlock = 2000, kRegion = std::size_t{64} << 20, kListInPart = 96;
-  void* const before_it = std::malloc(kBlock);  // so that the freed block is not joined with what is free beside it
+  // So that the freed block is not joined with what is free beside it. Volatile: a block that is only freed again need
+  // not be made at all.
+  void* const volatile before_it = std::malloc(kBlock);
   void* const block = std::malloc(kBlock);
-  void* const behind = std::malloc(kBlock);
+  void* const volatile behind = std::malloc(kBlock);
   auto at = reinterpret_cast<std::uintptr_t>(block);
   __asm__ volatile("" : "+r"(at));  // the compiler need not know what is read here
   const auto word = [](std::uintptr_t address) { return *reinterpret_cast<const volatile std::uintptr_t*>(address); };

@@ -87,6 +87,7 @@ struct Thread {
   }
 };
 
+int* main_heap_lock = nullptr;
 thread_local constinit Thread* mine __attribute__((tls_model("initial-exec"))) = nullptr;
 
 Thread& this_thread_of_cells() {
@@ -109,6 +110,7 @@ Thread& this_thread_of_cells() {
   }
   t.heap_lock = lock_of_heap();
   t.main = ::gettid() == ::getpid();
+  if (t.main) main_heap_lock = t.heap_lock;
   stack_t now{};
   if (::sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_DISABLE)) {
     void* memory = ::mmap(nullptr, kAlternateStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -211,11 +213,14 @@ void go_to(ucontext_t& context, void (*function)(), std::uintptr_t sp, void* arg
   r[REG_EFL] &= ~greg_t{0x400};
 }
 
-/// So that the last words get out: they need memory, too.
+/// So that the last words get out: they need memory, too. A block is given back to the part it came from, which is the
+/// main thread's for every address that only looks like a block.
 void release_heap(Thread& t) noexcept {
-  if (!t.heap_lock) return;
-  if (__atomic_exchange_n(t.heap_lock, 0, __ATOMIC_SEQ_CST) != 0)
-    ::syscall(SYS_futex, t.heap_lock, FUTEX_WAKE_PRIVATE, 1 << 30, nullptr, nullptr, 0);
+  for (int* const lock : {t.heap_lock, main_heap_lock})
+    if (lock && __atomic_exchange_n(lock, 0, __ATOMIC_SEQ_CST) != 0) {
+      ::syscall(SYS_futex, lock, FUTEX_WAKE_PRIVATE, 1 << 30, nullptr, nullptr, 0);
+      return;
+    }
 }
 
 void unsurvivable(const Record& r, const char* why, int signal, bool sent, bool at_once = true) noexcept {

@@ -299,8 +299,20 @@ class Death(KernelTest):
         )
         code = kernel.wait_for_exit(20)
         self.assertNotIn(code, (None, 0))
-        # On iopub, too, unless what sends it needs the very lock that is held.
         self.assertRegex(kernel.log_text(), "the kernel dies: .*memory allocator")
+
+    def test_a_block_that_is_none_is_told_of_and_ends_the_kernel_at_once(self):
+        for mode in ("", "// thread\n"):
+            kernel = DirectKernel()
+            self.addCleanup(kernel.stop)
+            client = kernel.client()
+            # malloc finds out with the lock of the main thread's part of the heap held
+            client.execute(mode + "static long block[700] = {0, 0x1001}; void* volatile none = &block[2]; free(none);")
+            error = client.wait(lambda m: m["msg_type"] == "error" and m["channel"] == "iopub")
+            self.assertEqual(error["content"]["ename"], "KernelDied")
+            self.assertIn("double free or corruption", error["content"]["evalue"])
+            self.assertEqual(kernel.wait_for_exit(3), -6)
+            self.assertIn("the kernel dies: HeapCorruption", kernel.log_text())
 
     def test_a_fault_outside_of_cells_is_told_of(self):
         kernel = DirectKernel()
