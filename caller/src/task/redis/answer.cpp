@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 namespace caller::task::redis {
 
@@ -125,11 +126,35 @@ void check(Answer& a, Status to) {
   }
 }
 
-std::string micros(std::chrono::nanoseconds t) {
+namespace {
+
+std::int64_t whole_micros(std::chrono::nanoseconds t) {
   constexpr auto kLongest = std::chrono::hours(24 * 365 * 100);
-  if (t <= std::chrono::nanoseconds::zero()) return "0";
-  return std::to_string(
-      std::chrono::ceil<std::chrono::microseconds>(std::min<std::chrono::nanoseconds>(t, kLongest)).count());
+  if (t <= std::chrono::nanoseconds::zero()) return 0;
+  return std::chrono::ceil<std::chrono::microseconds>(std::min<std::chrono::nanoseconds>(t, kLongest)).count();
+}
+
+}  // namespace
+
+std::string micros(std::chrono::nanoseconds t) { return std::to_string(whole_micros(t)); }
+
+namespace {
+
+auto rest(const NewInvocation& c) {
+  return std::tie(c.task_id, c.queue, c.priority, c.delay, c.registration_key, c.running_key, c.reroute,
+                  c.refuse_other_call, c.workflow_id, c.data);
+}
+
+}  // namespace
+
+bool same_rest(const NewInvocation& a, const NewInvocation& b) { return rest(a) == rest(b); }
+
+std::string rest_of(const NewInvocation& c) {
+  const nlohmann::json all{c.task_id,     c.queue,   c.priority,          whole_micros(c.delay), c.registration_key,
+                           c.running_key, c.reroute, c.refuse_other_call, c.workflow_id,         packed(c.data)};
+  std::string out;
+  nlohmann::json::to_msgpack(all, nlohmann::detail::output_adapter<char>(out));
+  return out;
 }
 
 }  // namespace caller::task::redis

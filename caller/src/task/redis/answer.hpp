@@ -28,6 +28,10 @@ std::string_view cut(std::string_view& rest);
 /// A time in what the server counts; whatever is more than nothing stays so.
 std::string micros(std::chrono::nanoseconds t);
 
+/// What calls may have in common, for the steps that add (lua/life.cpp): MessagePack.
+std::string rest_of(const NewInvocation& c);
+bool same_rest(const NewInvocation& a, const NewInvocation& b);
+
 /// A record as it is stored (lua/prelude.cpp): MessagePack. `args`, `outcome`: what is too long to be in it.
 /// Errors: StateBackendError when it is none; of a field that makes no sense there is nothing.
 InvocationRecord record_of(std::string id, std::string_view bytes, std::string args, std::string outcome);

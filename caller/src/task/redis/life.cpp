@@ -17,41 +17,35 @@ Strings to_take(std::string runner, std::size_t most, Strings queues, bool begin
 
 }  // namespace
 
-/// As a script that adds wants it.
-void RedisStore::append(Strings& a, NewInvocation&& c) {
+/// As a script that adds wants it; behind `before`, if that is there.
+void RedisStore::append(Strings& a, NewInvocation& c, const NewInvocation* before) {
+  std::string rest = before && same_rest(*before, c) ? a.back() : rest_of(c);
   a.push_back(std::move(c.id));
-  a.push_back(std::move(c.task_id));
   a.push_back(compact(c.call_id));
   a.push_back(std::move(c.args));
   a.push_back(std::move(c.parent_id));
-  a.push_back(std::move(c.queue));
-  a.push_back(std::to_string(c.priority));
-  a.push_back(micros(c.delay));
-  a.push_back(std::move(c.registration_key));
-  a.push_back(std::move(c.running_key));
-  a.push_back(c.reroute ? "1" : "0");
-  a.push_back(c.refuse_other_call ? "1" : "0");
-  a.push_back(std::move(c.workflow_id));
-  a.push_back(packed(c.data));
+  a.push_back(std::move(rest));
 }
 
 Pending<std::vector<Added>> RedisStore::add(std::vector<NewInvocation> calls) {
   Strings a;
-  a.reserve(calls.size() * 14);
-  for (auto& c : calls) append(a, std::move(c));
-  return step<std::vector<Added>>(scripts().add, std::move(a), [n = calls.size()](Answer& answer) {
-    std::vector<Added> out(n);
-    const bool refused = answer.what() == "refused";
-    std::size_t i = refused ? answer.number<std::size_t>() : 0;
-    for (; answer.more() && i < n; ++i) {
-      out[i].id = answer.text();
-      const std::string how = answer.text();
-      out[i].reused = how != "new";
-      out[i].refused = how == "refused";
-      out[i].call_id = expanded(answer.text());
-      out[i].args = answer.text();
+  a.reserve(calls.size() * 5);
+  const auto out = std::make_shared<std::vector<Added>>(calls.size());
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    (*out)[i].id = calls[i].id;
+    append(a, calls[i], i ? &calls[i - 1] : nullptr);
+  }
+  return step<std::vector<Added>>(scripts().add, std::move(a), [out](Answer& answer) {
+    if (answer.what() == "refused") out->assign(out->size(), Added());
+    while (answer.more()) {
+      Added& old = out->at(answer.number<std::size_t>());
+      old.id = answer.text();
+      old.reused = true;
+      old.refused = answer.text() == "refused";
+      old.call_id = expanded(answer.text());
+      old.args = answer.text();
     }
-    return out;
+    return std::move(*out);
   });
 }
 
@@ -116,7 +110,7 @@ Pending<void> RedisStore::change(Change c) {
   const Changing what{c.id, c.runner, c.to};
   Strings a = to_change(c);
   if (!c.data.empty() || !c.then.empty()) a.push_back(packed(c.data));
-  for (auto& call : c.then) append(a, std::move(call));
+  for (auto& call : c.then) append(a, call, nullptr);
   client_->run(scripts().change, prefix_, std::move(a),
                [this, p, what](Reply* reply, const std::exception_ptr& error) { changed(p, what, reply, error); });
   return p;

@@ -29,7 +29,7 @@ Pending<bool> RedisStore::set_value(ValueChange c) {
             micros(c.lifetime),
             token(),
             std::to_string(again_for_.count())};
-  for (auto& call : c.then) append(a, std::move(call));
+  for (auto& call : c.then) append(a, call, nullptr);
   return step<bool>(scripts().set_value, std::move(a), [](Answer& answer) { return answer.number() == 1; });
 }
 

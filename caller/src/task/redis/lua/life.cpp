@@ -3,13 +3,39 @@
 
 namespace caller::task::redis::lua {
 
-// For the steps that add: fourteen (W) of each call, as of NewInvocation, from ARGV[a + 1] on.
+// For the steps that add: of each call five (W) from ARGV[a + 1] on, as of NewInvocation: id, call, arguments, parent, and
+// the rest, which calls have in common, in MessagePack: task, queue, priority, delay, registration key, running key, may
+// it wait, is another call refused, workflow, data.
 const char kAdding[] = R"lua(
-local W = 14
+local W = 5
+local THERE -- ids of a step that adds many, true: it is there already
+local COMMON -- bytes -> what they say
+local function rest_of(a)
+  local bytes = ARGV[a + 5]
+  local rest = COMMON[bytes]
+  if not rest then
+    rest = cmsgpack.unpack(bytes)
+    COMMON[bytes] = rest
+  end
+  return rest
+end
 -- Asked for the second time, as the answer was lost or by somebody else: it is there already.
-local function repeated(a) return call('HEXISTS', K.inv, ARGV[a + 1]) == 1 end
+local function repeated(a)
+  if THERE then return THERE[ARGV[a + 1]] end
+  return call('HEXISTS', K.inv, ARGV[a + 1]) == 1
+end
+local function look_for_all()
+  THERE = {}
+  for from = 0, #ARGV - 1, 1000 * W do
+    local ids = {}
+    for a = from, math.min(from + 999 * W, #ARGV - 1), W do ids[#ids + 1] = ARGV[a + 1] end
+    for i, bytes in ipairs(call('HMGET', K.inv, unpack(ids))) do
+      if bytes then THERE[ids[i]] = true end
+    end
+  end
+end
 local function known(a)
-  local key = ARGV[a + 9]
+  local key = rest_of(a)[5]
   if key == '' or repeated(a) then return end
   local id = call('HGET', P .. 'waiting', key)
   local r = id and load(id)
@@ -29,9 +55,11 @@ local function refer(r, packed)
     end
   end
 end
-local function insert(a)
-  local id, task, called, args, key = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 10]
-  local r = {id = id, t = task, q = ARGV[a + 6], h = {}, b = now, n = call('INCR', K.seq)}
+-- `n`: its number.
+local function insert(a, n)
+  local id, called, args, parent = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
+  local task, queue, priority, wait, registered, running, may_wait, _, workflow, data = unpack(rest_of(a))
+  local r = {id = id, t = task, q = queue, s = REGISTERED, h = {REGISTERED, 0, 0}, b = now, n = n}
   if called:sub(1, #task) == task then r.d = called:sub(#task + 1) else r.c = called end
   if #args > 256 then
     call('HSET', P .. 'args', id, args)
@@ -39,62 +67,68 @@ local function insert(a)
   elseif args ~= '' then
     r.a = args
   end
-  local workflow = ARGV[a + 13]
-  if ARGV[a + 5] ~= '' then
-    r.p = ARGV[a + 5]
-    call('ZADD', P .. 'kin', 0, kin_prefix('p', r.p) .. pad(r.n))
-    local parent = workflow == '' and load(r.p)
-    if parent then workflow = workflow_of(parent) end
+  if parent ~= '' then
+    r.p = parent
+    call('ZADD', P .. 'kin', 0, kin_prefix('p', parent) .. pad(n))
+    local above = workflow == '' and load(parent)
+    if above then workflow = workflow_of(above) end
   end
   if workflow ~= '' and workflow ~= id then
-    call('ZADD', P .. 'kin', 0, kin_prefix('w', workflow) .. pad(r.n))
+    call('ZADD', P .. 'kin', 0, kin_prefix('w', workflow) .. pad(n))
     r.W = workflow == r.p or workflow
   end
-  if ARGV[a + 7] ~= '0' then r.y = tonumber(ARGV[a + 7]) end
-  if ARGV[a + 9] ~= '' then r.g = ARGV[a + 9] end
-  if key ~= '' then r.k = key end
-  if ARGV[a + 11] ~= '1' then r.f = true end
-  if ARGV[a + 14] ~= '' then refer(r, ARGV[a + 14]) end
+  if priority ~= 0 then r.y = priority end
+  if registered ~= '' then r.g = registered end
+  if running ~= '' then r.k = running end
+  if not may_wait then r.f = true end
+  if data ~= '' then refer(r, data) end
   R[id] = r
-  order[#order + 1], order[#order + 2] = r.n, id
-  local wait = tonumber(ARGV[a + 8])
-  if wait > 0 then
-    r.u = now + wait
+  local at = #order
+  order[at + 1], order[at + 2] = num(n), id
+  if wait ~= 0 then
+    r.s, r.h, r.u = nil, {}, now + wait
     enter(r, SCHEDULED)
-  else
-    enter(r, REGISTERED)
+  else  -- what enter() does with one that was nothing before
+    keep_change(r, REGISTERED)
+    if r.g then call('HSETNX', P .. 'waiting', r.g, id) end
+    enqueue(r)
+    dirty[id] = true
   end
-  dirty[id] = true
 end
 -- Those that come with a change.
 local function add_with(from)
+  THERE, COMMON = nil, {}
   for a = from, #ARGV - 1, W do
-    if not known(a) and not repeated(a) and not R[ARGV[a + 1]] then insert(a) end
+    if not known(a) and not repeated(a) and not R[ARGV[a + 1]] then insert(a, call('INCR', K.seq)) end
   end
 end
 )lua";
 
+// Answers of those that are not new their places, ids, how it is with them, calls and arguments.
 const char kAdd[] = R"lua(
-local out = {'ok'}
-local function give(id, how, called, args)
+local out, many, last = {'ok'}, #ARGV / W, nil
+THERE, COMMON = nil, {}
+local function give(a, id, how, called, args)
   local at = #out
-  out[at + 1], out[at + 2], out[at + 3], out[at + 4] = id, how, called, args
+  out[at + 1], out[at + 2], out[at + 3], out[at + 4], out[at + 5] = num(a / W), id, how, called, args
 end
 for a = 0, #ARGV - 1, W do
-  local r = ARGV[a + 12] == '1' and known(a)
-  if r and call_of(r) ~= ARGV[a + 3] then
-    out = {'refused', tostring(a / W)}
-    give(r.id, 'refused', call_of(r), args_of(r))
+  local r = rest_of(a)[8] and known(a)
+  if r and call_of(r) ~= ARGV[a + 2] then
+    out = {'refused'}
+    give(a, r.id, 'refused', call_of(r), args_of(r))
     return out
   end
 end
+if many > 1 then look_for_all() end
 for a = 0, #ARGV - 1, W do
   local r = known(a)
   if r then
-    give(r.id, 'reused', call_of(r), args_of(r))
-  else
-    if not repeated(a) and not R[ARGV[a + 1]] then insert(a) end
-    give(ARGV[a + 1], 'new', '', '')
+    give(a, r.id, 'reused', call_of(r), args_of(r))
+  elseif not repeated(a) and not R[ARGV[a + 1]] then
+    last = last or call('INCRBY', K.seq, many) - many  -- those of the others stay unused
+    last = last + 1
+    insert(a, last)
   end
 end
 return commit(out)

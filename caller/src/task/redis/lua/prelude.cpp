@@ -132,9 +132,13 @@ local function enqueue(r)
   work = true
   if #r.h == 3 then  -- it is new: its number is its ticket, and `commit` writes all of those at once
     r.z = r.n
-    local list = fresh[r.q] or {}
-    fresh[r.q] = list
-    list[#list + 1], list[#list + 2] = score(r), pad(r.z) .. r.id
+    local list = fresh[r.q]
+    if not list then
+      list = {}
+      fresh[r.q] = list
+    end
+    local at = #list
+    list[at + 1], list[at + 2] = score(r), pad(r.z) .. r.id
     return
   end
   r.z = call('INCR', K.seq)
@@ -302,8 +306,12 @@ local function commit(value)
   if together then return value end
   local records = {}
   for id in pairs(dirty) do
-    PACKED[id] = PACKED[id] or bytes_of(R[id])
-    records[#records + 1], records[#records + 2] = id, PACKED[id]
+    local bytes, at = PACKED[id], #records
+    if not bytes then
+      bytes = bytes_of(R[id])
+      PACKED[id] = bytes
+    end
+    records[at + 1], records[at + 2] = id, bytes
   end
   all_at_once('HSET', K.inv, records)
   all_at_once('ZADD', K.order, order)
