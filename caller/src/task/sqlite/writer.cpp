@@ -23,7 +23,8 @@ Writer::Writer(std::string path, SqliteOptions options)
   const Neighbours::Turn turn(*neighbours_);
   db_ = std::make_unique<Database>(path_, options_.busy_timeout);
   db_->prepare();
-  db_->execute("PRAGMA synchronous = NORMAL");
+  // What is written next lies at the ends of its tables; the system keeps the rest.
+  db_->execute("PRAGMA synchronous = NORMAL; PRAGMA cache_size = -1000");
   reader_ = std::make_unique<Database>(path_, options_.busy_timeout);
   reader_->execute("PRAGMA query_only = 1; PRAGMA cache_size = -16000");
   ledger_ = std::make_unique<Ledger>(*db_);
