@@ -214,7 +214,7 @@ void go_to(ucontext_t& context, void (*function)(), std::uintptr_t sp, void* arg
 }
 
 /// So that the last words get out: they need memory, too. A block is given back to the part it came from, which is the
-/// main thread's for every address that only looks like a block.
+/// main thread's for every address that only looks like a block. (Known where that thread runs cells.)
 void release_heap(Thread& t) noexcept {
   for (int* const lock : {t.heap_lock, main_heap_lock})
     if (lock && __atomic_exchange_n(lock, 0, __ATOMIC_SEQ_CST) != 0) {

@@ -7,18 +7,34 @@
 
 namespace caller::kernel {
 
-ActiveCellPtr ActiveCells::add(Request request, std::string label) {
+ActiveCellPtr ActiveCells::make(Request request, std::string label) {
   auto cell = std::make_shared<ActiveCell>();
   cell->request = std::move(request);
   cell->label = std::move(label);
   cell->thread = interrupts_.enter();
   debugger::obey_breakpoints();
+  return cell;
+}
+
+ActiveCellPtr ActiveCells::add(Request request, std::string label, std::optional<std::string> lane) {
+  const ActiveCellPtr cell = make(std::move(request), std::move(label));
+  cell->lane = std::move(lane);
   const std::lock_guard lock(mutex_);
   cells_.push_back(cell);
-  if (cell->request->received < std::exchange(unmet_, {})) {
+  if (cell->request->received < interrupted_ && (!cell->lane || met_.insert(*cell->lane).second)) {
+    cell->asked = interrupted_;
     cell->stop = ActiveCell::Stop::interrupt;
+    if (!entries_.empty() && entries_.back().record.reached.empty()) entries_.pop_back();  // it had met none
     note_locked(cell, ActiveCell::Stop::interrupt);
   }
+  return cell;
+}
+
+ActiveCellPtr ActiveCells::add_handler(Request request) {
+  std::string label = request->type();
+  const ActiveCellPtr cell = make(std::move(request), std::move(label));
+  const std::lock_guard lock(mutex_);
+  cells_.push_back(cell);
   return cell;
 }
 
@@ -43,7 +59,8 @@ void ActiveCells::set_run(const ActiveCellPtr& cell, PendingBase run) {
   if (cell->stop.load() != ActiveCell::Stop::none && run) run.cancel("the cell was stopped");
 }
 
-void ActiveCells::stop_one(ActiveCell& cell, ActiveCell::Stop why) {
+void ActiveCells::stop_one(ActiveCell& cell, ActiveCell::Stop why, std::chrono::steady_clock::time_point asked) {
+  cell.asked = asked;
   auto none = ActiveCell::Stop::none;
   cell.stop.compare_exchange_strong(none, why);
   PendingBase run;
@@ -60,13 +77,17 @@ void ActiveCells::stop_all(ActiveCell::Stop why, std::chrono::steady_clock::time
   {
     const std::lock_guard lock(mutex_);
     cells.assign(cells_.begin(), cells_.end());
-    if (cells.empty()) {
-      if (why == ActiveCell::Stop::interrupt) unmet_ = asked;
-      note_locked(nullptr, why);
+    if (why == ActiveCell::Stop::interrupt) {
+      interrupted_ = asked;
+      met_.clear();
     }
-    for (const auto& cell : cells) note_locked(cell, why);
+    if (cells.empty()) note_locked(nullptr, why);
+    for (const auto& cell : cells) {
+      note_locked(cell, why);
+      if (cell->lane) met_.insert(*cell->lane);
+    }
   }
-  for (const auto& cell : cells) stop_one(*cell, why);
+  for (const auto& cell : cells) stop_one(*cell, why, asked);
   interrupts_.break_all();
   let_go_();
 }
@@ -76,7 +97,7 @@ void ActiveCells::stop(const ActiveCellPtr& cell, ActiveCell::Stop why) {
     const std::lock_guard lock(mutex_);
     note_locked(cell, why);
   }
-  stop_one(*cell, why);
+  stop_one(*cell, why, std::chrono::steady_clock::now());
   interrupts_.break_thread(cell->thread);
   let_go_();
 }

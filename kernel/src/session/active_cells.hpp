@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,10 +26,12 @@ struct ActiveCell {
   enum class Stop { none, interrupt, timeout, shutdown };
 
   Request request;
-  std::atomic<Stop> stop{Stop::none};  ///< why it was told to stop; the first reason stays
-  PendingBase run;                     ///< guarded by the registry, as the next
-  std::shared_ptr<RunThread> thread;   ///< where its code runs
-  std::string label;                   ///< what it is, for people
+  std::atomic<Stop> stop{Stop::none};                          ///< why it was told to stop; the first reason stays
+  std::atomic<std::chrono::steady_clock::time_point> asked{};  ///< when that wish arrived here; set before `stop`
+  std::optional<std::string> lane;                             ///< of a cell that waits for those before it
+  PendingBase run;                                             ///< guarded by the registry, as the next
+  std::shared_ptr<RunThread> thread;                           ///< where its code runs
+  std::string label;                                           ///< what it is, for people
 };
 using ActiveCellPtr = std::shared_ptr<ActiveCell>;
 
@@ -53,16 +56,19 @@ class ActiveCells {
 public:
   ActiveCells(StdinBroker& input, Interrupts& interrupts) : input_(input), interrupts_(interrupts) {}
 
-  /// The calling thread is the one that runs the cell. It is born stopped if the latest interrupt found nothing and
-  /// came after the cell's request: whoever sent it saw a cell that waits.
-  ActiveCellPtr add(Request request, std::string label);
+  /// The calling thread is the one that runs the cell. It is born stopped if the latest interrupt came after the cell's
+  /// request, and met no cell of its lane: whoever sent it saw this one, which waits. `lane`: none, if it waits for no
+  /// other cell.
+  ActiveCellPtr add(Request request, std::string label, std::optional<std::string> lane);
+  /// A handler, which no earlier interrupt is meant for: what it is told must not be lost.
+  ActiveCellPtr add_handler(Request request);
   void remove(const ActiveCellPtr& cell);
 
   /// Names what a stop has to cancel; cancels it at once when the stop came before.
   void set_run(const ActiveCellPtr& cell, PendingBase run);
 
   /// `asked`: when the wish arrived here.
-  void stop_all(ActiveCell::Stop why, std::chrono::steady_clock::time_point asked = std::chrono::steady_clock::now());
+  void stop_all(ActiveCell::Stop why, std::chrono::steady_clock::time_point asked);
   void stop(const ActiveCellPtr& cell, ActiveCell::Stop why);
   /// Stops what runs on a subshell that ends.
   void stop_subshell(const std::string& id);
@@ -77,14 +83,16 @@ public:
   void set_let_go(std::function<void()> let_go) { let_go_ = std::move(let_go); }
 
 private:
-  void stop_one(ActiveCell& cell, ActiveCell::Stop why);
+  ActiveCellPtr make(Request request, std::string label);
+  void stop_one(ActiveCell& cell, ActiveCell::Stop why, std::chrono::steady_clock::time_point asked);
 
   StdinBroker& input_;
   Interrupts& interrupts_;
   std::function<void()> let_go_ = [] {};
   std::mutex mutex_;
   std::list<ActiveCellPtr> cells_;
-  std::chrono::steady_clock::time_point unmet_{};  // when an interrupt that met no cell arrived
+  std::chrono::steady_clock::time_point interrupted_{};  // when the latest interrupt arrived
+  std::set<std::string> met_;                            // the lanes of which it has met a cell
 
   struct Entry {
     StopRecord record;

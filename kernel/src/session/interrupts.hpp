@@ -53,6 +53,7 @@ public:
   public:
     explicit Plain(std::shared_ptr<RunThread> thread);
     ~Plain();
+    void request() noexcept { scope_.request(); }
     Plain(const Plain&) = delete;
     Plain& operator=(const Plain&) = delete;
 

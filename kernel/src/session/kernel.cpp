@@ -153,7 +153,7 @@ void Kernel::end_session() {
     // Often a cell has just told the program to end, and is about to end by itself.
     const auto end = std::chrono::steady_clock::now() + kClosing;
     while (cells_.size() > 0 && std::chrono::steady_clock::now() < end) co_await sleep_for(kClosing / 50);
-    cells_.stop_all(ActiveCell::Stop::shutdown);
+    cells_.stop_all(ActiveCell::Stop::shutdown, std::chrono::steady_clock::now());
     Caller(main_).stop(true);
   });
 }
@@ -389,7 +389,7 @@ Coro<void> Kernel::serve_comm(Request request) {
     ActiveCells& cells;
     ActiveCellPtr cell;
     ~Active() { cells.remove(cell); }
-  } active{cells_, cells_.add(request, request->type())};
+  } active{cells_, cells_.add_handler(request)};
   std::exception_ptr error;
   std::optional<Pending<void>> running;
   try {
@@ -398,8 +398,8 @@ Coro<void> Kernel::serve_comm(Request request) {
       running = Caller::current().call_soon(own->awaiting);
       cells_.set_run(active.cell, *running);
     } else {
-      const Interrupts::Plain interruptible(active.cell->thread);
-      if (active.cell->stop.load() != ActiveCell::Stop::none) throw Interrupted();
+      Interrupts::Plain interruptible(active.cell->thread);
+      if (active.cell->stop.load() != ActiveCell::Stop::none) interruptible.request();  // it came before this was there
       if (!own)
         on_comm(scope);
       else if (own->plain)
@@ -462,7 +462,7 @@ void Kernel::shut_down() {
     ::_exit(0);
   }).detach();
   (void)control_.call_soon([this] {
-    cells_.stop_all(ActiveCell::Stop::shutdown);
+    cells_.stop_all(ActiveCell::Stop::shutdown, std::chrono::steady_clock::now());
     debugger_.release();
     Caller(main_).stop(true);
   });

@@ -109,7 +109,6 @@ public:
   std::vector<std::string> subshells();
 
   /// Stops every running cell, whatever it does.
-  void interrupt() { cells_.stop_all(ActiveCell::Stop::interrupt); }
 
   /// Ends the process: running work is stopped, and where it does not end within the grace period the process exits
   /// without it. Returns at once; later calls do nothing.

@@ -102,35 +102,41 @@ CellError Shell::stop_error(const Run& run) const {
 
 Coro<void> Shell::execute(Request request, CellRequest cell) {
   Session& session = kernel_.session();
+  auto run = std::make_shared<Run>();
+  run->cell = std::move(cell);
+  const CellRequest& c = run->cell;
+  struct Leave {
+    Kernel& kernel;
+    ActiveCellPtr cell{};
+    Pending<void> timer{};
+    void now() {
+      if (!cell) return;
+      timer.cancel();
+      kernel.cells().remove(std::exchange(cell, nullptr));
+    }
+    ~Leave() { now(); }
+  } leave{kernel_};
+  const bool aborted = request->received.time_since_epoch().count() < abort_before_.load();
+  const int number = c.store_history && !aborted ? ++count_ : count_.load();
+  if (!aborted) {  // before any client is told that it runs: what stops it then finds it
+    std::optional<std::string> lane;
+    if (c.mode == RunMode::queue) lane = id_;
+    leave.cell = run->active = kernel_.cells().add(
+        request, "Cell [" + std::to_string(number) + "]" + (id_.empty() ? "" : ", subshell " + id_.substr(0, 8)),
+        std::move(lane));
+  }
   RequestScope scope(session, request, [this] { kernel_.settle(); });
   const auto started = utc_now();
-  if (request->received.time_since_epoch().count() < abort_before_.load()) {
+  if (aborted) {
     json content =
         error_content("ExecutionAborted", "an earlier cell failed", {"ExecutionAborted: an earlier cell failed"});
-    content["execution_count"] = count_.load();
+    content["execution_count"] = number;
     scope.reply(content);
     co_return;
   }
-
-  auto run = std::make_shared<Run>();
-  run->cell = std::move(cell);
   run->work = scope.work();
-  const CellRequest& c = run->cell;
   run->work->silent = c.silent;
-  run->work->number = c.store_history ? ++count_ : count_.load();
-  const int number = run->work->number;
-  // Before any client is told that the cell runs: what stops it then finds it.
-  run->active = kernel_.cells().add(
-      request, "Cell [" + std::to_string(number) + "]" + (id_.empty() ? "" : ", subshell " + id_.substr(0, 8)));
-  struct Leave {
-    Kernel& kernel;
-    ActiveCellPtr cell;
-    Pending<void> timer;
-    ~Leave() {
-      timer.cancel();
-      kernel.cells().remove(cell);
-    }
-  } leave{kernel_, run->active, {}};
+  run->work->number = number;
   if (c.store_history) {
     run->work->history_session = history_session_;
     session.history().store(history_session_, number, field<std::string>(request->content, "code", ""));
@@ -159,6 +165,7 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
   } catch (...) {  // this very coroutine is cancelled: its shell stops
     if (!run->error) run->error = std::make_shared<CellError>(stop_error(*run));
   }
+  leave.now();  // whoever wants to stop something from now on means what comes next
 
   {
     const std::lock_guard lock(run->work->mutex);
@@ -171,7 +178,10 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
     publish_error(session, request, error);
     content = error_content(error.ename, error.evalue, error.traceback);
     if (c.stop_on_error && !c.raises_exception)
-      abort_before_ = std::chrono::steady_clock::now().time_since_epoch().count();
+      abort_before_ = (run->active->stop.load() == ActiveCell::Stop::interrupt ? run->active->asked.load()
+                                                                               : std::chrono::steady_clock::now())
+                          .time_since_epoch()
+                          .count();
   } else {
     content = {{"status", "ok"}};
   }

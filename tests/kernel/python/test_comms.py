@@ -55,6 +55,17 @@ class Comms(KernelTest):
                 self.assertEqual({m["msg_type"] for m in self.client.of(msg_id)}, {"status"})
         self.assert_usable()
 
+    def test_33_a_message_that_waits_when_an_interrupt_comes_is_not_lost(self):
+        comm_id, _ = self.open()
+        self.run_ok('(void)caller::Caller::current().call_later(50ms, [] { std::cout << "blocked" << std::flush; for (const auto end = '
+                    "std::chrono::steady_clock::now() + 1s; std::chrono::steady_clock::now() < end;) {} });").wait_text("blocked")
+        msg_id = self.client.send("shell", "comm_msg", {"comm_id": comm_id, "data": {"n": 1}})
+        cell = self.client.execute("for (;;) {}")
+        self.client.request("control", "usage_request")
+        self.client.interrupt()
+        self.assertEqual(self.echoed(msg_id)["content"]["data"], {"n": 1})
+        self.assertEqual(cell.wait(10).reply["ename"], "Interrupted")
+
     def test_36_served_while_a_cell_awaits(self):
         comm_id, _ = self.open()
         cell = self.client.execute('std::cout << "on" << std::flush; co_await caller::sleep_for(2s);')

@@ -311,7 +311,7 @@ class Death(KernelTest):
             error = client.wait(lambda m: m["msg_type"] == "error" and m["channel"] == "iopub")
             self.assertEqual(error["content"]["ename"], "KernelDied")
             self.assertIn("double free or corruption", error["content"]["evalue"])
-            self.assertEqual(kernel.wait_for_exit(3), -6)
+            self.assertEqual(kernel.wait_for_exit(), -6)
             self.assertIn("the kernel dies: HeapCorruption", kernel.log_text())
 
     def test_a_fault_outside_of_cells_is_told_of(self):

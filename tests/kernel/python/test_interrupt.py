@@ -33,14 +33,44 @@ class Interrupt(KernelTest):
             self.assertEqual(cell.wait(10).reply["ename"], "Interrupted")
         self.assertEqual(self.run_ok("21 * 2").result, "42")
 
-    def test_42_a_cell_that_waits_for_its_turn_and_none_that_is_sent_after(self):
-        for _ in range(60):
+    # Keeps the shell's loop from turning for a second, with no cell that runs.
+    BLOCK = ("(void)caller::Caller::current().call_later(50ms, [] { std::cout << \"blocked\" << std::flush; for (const auto end = "
+             "std::chrono::steady_clock::now() + 1s; std::chrono::steady_clock::now() < end;) {} });")
+
+    def block(self):
+        blocking = self.run_ok(self.BLOCK)
+        blocking.wait_text("blocked")
+
+    def test_42_a_cell_that_waits_for_its_turn(self):
+        self.block()
+        cell = self.client.execute("for (;;) {}")
+        self.client.request("control", "usage_request")  # the cell is with the kernel
+        self.client.interrupt()
+        later = self.client.execute("21 * 2")  # sent after the answer: it is not meant
+        self.assertEqual(cell.wait(10).reply["ename"], "Interrupted")
+        self.assertEqual(later.wait().result, "42")
+        self.client.interrupt()  # nothing runs
+        self.assertEqual(self.run_ok("21 * 2").result, "42")
+
+    def test_42_a_cell_that_waits_while_others_are_at_work(self):
+        subshell = self.client.request("control", "create_subshell_request")["subshell_id"]
+        for code, where in (("// task\nco_await caller::sleep_for(60s);", None), ("co_await caller::sleep_for(60s);", subshell)):
+            other = self.client.execute(code, subshell=where).wait_started()
+            self.block()
             cell = self.client.execute("for (;;) {}")
-            self.assertEqual(self.client.request("shell", "kernel_info_request")["status"], "ok")  # the cell is with the kernel
+            self.client.request("control", "usage_request")
             self.client.interrupt()
+            self.assertEqual(self.run_ok("1 + 2", subshell=subshell).result, "3")  # takes nothing of it
+            self.assertEqual(other.wait(10).reply["ename"], "Interrupted")
             self.assertEqual(cell.wait(10).reply["ename"], "Interrupted")
-            self.client.interrupt()  # nothing runs
-            self.assertEqual(self.run_ok("21 * 2").result, "42")
+
+    def test_42_of_the_cells_of_a_lane_one(self):
+        first = self.client.execute(self.READY + "for (;;) {}", stop_on_error=False)
+        second = self.client.execute("1 + 2", stop_on_error=False)
+        first.wait_text("ready")
+        self.client.interrupt()
+        self.assertEqual(first.wait(10).reply["ename"], "Interrupted")
+        self.assertEqual(second.wait(10).result, "3")
 
     def test_42_an_empty_loop(self):
         self.interrupt(self.READY + "for (;;) {}")
@@ -129,7 +159,8 @@ class Interrupt(KernelTest):
             for shell in shells:
                 self.client.send("control", "delete_subshell_request", {"subshell_id": shell})
                 self.client.send("control", "interrupt_request", {})
-        time.sleep(0.2)
+        self.client.request("control", "list_subshell_request")  # all of them have been looked at
+        time.sleep(0.1)
         self.assertEqual(self.run_ok("1 + 2").result, "3")
 
     def test_42_a_cell_on_a_thread(self):

@@ -132,7 +132,7 @@ void Database::prepare() {
     if (!mode.next() || mode.text(0) != "wal")
       throw StateBackendError("the task database " + path_ + " cannot have a write-ahead log where it is");
   }
-  execute("PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -32000");
+  execute("PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000");
   if (application == kApplication && version == kVersion) return;
   try {
     execute("BEGIN IMMEDIATE");
