@@ -140,6 +140,13 @@ std::string micros(std::chrono::nanoseconds t) { return std::to_string(whole_mic
 
 namespace {
 
+template <class T>
+const T& as_sent(const T& field) {
+  return field;
+}
+std::int64_t as_sent(std::chrono::nanoseconds t) { return whole_micros(t); }
+std::string as_sent(const std::vector<std::string>& hashes) { return packed(hashes); }
+
 auto rest(const NewInvocation& c) {
   return std::tie(c.task_id, c.queue, c.priority, c.delay, c.registration_key, c.running_key, c.reroute,
                   c.refuse_other_call, c.workflow_id, c.data);
@@ -150,8 +157,8 @@ auto rest(const NewInvocation& c) {
 bool same_rest(const NewInvocation& a, const NewInvocation& b) { return rest(a) == rest(b); }
 
 std::string rest_of(const NewInvocation& c) {
-  const nlohmann::json all{c.task_id,     c.queue,   c.priority,          whole_micros(c.delay), c.registration_key,
-                           c.running_key, c.reroute, c.refuse_other_call, c.workflow_id,         packed(c.data)};
+  const nlohmann::json all =
+      std::apply([](const auto&... field) { return nlohmann::json::array({as_sent(field)...}); }, rest(c));
   std::string out;
   nlohmann::json::to_msgpack(all, nlohmann::detail::output_adapter<char>(out));
   return out;

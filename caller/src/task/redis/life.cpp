@@ -52,13 +52,16 @@ Pending<std::vector<Added>> RedisStore::add(std::vector<NewInvocation> calls) {
 Pending<std::vector<InvocationRecord>> RedisStore::take(std::string runner, std::size_t most,
                                                         std::vector<std::string> queues, bool begin) {
   Pending<std::vector<InvocationRecord>> p;
-  take_some(p, to_take(std::move(runner), most, std::move(queues), begin));
+  if (auto list = begin ? given_to(runner, most) : std::vector<InvocationRecord>(); !list.empty())
+    p.set_result(std::move(list));
+  else
+    take_some(p, to_take(std::move(runner), most, std::move(queues), begin));
   return p;
 }
 
 void RedisStore::take_some(Pending<std::vector<InvocationRecord>> p, Strings a) {
   a[2] = token();
-  asks(a[0]);
+  a[3] = asks(a[0], a[3] != "0");
   Strings asked = a;
   client_->run(scripts().take, prefix_, std::move(a),
                [this, p, asked = std::move(asked)](Reply* reply, const std::exception_ptr& error) mutable {
@@ -82,7 +85,7 @@ void RedisStore::took(const Pending<std::vector<InvocationRecord>>& p, Strings a
       error = std::current_exception();
     }
   }
-  has(asked[0], list);
+  has(asked[0], list, list.empty() && !more && asked[3] > "1" ? asked[2] : std::string());
   if (error)
     p.set_exception(error);
   else if (more && list.empty() && !p.done())
@@ -119,10 +122,15 @@ Pending<void> RedisStore::change(Change c) {
 ChangeAndTake RedisStore::change_and_take(Change c, std::size_t most, std::vector<std::string> queues) {
   if (!c.data.empty() || !c.then.empty()) return Store::change_and_take(std::move(c), most, std::move(queues));
   ChangeAndTake next;
+  if (auto list = given_to(c.runner, most); !list.empty()) {
+    next.changed = change(std::move(c));
+    next.taken.set_result(std::move(list));
+    return next;
+  }
   const Changing what{c.id, c.runner, c.to};
   Strings take = to_take(c.runner, most, std::move(queues), true), a = to_change(c);
   take[2] = token();
-  asks(what.runner);
+  take[3] = asks(what.runner, true);
   a.insert(a.end(), take.begin(), take.end());
   client_->run(scripts().next, prefix_, std::move(a),
                [this, next, what, take = std::move(take)](Reply* reply, const std::exception_ptr& error) mutable {

@@ -33,7 +33,13 @@ void RedisStore::forget(std::uint64_t token) {
       std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& l) { return l.second.first == runner; });
   if (!others) {
     client_->unsubscribe(prefix_ + "r:" + runner);
-    held_.erase(runner);
+    auto gone = held_.extract(runner);
+    if (!gone.empty() && !gone.mapped().given.empty()) {  // too late
+      Strings a{runner, "", "all"};
+      for (const auto& r : gone.mapped().given) gone.mapped().ids.erase(r.id);
+      a.insert(a.end(), gone.mapped().ids.begin(), gone.mapped().ids.end());
+      ask_for_requests(std::move(a));
+    }
   }
   if (listeners_.empty()) client_->unsubscribe(prefix_ + "news");
   if (std::none_of(listeners_.begin(), listeners_.end(),
@@ -62,9 +68,12 @@ void RedisStore::subscribed(const std::string& channel) {
       const std::lock_guard lock(mutex_);
       const auto it = held_.find(runner);
       if (it != held_.end()) again = std::exchange(it->second.subscribed, true);
-      if (again) it->second.compare = true;  // the server may have forgotten what it was told last
+      if (again) {
+        it->second.compare = true;  // the server may have forgotten what it was told last
+        it->second.offer.clear();   // what it gave is lost
+      }
     }
-    ask_for_requests({runner, ""});
+    ask_for_requests({runner, "", ""});
     compare(runner);
     tell_of_work();
   }
@@ -90,7 +99,11 @@ void RedisStore::message(const std::string& channel, const std::string& m) {
     else
       end(m.substr(1));
   } else if (channel.starts_with(prefix_ + "r:")) {
-    cancelled(channel.substr(prefix_.size() + 2), m.substr(1));
+    const std::string runner = channel.substr(prefix_.size() + 2);
+    if (m[0] == 'h')
+      given(runner, m);
+    else
+      cancelled(runner, m.substr(1));
   }
 }
 

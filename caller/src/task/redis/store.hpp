@@ -125,8 +125,11 @@ private:
   // upkeep.cpp
   void purge_some(Pending<std::size_t> p, Strings ages, std::size_t before);
   void ask_for_requests(Strings a);
-  void asks(const std::string& runner);
-  void has(const std::string& runner, const std::vector<InvocationRecord>& list);
+  std::string asks(const std::string& runner, bool begin);
+  std::vector<InvocationRecord> given_to(const std::string& runner, std::size_t most);
+  void given(const std::string& runner, const std::string& message);
+  void give_back(const std::string& runner, const std::string& id);
+  void has(const std::string& runner, const std::vector<InvocationRecord>& list, std::string offer);
   void no_longer_has(const std::string& runner, const std::string& id, bool failed);
   void compare(const std::string& runner);
   void release();
@@ -164,9 +167,12 @@ private:
   std::map<std::uint64_t, std::pair<std::string, Listener>> listeners_;
   struct Held {
     std::set<std::string> ids;
-    std::size_t asking = 0;   // takes under way
-    bool subscribed = false;  // before
-    bool compare = false;     // with what the server says it has
+    std::string offer;                    // the last take that found nothing, by which the server may give it one
+    bool offered = false;                 // it is still to be taken back
+    std::vector<InvocationRecord> given;  // by the server, until they are taken here
+    std::size_t asking = 0;               // takes under way
+    bool subscribed = false;              // before
+    bool compare = false;                 // with what the server says it has
   };
   std::unordered_map<std::string, Held> held_;
   std::uint64_t last_token_ = 0;

@@ -2,6 +2,7 @@
 #include "store.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace caller::task::redis {
 
@@ -87,18 +88,81 @@ void RedisStore::release() {
   });
 }
 
-void RedisStore::asks(const std::string& runner) {
+/// How it is to be asked.
+std::string RedisStore::asks(const std::string& runner, bool begin) {
   const std::lock_guard lock(mutex_);
-  if (const auto it = held_.find(runner); it != held_.end()) ++it->second.asking;
+  const auto it = held_.find(runner);
+  if (it != held_.end()) ++it->second.asking;
+  if (!begin) return "0";
+  if (it == held_.end()) return "1";  // nobody listens
+  return std::exchange(it->second.offered, false) ? "3" : "2";
 }
 
-void RedisStore::has(const std::string& runner, const std::vector<InvocationRecord>& list) {
+/// `offer`: the step, if it was a take that found nothing and said that the next is to be given.
+void RedisStore::has(const std::string& runner, const std::vector<InvocationRecord>& list, std::string offer) {
   {
     const std::lock_guard lock(mutex_);
     const auto it = held_.find(runner);
     if (it == held_.end()) return;
     if (it->second.asking > 0) --it->second.asking;
     for (const auto& r : list) it->second.ids.insert(r.id);
+    if (!offer.empty()) {
+      it->second.offer = std::move(offer);
+      it->second.offered = true;
+    }
+  }
+  compare(runner);
+}
+
+/// A message with one that the runner has now.
+void RedisStore::given(const std::string& runner, const std::string& message) {
+  constexpr std::chrono::milliseconds kPatience{20};  // until whoever may take it has done so
+  std::string id;
+  std::vector<std::function<void()>> calls;
+  try {
+    std::string_view rest = std::string_view(message).substr(1);
+    id = cut(rest);
+    std::string args(cut(rest));
+    InvocationRecord record = record_of(id, rest, std::move(args), {});
+    const std::lock_guard lock(mutex_);
+    const auto it = held_.find(runner);
+    if (it == held_.end() || !it->second.ids.insert(id).second) return;
+    it->second.offered = false;
+    it->second.given.push_back(std::move(record));
+    for (const auto& [token, l] : listeners_)
+      if (l.first == runner && l.second.work) calls.push_back(l.second.work);
+  } catch (const StateBackendError&) {  // no message of ours
+    return;
+  }
+  for (const auto& call : calls) call();
+  const std::lock_guard lock(mutex_);
+  if (const auto it = held_.find(runner); it == held_.end() || it->second.given.empty()) return;
+  (void)client_->loop().call_later(kPatience, [this, runner, id, shared = shared_] {
+    if (shared->is_open()) give_back(runner, id);
+  });
+}
+
+/// What the server has given, and has not been taken here yet.
+std::vector<InvocationRecord> RedisStore::given_to(const std::string& runner, std::size_t most) {
+  const std::lock_guard lock(mutex_);
+  const auto it = held_.find(runner);
+  if (it == held_.end() || it->second.given.empty()) return {};
+  auto& given = it->second.given;
+  const auto end = given.begin() + static_cast<std::ptrdiff_t>(std::min(most, given.size()));
+  std::vector<InvocationRecord> out(std::make_move_iterator(given.begin()), std::make_move_iterator(end));
+  given.erase(given.begin(), end);
+  return out;
+}
+
+/// Unless it was taken: the runner has no place for it any more.
+void RedisStore::give_back(const std::string& runner, const std::string& id) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = held_.find(runner);
+    if (it == held_.end() || std::erase_if(it->second.given, [&](const auto& r) { return r.id == id; }) == 0) return;
+    it->second.ids.erase(id);
+    it->second.offer.clear();
+    it->second.compare = true;
   }
   compare(runner);
 }
@@ -116,7 +180,7 @@ void RedisStore::compare(const std::string& runner) {
   const std::lock_guard lock(mutex_);  // also while it is sent: no take comes before it
   const auto it = held_.find(runner);
   if (it == held_.end() || it->second.asking > 0 || !std::exchange(it->second.compare, false)) return;
-  Strings a{runner, "all"};
+  Strings a{runner, it->second.offer, "all"};
   a.insert(a.end(), it->second.ids.begin(), it->second.ids.end());
   ask_for_requests(std::move(a));
 }

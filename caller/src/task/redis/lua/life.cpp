@@ -8,6 +8,7 @@ namespace caller::task::redis::lua {
 // it wait, is another call refused, workflow, data.
 const char kAdding[] = R"lua(
 local W = 5
+local REGISTRATION, REFUSES = 5, 8  -- places in the rest
 local THERE -- ids of a step that adds many, true: it is there already
 local COMMON -- bytes -> what they say
 local function rest_of(a)
@@ -35,7 +36,7 @@ local function look_for_all()
   end
 end
 local function known(a)
-  local key = rest_of(a)[5]
+  local key = rest_of(a)[REGISTRATION]
   if key == '' or repeated(a) then return end
   local id = call('HGET', P .. 'waiting', key)
   local r = id and load(id)
@@ -106,14 +107,38 @@ end
 
 // Answers of those that are not new their places, ids, how it is with them, calls and arguments.
 const char kAdd[] = R"lua(
-local out, many, last = {'ok'}, #ARGV / W, nil
+-- A runner that found nothing gets what it would take now, and is spared the asking. True: all that was added is given.
+local function give_to_idle(added)
+  local idle, given, old = call('HGETALL', P .. 'idle'), 0, false
+  for i = 1, #idle, 2 do
+    local runner, channel = idle[i], P .. 'r:' .. idle[i]
+    if given == added then break end
+    if call('PUBSUB', 'NUMSUB', channel)[2] == 0 then
+      call('HDEL', P .. 'idle', runner)  -- it is gone
+    else
+      local asked = cmsgpack.unpack(idle[i + 1])
+      ARGV = {runner, '1', asked[1], '1', unpack(asked, 2)}
+      again, together = false, true
+      local taken = take()
+      together = false
+      local id = taken[3]
+      if id then
+        call('HDEL', P .. 'idle', runner)
+        given, old = given + 1, old or STORED[id]
+        told[#told + 1] = {channel, 'h' .. #id .. ':' .. id .. #taken[5] .. ':' .. taken[5], id}
+      end
+    end
+  end
+  return given == added and not old
+end
+local out, many, last, added = {'ok'}, #ARGV / W, nil, 0
 THERE, COMMON = nil, {}
 local function give(a, id, how, called, args)
   local at = #out
   out[at + 1], out[at + 2], out[at + 3], out[at + 4], out[at + 5] = num(a / W), id, how, called, args
 end
 for a = 0, #ARGV - 1, W do
-  local r = rest_of(a)[8] and known(a)
+  local r = rest_of(a)[REFUSES] and known(a)
   if r and call_of(r) ~= ARGV[a + 2] then
     out = {'refused'}
     give(a, r.id, 'refused', call_of(r), args_of(r))
@@ -127,16 +152,26 @@ for a = 0, #ARGV - 1, W do
     give(a, r.id, 'reused', call_of(r), args_of(r))
   elseif not repeated(a) and not R[ARGV[a + 1]] then
     last = last or call('INCRBY', K.seq, many) - many  -- those of the others stay unused
-    last = last + 1
+    last, added = last + 1, added + 1
     insert(a, last)
   end
+end
+if work and call('EXISTS', P .. 'idle') == 1 then
+  for q, list in pairs(fresh) do
+    call('SADD', K.queues, q)
+    all_at_once('ZADD', P .. 'q:' .. q, list)
+  end
+  fresh = {}
+  work = not give_to_idle(added)
 end
 return commit(out)
 )lua";
 
-// ARGV: runner, most, which step, are they to run at once, queues…
+// ARGV: runner, most, which step, how, queues… How: 0; 1 they are to run at once; 2 and, if there is none, the next one
+// that is added is to be told to the runner, which has it then (see kAdd); 3 and it may have said so before.
 const char kTake[] = R"lua(
-local runner, most, token, out = ARGV[1], tonumber(ARGV[2]), ARGV[3], {'ok', '0'}
+local runner, most, token, how, out = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], {'ok', '0'}
+if how == '3' then call('HDEL', P .. 'idle', runner) end
 if again then  -- what it took the first time
   for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. runner)) do
     local r = load(id)
@@ -176,7 +211,7 @@ while taken < most do
   elseif r.k and call('HEXISTS', P .. 'busy', r.k) == 1 then
     if r.f then set(r, CC_FINAL) else set(r, CC) end
   else
-    begins = ARGV[4] == '1'
+    begins = how ~= '0'
     set(r, PENDING, runner)
     if begins then set(r, RUNNING, runner) end
     begins = false
@@ -184,6 +219,9 @@ while taken < most do
     taken = taken + 1
     show(r, out)
   end
+end
+if taken == 0 and out[2] == '0' and how >= '2' then
+  call('HSET', P .. 'idle', runner, cmsgpack.pack({token, unpack(ARGV, 5)}))
 end
 return commit(out)
 )lua";

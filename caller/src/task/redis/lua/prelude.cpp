@@ -11,7 +11,7 @@ const char kPrelude[] = R"lua(
 --   queues    names;  q:<name> waiting, by priority and ticket, before all those that others wait for
 --   due       ids by time                          waiting    registration key -> id;  busy  running key -> id
 --   cc        held back, by running key            own:<runner>, pending (by time), killed, ended (by time)
---   leases    runners by end of lease;  runners  runner -> what it told
+--   leases    runners by end of lease;  runners  runner -> what it told;  idle  runner -> its take that found nothing
 --   counts    status -> how many, but for REGISTERED, which is what is left;  few:<status> ids by number, of the states in which there are few
 --   kin       of each child p<parent> and number, of each member of another's workflow w<workflow> and number
 --   val       key -> value, behind 0 or 1 and when it is over;  vals  the keys in order;  vexp  keys by that time
@@ -202,7 +202,11 @@ local function finish(r)
     local plus = client:sub(-1) == '+'
     if plus then client = client:sub(1, -2) end
     -- With a + the record goes with it, unless there is something large.
-    told[#told + 1] = {P .. 'c:' .. client, 'e' .. r.id, plus and not r.A and not r.B and r.id}
+    if plus and not r.A and not r.B then
+      told[#told + 1] = {P .. 'c:' .. client, 'M' .. #r.id .. ':' .. r.id, r.id}
+    else
+      told[#told + 1] = {P .. 'c:' .. client, 'e' .. r.id}
+    end
   end
   r.l = nil
   call('ZADD', K.ended, NOW, r.id)
@@ -323,9 +327,7 @@ local function commit(value)
   for s, by in pairs(count) do if by ~= 0 then call('HINCRBY', K.counts, num(s), num(by)) end end
   if work then call('PUBLISH', P .. 'news', 'w') end
   if sooner then call('PUBLISH', P .. 'news', 'd') end
-  for _, m in ipairs(told) do
-    call('PUBLISH', m[1], m[3] and 'M' .. #m[3] .. ':' .. m[3] .. PACKED[m[3]] or m[2])
-  end
+  for _, m in ipairs(told) do call('PUBLISH', m[1], m[3] and m[2] .. PACKED[m[3]] or m[2]) end
   return value
 end
 )lua";

@@ -17,6 +17,7 @@ return {'ok'}
 
 const char kForgetRunner[] = R"lua(
 call('ZADD', P .. 'leases', 'XX', 0, ARGV[1])
+call('HDEL', P .. 'idle', ARGV[1])
 return {'ok'}
 )lua";
 
@@ -123,15 +124,16 @@ if first[2] then wait = math.max(0, tonumber(first[2]) - now) end
 return commit({'ok', num(wait)})
 )lua";
 
-// ARGV: runner, then, if all it has is to be compared, `all` and their ids. Whom of its invocations somebody wants to
-// end. One the runner does not know of goes back: the server forgot that it gave it up, or was never told.
+// ARGV: runner, the step by which it may be given one, then, if all it has is to be compared, `all` and their ids. Whom
+// of its invocations somebody wants to end. One the runner does not know of goes back, unless it is on its way: the
+// server forgot that it gave it up, or was never told.
 const char kRequests[] = R"lua(
 local out, known = {'ok'}, {}
-for i = 3, #ARGV do known[ARGV[i]] = true end
+for i = 4, #ARGV do known[ARGV[i]] = true end
 for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. ARGV[1])) do
   local r = load(id)
   if r and OWNED[r.s] and r.o == ARGV[1] then
-    if ARGV[2] == 'all' and not known[id] then
+    if ARGV[3] == 'all' and not known[id] and r.T ~= ARGV[2] then
       if r.s == PENDING then set(r, PENDING_RECOVERY) else set(r, RUNNING_RECOVERY) end
       set(r, REROUTED)
     elseif r.x then

@@ -1,0 +1,138 @@
+// Runners of a Redis store that have nothing to do: what is added is given to them in the same step.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <caller/all.hpp>
+#include <caller/task/all.hpp>
+
+#include "new_call.hpp"
+#include "redis_server.hpp"
+
+using namespace caller::task;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// A runner that is told of work, and takes by hand.
+struct Idle {
+  Idle(const RedisServer& server, std::string name)
+      : runner(std::move(name)), store(make_redis_store(server.url(), "app", 1min)) {
+    Listener l;
+    l.work = [this] {
+      ++told;
+      told.notify_all();
+    };
+    listener = store->listen(runner, std::move(l));
+    told.wait(0);  // from now on its messages come
+    CHECK(take().empty());
+  }
+  std::vector<InvocationRecord> take() { return store->take(runner, 1, {"default"}, true).wait({.timeout = 20s}); }
+
+  const std::string runner;
+  std::shared_ptr<Store> store;
+  std::atomic<int> told{0};
+  std::shared_ptr<void> listener;
+};
+
+std::vector<Status> states_of(Store& store, const std::string& id) {
+  std::vector<Status> out;
+  for (const auto& entry : store.history(id).wait({.timeout = 20s})) out.push_back(entry.status);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("a runner that found nothing is given the next invocation, and has it before it asks") {
+  const RedisServer server;
+  Idle idle(server, "idle");
+  const auto other = make_redis_store(server.url(), "app", 1min);
+  const int before = idle.told;
+  NewInvocation large = call("1");
+  large.args = '"' + std::string(5000, 'x') + '"';
+  const std::string args = large.args;
+  other->add({std::move(large)}).wait({.timeout = 20s});
+  const InvocationRecord there = other->get("1").wait({.timeout = 20s});
+  CHECK(there.status == Status::running);
+  CHECK(there.owner == "idle");
+  idle.told.wait(before);
+  const auto taken = idle.take();
+  REQUIRE(taken.size() == 1);
+  CHECK(taken[0].id == "1");
+  CHECK(taken[0].args == args);
+  CHECK(taken[0].status == Status::running);
+  idle.store->change({"1", Status::success, "idle", "2", {}, {}}).wait({.timeout = 20s});
+  CHECK(other->final_record("1").wait({.timeout = 20s}).result == "2");
+  // It was given one: the next is for whoever asks.
+  other->add({call("2")}).wait({.timeout = 20s});
+  CHECK(other->get("2").wait({.timeout = 20s}).status == Status::registered);
+}
+
+TEST_CASE("of many that are added at once each idle runner is given one, and is told of the rest") {
+  const RedisServer server;
+  Idle first(server, "first"), second(server, "second");
+  const auto other = make_redis_store(server.url(), "app", 1min);
+  other->add({call("1"), call("2"), call("3")}).wait({.timeout = 20s});
+  std::vector<std::string> got;
+  for (Idle* idle : {&first, &second, &first}) {
+    std::vector<InvocationRecord> taken;
+    for (int told = idle->told; (taken = idle->take()).empty(); told = idle->told) idle->told.wait(told);
+    got.push_back(taken.at(0).id);
+  }
+  std::sort(got.begin(), got.end());
+  CHECK(got == std::vector<std::string>{"1", "2", "3"});
+}
+
+TEST_CASE("what is given to a runner that has no place for it any more goes to another one") {
+  const RedisServer server;
+  Idle idle(server, "idle");
+  const auto other = make_redis_store(server.url(), "app", 1min);
+  other->add({call("1")}).wait({.timeout = 20s});
+  std::vector<InvocationRecord> taken;
+  while (taken.empty()) taken = other->take("other", 1, {"default"}, true).wait({.timeout = 20s});
+  CHECK(taken[0].id == "1");
+  const auto states = states_of(*other, "1");
+  CHECK(std::count(states.begin(), states.end(), Status::running_recovery) == 1);
+  CHECK(idle.store->heartbeat({"idle", "", {}, {}, {}}, 1min).wait_done({.timeout = 20s}));  // and it stays there
+  CHECK(other->get("1").wait({.timeout = 20s}).owner == "other");
+}
+
+TEST_CASE("thousands that are added at once, and a second time with some between them that are new, are there once") {
+  const RedisServer server;
+  const auto store = make_redis_store(server.url(), "app", 1min);
+  std::vector<NewInvocation> calls;
+  for (int i = 0; i < 2500; ++i) calls.push_back(call("old" + std::to_string(i)));
+  CHECK(store->add(calls).wait({.timeout = 20s}).size() == 2500);
+  for (int i = 0; i < 10; ++i) calls.insert(calls.begin() + 240 * i, call("new" + std::to_string(i)));
+  const auto added = store->add(calls).wait({.timeout = 20s});
+  REQUIRE(added.size() == calls.size());
+  for (std::size_t i = 0; i < calls.size(); ++i) CHECK(added[i].id == calls[i].id);
+  std::size_t all = 0;
+  for (const auto& [status, n] : store->counts().wait({.timeout = 20s})) all += n;
+  CHECK(all == 2510);
+  CHECK(store->list({}, 0, 5000).wait({.timeout = 20s}).size() == 2510);
+}
+
+TEST_CASE("a runner that ends, and one that is gone, are given nothing") {
+  const RedisServer server;
+  const auto other = make_redis_store(server.url(), "app", 1min);
+  {
+    Idle gone(server, "gone");
+    gone.listener.reset();
+  }
+  while (server.command({"EVAL", "return #redis.call('PUBSUB', 'CHANNELS', '*r:gone')", "0"}).find(":0") ==
+         std::string::npos) {
+  }
+  other->add({call("1")}).wait({.timeout = 20s});
+  CHECK(other->get("1").wait({.timeout = 20s}).status == Status::registered);
+  CHECK(other->take("other", 1, {"default"}, true).wait({.timeout = 20s}).size() == 1);
+  Idle ends(server, "ends");
+  ends.store->forget_runner("ends").wait({.timeout = 20s});
+  other->add({call("2")}).wait({.timeout = 20s});
+  CHECK(other->get("2").wait({.timeout = 20s}).status == Status::registered);
+}
