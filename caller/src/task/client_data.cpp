@@ -104,8 +104,8 @@ std::string ClientData::packed_args(const TaskDefinition& definition, const Call
   std::vector<Span> parts;
   for (std::size_t i = 0; i < call.places.size(); ++i) {
     const auto [begin, end] = call.places[i];
-    if (is_large(end - begin) && !stays(call.named[i].first)) parts.push_back({begin, end});
-    warn(definition.id + ": the argument " + call.named[i].first, end - begin);
+    if (is_large(end - begin) && !stays(definition.parameters[i])) parts.push_back({begin, end});
+    warn(definition.id + ": the argument " + definition.parameters[i], end - begin);
   }
   Packed packed = pack(call.args, parts);
   data.insert(data.end(), std::make_move_iterator(packed.data.begin()), std::make_move_iterator(packed.data.end()));

@@ -26,6 +26,9 @@ struct detail::Node {
 
 namespace {
 
+/// Of a text that is written as it is.
+constexpr bool is_plain(char c) noexcept { return c >= 0x20 && c <= 0x7e && c != '"' && c != '\\'; }
+
 constexpr std::string_view kBytesKey = "$bytes";
 constexpr std::string_view kBase64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -146,19 +149,60 @@ private:
   std::vector<Node*> open_;
 };
 
+}  // namespace
+
+namespace detail {
+
+bool PlainReader::key(std::string_view name) noexcept {
+  // A name with what must be escaped is written otherwise, and is not found.
+  if (static_cast<std::size_t>(end_ - at_) < name.size() + 3 || *at_ != '"' || at_[name.size() + 1] != '"' ||
+      at_[name.size() + 2] != ':' || std::string_view(at_ + 1, name.size()) != name)
+    return false;
+  for (const char c : name)
+    if (!is_plain(c)) return false;
+  at_ += name.size() + 3;
+  return true;
+}
+bool PlainReader::integer(std::int64_t& to, std::int64_t least, std::int64_t most) noexcept {
+  const bool negative = take('-');
+  const char* const begin = at_;
+  std::int64_t n = 0;
+  for (; at_ != end_ && *at_ >= '0' && *at_ <= '9'; ++at_) {
+    if (at_ - begin == 18) return false;
+    n = n * 10 + (*at_ - '0');
+  }
+  if (at_ == begin || (*begin == '0' && (at_ - begin > 1 || negative))) return false;
+  if (at_ != end_ && *at_ != ',' && *at_ != ']' && *at_ != '}') return false;
+  to = negative ? -n : n;
+  return to >= least && to <= most;
+}
+bool PlainReader::boolean(bool& to) noexcept {
+  const std::string_view left(at_, static_cast<std::size_t>(end_ - at_));
+  to = left.starts_with("true");
+  if (!to && !left.starts_with("false")) return false;
+  at_ += to ? 4 : 5;
+  return true;
+}
+bool PlainReader::text(std::string& to) {
+  if (!take('"')) return false;
+  const char* const begin = at_;
+  while (at_ != end_ && is_plain(*at_)) ++at_;
+  to.assign(begin, at_);
+  return take('"');
+}
+
+}  // namespace detail
+
+namespace {
+
 /// Takes JSON as this library writes most of it: small whole numbers, texts of ASCII without escapes, no spaces. What
 /// it does not take may be JSON all the same.
-class PlainJson {
+class PlainJson : detail::PlainReader {
 public:
-  explicit PlainJson(std::string_view text) : at_(text.data()), end_(at_ + text.size()) {}
-  bool read(Node& root) { return value(root, 0) && at_ == end_; }
+  using PlainReader::PlainReader;
+  bool read(Node& root) { return value(root, 0) && at_end(); }
 
 private:
-  bool next(char c) {
-    if (at_ == end_ || *at_ != c) return false;
-    ++at_;
-    return true;
-  }
   bool word(std::string_view w) {
     if (!std::string_view(at_, end_).starts_with(w)) return false;
     at_ += w.size();
@@ -178,8 +222,7 @@ private:
       case 't':
       case 'f':
         to.kind = Kind::boolean;
-        to.boolean = *at_ == 't';
-        return word(to.boolean ? "true" : "false");
+        return boolean(to.boolean);
       default:
         return number(to);
     }
@@ -188,49 +231,25 @@ private:
     const bool map = *at_++ == '{';
     to.kind = map ? Kind::map : Kind::list;
     const char close = map ? '}' : ']';
-    if (next(close)) return true;
+    if (take(close)) return true;
     do {
       if (map) {
         std::string key;
-        if (!text(key) || !next(':')) return false;
+        if (!text(key) || !take(':')) return false;
         if (std::find(to.keys.begin(), to.keys.end(), key) != to.keys.end()) return false;
         to.keys.push_back(std::move(key));
       }
       if (!value(to.items.emplace_back(), depth + 1)) return false;
-    } while (next(','));
-    return next(close);
-  }
-  bool text(std::string& to) {
-    if (!next('"')) return false;
-    const char* const begin = at_;
-    while (at_ != end_ && *at_ != '"') {
-      const auto c = static_cast<unsigned char>(*at_);
-      if (c < 0x20 || c > 0x7e || c == '\\') return false;
-      ++at_;
-    }
-    to.assign(begin, at_);
-    return next('"');
+    } while (take(','));
+    return take(close);
   }
   bool number(Node& to) {
-    const bool negative = next('-');
-    const char* const begin = at_;
-    std::int64_t n = 0;
-    for (; at_ != end_ && *at_ >= '0' && *at_ <= '9'; ++at_) {
-      if (at_ - begin == 18) return false;
-      n = n * 10 + (*at_ - '0');
-    }
-    if (at_ == begin || (*begin == '0' && (at_ - begin > 1 || negative))) return false;
-    if (at_ != end_ && *at_ != ',' && *at_ != ']' && *at_ != '}') return false;
-    to.kind = negative ? Kind::integer : Kind::natural;
-    if (negative)
-      to.integer = -n;
-    else
-      to.natural = static_cast<std::uint64_t>(n);
+    constexpr std::numeric_limits<std::int64_t> limits;
+    if (!integer(to.integer, limits.min(), limits.max())) return false;
+    to.kind = to.integer < 0 ? Kind::integer : Kind::natural;
+    if (to.integer >= 0) to.natural = static_cast<std::uint64_t>(to.integer);
     return true;
   }
-
-  const char* at_;
-  const char* const end_;
 };
 
 constexpr const char* words(Kind kind) {

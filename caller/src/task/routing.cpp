@@ -16,10 +16,10 @@ std::string key_of(Concurrency kind, const TaskDefinition& definition, const Cal
     case Concurrency::TASK:
       return definition.id;
     case Concurrency::ARGUMENTS:
-      return definition.id + "#" + args_id(call.named);
+      return definition.id + "#" + args_id(definition, call);
     case Concurrency::KEYS: {
       const auto& keys = definition.options.key_arguments;
-      auto named = call.named;
+      auto named = named_of(definition, call);
       std::erase_if(named, [&](const auto& a) { return std::find(keys.begin(), keys.end(), a.first) == keys.end(); });
       return definition.id + "#" + args_id(named);
     }
@@ -28,12 +28,13 @@ std::string key_of(Concurrency kind, const TaskDefinition& definition, const Cal
 }
 
 /// In words: which arguments of the stored call are others.
-std::string difference(Format format, const std::string& stored, const CallBytes& call) {
+std::string difference(Format format, const TaskDefinition& definition, const std::string& stored,
+                       const CallBytes& call) {
   const auto there = format == Format::json ? nlohmann::json::parse(stored, nullptr, false)
                                             : nlohmann::json::from_cbor(stored, true, false);
   if (!there.is_object()) return "the stored arguments cannot be read";
   std::string out;
-  for (const auto& [name, json] : call.named) {
+  for (const auto& [name, json] : named_of(definition, call)) {
     const auto here = nlohmann::json::parse(json, nullptr, false);
     const auto it = there.find(name);
     if (it != there.end() && *it == here) continue;
@@ -55,7 +56,7 @@ std::vector<NewInvocation> prepared(const AppCore& app, const TaskDefinition& de
     n.id = id.empty() ? new_uuid() : id;
     n.task_id = definition.id;
     n.call_id.reserve(definition.id.size() + 65);
-    n.call_id.append(definition.id).append(1, '#').append(args_id(call.named));
+    n.call_id.append(definition.id).append(1, '#').append(args_id(definition, call));
     std::vector<std::pair<std::string, std::string>> parts;
     n.args = app.data.packed_args(definition, call, parts);
     for (auto& [hash, content] : parts) {
@@ -83,7 +84,7 @@ std::vector<Routed> settled(AppCore& app, const TaskDefinition& definition, cons
   for (std::size_t i = 0; i < added.size(); ++i) {
     Routed routed{std::move(added[i].id), added[i].reused, {}};
     if (added[i].reused)
-      routed.diff_arg = difference(app.options.format, app.data.unpack(std::move(added[i].args)), calls[i]);
+      routed.diff_arg = difference(app.options.format, definition, app.data.unpack(std::move(added[i].args)), calls[i]);
     if (added[i].refused)
       throw InvocationConcurrencyWithDifferentArgumentsError(definition.id, routed.id, routed.diff_arg);
     out.push_back(std::move(routed));

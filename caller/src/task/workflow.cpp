@@ -36,7 +36,7 @@ std::uint64_t Operations::next(const std::string& kind) {
 
 std::string next_call_id(const TaskDefinition& definition, const CallBytes& call) {
   const auto run = run_for("call_once");
-  return uuid_of(next_operation(*run, "call:" + definition.id + "#" + args_id(call.named)));
+  return uuid_of(next_operation(*run, "call:" + definition.id + "#" + args_id(definition, call)));
 }
 
 Coro<void> forget_ended_workflows(AppPtr app) {

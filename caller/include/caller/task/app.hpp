@@ -167,7 +167,7 @@ public:
       return on_computed(when, task, std::forward<B>(arguments)...);
     } else {
       detail::CallBytes bytes = task.template bytes<0>(std::forward<B>(arguments)...);
-      std::string name = detail::args_id(bytes.named);
+      std::string name = detail::args_id(*task.definition_, bytes);
       return detail::add_trigger(
           core_, when, task.definition_, name, [bytes = std::move(bytes)](const Match&) { return bytes; }, false);
     }
@@ -319,8 +319,19 @@ private:
 
   template <class... A>
   static std::tuple<A...> arguments(Format format, std::string_view bytes, const std::vector<std::string>& names) {
+    if constexpr (sizeof...(A) > 0 && (detail::kPlain<A> && ...)) {
+      std::tuple<A...> values;
+      if (format == Format::json && take_plain(bytes, names, values, std::index_sequence_for<A...>())) return values;
+    }
     const Document document(format, bytes);
     return arguments_of<A...>(document.root(), names, std::index_sequence_for<A...>());
+  }
+  template <class... A, std::size_t... I>
+  static bool take_plain(std::string_view bytes, const std::vector<std::string>& names, std::tuple<A...>& values,
+                         std::index_sequence<I...>) {
+    detail::PlainReader r(bytes);
+    return ((r.take(I == 0 ? '{' : ',') && r.key(names[I]) && detail::take_plain(r, std::get<I>(values))) && ...) &&
+           r.take('}') && r.at_end();
   }
   template <class... A, std::size_t... I>
   static std::tuple<A...> arguments_of(const Reader& root, const std::vector<std::string>& names,

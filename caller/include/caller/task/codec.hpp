@@ -79,17 +79,39 @@ public:
 
 private:
   struct Level {
-    std::size_t left;
-    bool map;
+    std::size_t left = 0;
+    bool map = false;
     bool first = true;
   };
   void begin_value();
   void end_value();
   void head(unsigned major, std::uint64_t n);
 
+  /// What is open, the innermost last. Few values need more than these.
+  class Levels {
+  public:
+    bool empty() const noexcept { return size_ == 0; }
+    Level& back() noexcept { return size_ <= near_.size() ? near_[size_ - 1] : far_.back(); }
+    void push_back(Level level) {
+      if (size_ < near_.size())
+        near_[size_] = level;
+      else
+        far_.push_back(level);
+      ++size_;
+    }
+    void pop_back() noexcept {
+      if (size_-- > near_.size()) far_.pop_back();
+    }
+
+  private:
+    std::array<Level, 4> near_;
+    std::size_t size_ = 0;
+    std::vector<Level> far_;
+  };
+
   std::string& out_;
   Format format_;
-  std::vector<Level> levels_;
+  Levels levels_;
 };
 
 namespace detail {
@@ -157,6 +179,53 @@ public:
 private:
   std::unique_ptr<detail::Node> node_;
 };
+
+namespace detail {
+
+/// Takes a value of JSON as this library writes most: whole numbers, booleans, texts of ASCII without escapes, in a map
+/// with its keys in the order in which they are asked for. What it does not take may be right all the same: a Document
+/// says. Each is true if it has taken what it is asked for.
+class CALLER_API PlainReader {
+public:
+  explicit PlainReader(std::string_view text) noexcept : at_(text.data()), end_(at_ + text.size()) {}
+  bool take(char c) noexcept {
+    if (at_ == end_ || *at_ != c) return false;
+    ++at_;
+    return true;
+  }
+  bool key(std::string_view name) noexcept;
+  bool integer(std::int64_t& to, std::int64_t least, std::int64_t most) noexcept;
+  bool boolean(bool& to) noexcept;
+  bool text(std::string& to);
+  bool at_end() const noexcept { return at_ == end_; }
+
+protected:
+  const char* at_;         ///< what comes next
+  const char* const end_;  ///< behind all of it
+};
+
+/// Which types it knows.
+template <class T>
+inline constexpr bool kPlain = std::is_same_v<T, std::string> || (std::integral<T> && sizeof(T) <= 8);
+template <class T>
+bool take_plain(PlainReader& r, T& to) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    return r.text(to);
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return r.boolean(to);
+  } else {
+    using Limits = std::numeric_limits<T>;
+    constexpr bool fits = std::signed_integral<T> || sizeof(T) < 8;  // all of them in std::int64_t
+    std::int64_t n = 0;
+    const bool taken =
+        r.integer(n, static_cast<std::int64_t>(Limits::min()),
+                  fits ? static_cast<std::int64_t>(Limits::max()) : std::numeric_limits<std::int64_t>::max());
+    to = static_cast<T>(n);
+    return taken;
+  }
+}
+
+}  // namespace detail
 
 template <class T>
 void encode(Writer& w, const T& value);
@@ -381,6 +450,11 @@ std::string to_bytes(Format format, const T& value) {
 /// What to_bytes has written. Thread-safety: any thread. Errors: SerializationError. Source: –
 template <class T>
 T from_bytes(Format format, std::string_view bytes) {
+  if constexpr (detail::kPlain<T>) {
+    T value{};
+    detail::PlainReader plain(bytes);
+    if (format == Format::json && detail::take_plain(plain, value) && plain.at_end()) return value;
+  }
   const Document document(format, bytes);
   return decode<T>(document.root());
 }

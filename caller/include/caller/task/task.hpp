@@ -149,37 +149,33 @@ private:
   detail::CallBytes bytes(B&&... given) const {
     const Format format = detail::format_of(*app_);
     detail::CallBytes out;
-    out.named.reserve(sizeof...(A));
     out.places.reserve(sizeof...(A));
+    out.args.reserve(64);
     Writer w(format, &out.args);
     w.map(sizeof...(A));
     std::size_t i = 0;
+    // The last argument also ended the map, if that needs an end.
+    const auto place = [&](std::size_t begin) {
+      out.places.emplace_back(begin, out.args.size() - (format == Format::json && i + 1 == sizeof...(A)));
+      ++i;
+    };
     const auto put = [&](const auto& value) {
       w.key(params_[i].name);
       const std::size_t begin = out.args.size();
       encode(w, value);
-      if (format == Format::json)  // as it was just written, without what ended the map behind the last one
-        out.named.emplace_back(params_[i].name,
-                               out.args.substr(begin, out.args.size() - begin - (i + 1 == sizeof...(A))));
-      else
-        out.named.emplace_back(params_[i].name, to_bytes(Format::json, value));
-      place(format, begin, out);
-      ++i;
+      if (format != Format::json) out.json.push_back(to_bytes(Format::json, value));
+      place(begin);
     };
     put_all<0>(put, std::forward<B>(given)...);
-    for (; i < sizeof...(A); ++i) {
+    while (i < sizeof...(A)) {
       if (!params_[i].fallback) missing(i);
       w.key(params_[i].name);
       const std::size_t begin = out.args.size();
       w.raw(params_[i].fallback(format));
-      out.named.emplace_back(params_[i].name, params_[i].fallback(Format::json));
-      place(format, begin, out);
+      if (format != Format::json) out.json.push_back(params_[i].fallback(Format::json));
+      place(begin);
     }
     return out;
-  }
-  /// Of the argument written last; the last one of all also ended the map, if that needs an end.
-  static void place(Format format, std::size_t begin, detail::CallBytes& out) {
-    out.places.emplace_back(begin, format == Format::json ? begin + out.named.back().second.size() : out.args.size());
   }
   /// Each argument becomes one of the parameter's type first.
   template <std::size_t I, class Put, class First, class... Rest>

@@ -33,8 +33,12 @@ struct Routed {
 };
 struct CallBytes {
   std::string args;                                         // the map of all of them
-  std::vector<std::pair<std::string, std::string>> named;   // each, as JSON
   std::vector<std::pair<std::size_t, std::size_t>> places;  // of each in `args`: where it begins and ends
+  std::vector<std::string> json{};                          // each, as JSON; none where `args` is JSON itself
+  std::string_view json_of(std::size_t i) const {
+    return json.empty() ? std::string_view(args).substr(places[i].first, places[i].second - places[i].first)
+                        : std::string_view(json[i]);
+  }
 };
 CALLER_API Format format_of(const AppCore& app) noexcept;
 /// The task as it is with the options that are configured.
@@ -58,6 +62,10 @@ CALLER_API std::vector<std::pair<std::size_t, std::string>> results_now(const Ap
 CALLER_API Store& store_of(AppCore& app);
 CALLER_API bool runs_here(const AppCore& app) noexcept;
 CALLER_API std::string args_id(const std::vector<std::pair<std::string, std::string>>& named);
+CALLER_API std::string args_id(const TaskDefinition& definition, const CallBytes& call);
+/// The arguments by their names, each as JSON.
+CALLER_API std::vector<std::pair<std::string, std::string>> named_of(const TaskDefinition& definition,
+                                                                     const CallBytes& call);
 
 /// `arguments`: what tells them from others; `make`: of what has matched. The trigger's id.
 CALLER_API std::string add_trigger(const AppPtr& app, const Condition& when, DefinitionPtr task,
