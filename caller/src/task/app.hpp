@@ -13,6 +13,7 @@
 #include <caller/task/workflow.hpp>
 
 #include "client_data.hpp"
+#include "local.hpp"
 #include "trigger/book.hpp"
 
 namespace caller::task::detail {
@@ -40,6 +41,8 @@ public:
   /// The same; what is not registered is asked for (AppOptions::find_task). Not on a runner's loop.
   DefinitionPtr find_or_ask(const std::string& id);
   bool has(const std::string& id) const;
+  /// Another one whenever an id may have become another task.
+  std::uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
   /// Once more, after the store has forgotten everything.
   void publish_sources();
   std::vector<std::string> task_ids() const;
@@ -52,6 +55,11 @@ public:
   Store& store() {
     if (Store* const s = used_store_.load(std::memory_order_acquire)) return *s;
     return use_store();
+  }
+  /// The store, if it is one of those that share their invocations; else null.
+  LocalStore* local_store() {
+    (void)store();
+    return local_;
   }
   std::shared_ptr<Store> shared_store();
   /// Makes the store without using it, so that errors come early.
@@ -86,10 +94,12 @@ private:
   mutable std::mutex mutex_;  // of what follows
   Config config_;
   std::map<std::string, DefinitionPtr, std::less<>> tasks_;
+  std::atomic<std::uint64_t> version_{0};
   mutable std::recursive_mutex making_;  // of components, whose makers may look at the application
   std::shared_ptr<Store> store_;
   bool store_by_name_ = false;
   std::atomic<Store*> used_store_{nullptr};
+  LocalStore* local_ = nullptr;  // written before `used_store_`
   std::weak_ptr<RunnerBox> runner_;
 };
 
@@ -106,6 +116,10 @@ void publish_source(Store& store, const TaskDefinition& definition);
 AppPtr make_app(AppOptions options, Config config);
 
 std::string new_uuid();
+/// The same, into 36 bytes.
+void put_new_uuid(char* to);
+/// Of a call: args_id(), at the end of `out`.
+void append_args_id(std::string& out, const TaskDefinition& definition, const CallBytes& call);
 /// In hexadecimal: a name for content, not a protection.
 std::string sha1_of(std::string_view text);
 std::string sha256_of(std::string_view text);
@@ -126,6 +140,34 @@ bool ends_soon(const PendingBase& end);
 std::string whole_bytes(AppCore& app, std::string stored);
 /// In development mode: what triggers make of what has happened, here and now.
 void after_changes(const AppPtr& app);
+
+/// What travels in the context: a Run that is made when its code first asks for it, as most never do.
+class LazyRun {
+public:
+  virtual ~LazyRun();
+  std::shared_ptr<const Run> get() const;
+
+protected:
+  LazyRun() = default;
+
+private:
+  virtual std::shared_ptr<const Run> make() const = 0;
+  mutable std::once_flag once_;
+  mutable std::shared_ptr<const Run> run_;
+};
+/// What is started while one lives belongs to `run`.
+class RunScope {
+public:
+  explicit RunScope(std::shared_ptr<LazyRun> run);
+  RunScope(const RunScope&) = delete;
+  RunScope& operator=(const RunScope&) = delete;
+  ~RunScope();
+
+private:
+  caller::detail::ContextNode* const before_;
+};
+/// Whether there is a current_run().
+bool in_run() noexcept;
 
 /// Executes an invocation that was just registered in the calling thread, with its retries.
 void run_here(const AppPtr& app, const std::string& id);

@@ -126,6 +126,7 @@ DefinitionPtr AppCore::add(std::shared_ptr<TaskDefinition> definition) {
   if (!(definition->replaces && there->second->replaces))
     throw TaskRoutingError(id, "there is a task " + id + " already");
   there->second = whole;
+  version_.fetch_add(1);
   return whole;
 }
 
@@ -220,6 +221,7 @@ void AppCore::use_runners_store() {
 Store& AppCore::use_store() {
   const std::lock_guard lock(making_);
   prepare_store();
+  local_ = dynamic_cast<LocalStore*>(store_.get());
   used_store_.store(store_.get(), std::memory_order_release);
   return *store_;
 }

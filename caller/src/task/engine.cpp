@@ -28,6 +28,7 @@ void Engine::start() {
   try {
     executor_->open(*this);
     store().heartbeat(told(), app_->options.lease).wait();
+    if (executor_->is_here()) local_ = app_->local_store();
   } catch (...) {
     finished();
     throw;
@@ -47,15 +48,17 @@ void Engine::start() {
 
 Pending<void> Engine::stop(bool at_once) {
   {
-    const std::lock_guard lock(mutex_);
+    const Locked lock(*this);
     stopping_ = true;
   }
   on_loop([self = shared_from_this(), at_once] {
     std::vector<std::string> all;
     {
-      const std::lock_guard lock(self->mutex_);
-      if (at_once)
+      const Locked lock(*self);
+      if (at_once) {
         for (const auto& [invocation, active] : self->active_) all.push_back(invocation);
+        for (const auto& active : self->local_active_) all.emplace_back(active->call->id());
+      }
     }
     for (const auto& invocation : all) self->ask_to_end(invocation, true);
     self->kick();
@@ -89,7 +92,7 @@ void Engine::give_back_slot() noexcept { release_slot(); }
 Pending<void> Engine::take_slot_again() {
   Pending<void> granted;
   {
-    const std::lock_guard lock(mutex_);
+    const Locked lock(*this);
     resuming_.push_back(granted);
   }
   grant();
@@ -108,19 +111,19 @@ void Engine::grant() {
   for (;;) {
     std::vector<Pending<void>> granted;
     {
-      const std::lock_guard lock(mutex_);
+      const Locked lock(*this);
       granted = grants_locked();
     }
     std::size_t unwanted = 0;
     for (const auto& p : granted) unwanted += !p.set_result();
     if (unwanted == 0) return;
-    const std::lock_guard lock(mutex_);
+    const Locked lock(*this);
     used_ -= unwanted;
   }
 }
 void Engine::release_slot() {
   {
-    const std::lock_guard lock(mutex_);
+    const Locked lock(*this);
     --used_;
   }
   grant();
@@ -163,7 +166,7 @@ Coro<void> Engine::serve_elsewhere() {
     const std::uint64_t seen = kicks_;
     std::size_t free = 0;
     {
-      const std::lock_guard lock(mutex_);
+      const Locked lock(*this);
       if (stopping_) co_return;
       if (used_ < slots_ && resuming_.empty()) free = slots_ - used_;
       taking_ += free > 0;
@@ -176,7 +179,7 @@ Coro<void> Engine::serve_elsewhere() {
       const std::exception_ptr error = asked.exception();
       if (!error) list = std::move(asked.result());  // nobody else has it
       {
-        const std::lock_guard lock(mutex_);
+        const Locked lock(*this);
         for (const auto& record : list) know_locked(record, false);
         if (--taking_ == 0) early_.clear();
       }
@@ -204,8 +207,8 @@ Coro<void> Engine::serve() {
   for (;;) {
     const std::uint64_t seen = kicks_;
     {
-      const std::lock_guard lock(mutex_);
-      if (stopping_ && active_.empty() && pullers_ == 0) break;
+      const Locked lock(*this);
+      if (stopping_ && active_.empty() && local_active_.empty() && pullers_ == 0) break;
     }
     Coro<void> sleeping = sleep_unless_kicked(seen);
     co_await std::move(sleeping);
@@ -263,13 +266,17 @@ void Engine::ask_to_end(const std::string& invocation, bool give_up) {
   std::optional<Pending<std::string>> here;
   ActivePtr known;
   {
-    const std::lock_guard lock(mutex_);
-    const auto it = active_.find(invocation);
-    if (it == active_.end()) {
+    const Locked lock(*this);
+    if (const auto it = active_.find(invocation); it != active_.end()) {
+      known = it->second;
+    } else {
+      for (const auto& active : local_active_)
+        if (active->call->id() == invocation) known = active;
+    }
+    if (!known) {
       if (taking_ > 0) early_.insert(invocation);
       return;
     }
-    known = it->second;
     Active& active = *known;
     active.cancelled = true;
     active.give_up = active.give_up || give_up;
@@ -323,7 +330,8 @@ Coro<void> Engine::conclude(std::shared_ptr<Engine> self, Ending ending) {
 void Engine::forget(const Ending& ending) {
   bool stopping = false;
   {
-    const std::lock_guard lock(mutex_);
+    const Locked lock(*this);
+    if (ending.active->call) forget_local_locked(*ending.active);
     // It may have come to us again.
     if (const auto it = active_.find(ending.id); it != active_.end() && it->second == ending.active) active_.erase(it);
     stopping = stopping_;
@@ -337,7 +345,7 @@ Coro<void> Engine::execute(std::shared_ptr<Engine> self, InvocationRecord record
   bool cancelled = false, give_up = false;
   ActivePtr active;
   {
-    const std::lock_guard lock(self->mutex_);
+    const Locked lock(*self);
     active = self->active_.at(id);
     active->begun = true;
     cancelled = active->cancelled;

@@ -23,6 +23,7 @@
 #include <caller/caller.hpp>
 
 #include "app.hpp"
+#include "local.hpp"
 #include "trigger/service.hpp"
 
 namespace caller::task::detail {
@@ -68,7 +69,7 @@ public:
   Pending<void> take_slot_again() override;
   /// For an invocation whose end was not its own: it has the slot that its end will give back.
   void take_slot_unasked() noexcept {
-    const std::lock_guard lock(mutex_);
+    const Locked lock(*this);
     ++used_;
   }
 
@@ -84,6 +85,8 @@ private:
     bool cancelled = false, give_up = false;
     bool here = false;                            // a worker executes it as a plain function
     bool over = false;                            // … and its end is decided
+    LocalRef call;                                // of a store that shares its invocations: it is in `local_active_`
+    std::size_t place = 0;                        // … there
     std::optional<Pending<std::string>> pending;  // of that function
   };
   using ActivePtr = std::shared_ptr<Active>;
@@ -95,12 +98,34 @@ private:
     Pending<void> told;
     ActivePtr active;
   };
+  /// One of a store that shares its invocations.
+  struct Job {
+    LocalTaken taken;
+    ActivePtr active;
+  };
+  /// With the mutex. When it is left, `closed_` says what is so.
+  class Locked {
+  public:
+    explicit Locked(Engine& engine) : engine_(engine), lock_(engine.mutex_) {}
+    Locked(const Locked&) = delete;
+    Locked& operator=(const Locked&) = delete;
+    ~Locked() {
+      const bool closed = engine_.closed_locked();
+      if (closed != engine_.closed_.load(std::memory_order_relaxed)) engine_.closed_.store(closed);
+    }
+
+  private:
+    Engine& engine_;
+    const std::lock_guard<std::mutex> lock_;
+  };
   /// One that is yet to be told.
   struct End {
     Change change;
     ActivePtr active;
   };
 
+  /// Whether what arrives has no worker to start.
+  bool closed_locked() const noexcept { return stopping_ || used_ >= slots_ || !resuming_.empty() || spinning_ > 0; }
   RunnerRecord told() const;
   std::vector<Pending<void>> grants_locked();
   void grant();
@@ -135,12 +160,26 @@ private:
   std::exception_ptr taken(const Pending<std::vector<InvocationRecord>>& asked, std::size_t most,
                            std::vector<InvocationRecord>& list);
   void puller_left();
+  template <auto Pull, auto Instead, class Taken>
+  void launch(Taken taken) noexcept;
   void launch_puller(InvocationRecord record) noexcept;
   bool keep_slot();
   bool arrives_soon(std::uint64_t seen);
   static Coro<void> pull(std::shared_ptr<Engine> self, InvocationRecord first);
   static Coro<std::vector<InvocationRecord>> pull_some(std::shared_ptr<Engine> self, std::optional<End> last);
   static Coro<std::optional<End>> run_here(std::shared_ptr<Engine> self, InvocationRecord record);
+
+  // The same where the store shares its invocations.
+  class LocalRun;
+  struct Home;
+  void look_locally();
+  bool take_locally(std::size_t most, std::vector<LocalTaken>& taken);
+  void know_taken_locked(std::size_t most, std::vector<LocalTaken>& taken, std::vector<Job>& jobs, ActivePtr spare);
+  std::optional<std::size_t> begin_taking_locked();
+  void forget_local_locked(Active& active) noexcept;
+  void launch_local(Job job) noexcept;
+  void begin_elsewhere(Job job);
+  static Coro<void> pull_locally(std::shared_ptr<Engine> self, Job first);
 
   const AppPtr app_;
   const RunnerOptions options_;
@@ -153,15 +192,18 @@ private:
   std::shared_ptr<TriggerService> triggers_;
   Pending<void> beat_, stopped_;
   std::atomic<bool> idle_{false};
-  std::atomic<std::uint64_t> arrivals_{0};
+  alignas(64) std::atomic<std::uint64_t> arrivals_{0};
+  std::atomic<bool> closed_{false};  // read after `arrivals_` was raised: who opens looks at `arrivals_` afterwards
+  LocalStore* local_ = nullptr;      // since start(): the store, if it shares its invocations
 
-  mutable std::mutex mutex_;
+  alignas(64) mutable std::mutex mutex_;
   std::size_t used_ = 0;                // slots
   std::size_t looking_ = 0;             // those of them without an invocation
   std::size_t pullers_ = 0;             // workers that take
   std::size_t spinning_ = 0;            // those of them that see what arrives without being woken
   std::deque<Pending<void>> resuming_;  // have waited, and want a slot again
   std::unordered_map<std::string, ActivePtr> active_;
+  std::vector<ActivePtr> local_active_;
   std::unordered_set<std::string> early_;  // asked to end while it was not known what was taken
   std::size_t taking_ = 0;
   bool stopping_ = false;
@@ -169,6 +211,47 @@ private:
   std::optional<Pending<void>> sleeping_;
   std::uint64_t kicks_ = 0;
 };
+
+/// What a worker begins with; called `lost` if there was none to begin.
+template <class Taken, class Lost>
+class Ticket {
+public:
+  Ticket(Taken taken, Lost lost) : taken_(std::move(taken)), lost_(std::move(lost)) {}
+  Ticket(const Ticket&) = delete;
+  Ticket& operator=(const Ticket&) = delete;
+  ~Ticket() {
+    if (!used_) lost_(std::move(taken_));
+  }
+  Taken take() noexcept {
+    used_ = true;
+    return std::move(taken_);
+  }
+
+private:
+  Taken taken_;
+  Lost lost_;
+  bool used_ = false;
+};
+
+/// A worker that begins with what was taken, by `Pull`; it is counted already, and so is its slot. Where there is none,
+/// the loop does it, by `Instead`.
+template <auto Pull, auto Instead, class Taken>
+void Engine::launch(Taken taken) noexcept {
+  try {
+    auto lost = [self = shared_from_this()](Taken left) {
+      self->app_->log("the runner has no thread for what it could execute");
+      (self.get()->*Instead)(std::move(left));
+      {
+        const Locked lock(*self);
+        --self->pullers_;
+      }
+      self->on_loop([self] { self->kick(); });
+    };
+    auto ticket = std::make_shared<Ticket<Taken, decltype(lost)>>(std::move(taken), std::move(lost));
+    (void)loop_.to_thread([self = shared_from_this(), ticket] { return Pull(self, ticket->take()); });
+  } catch (...) {  // the loop has stopped: nobody is waited for any more
+  }
+}
 
 /// A runner with an engine.
 class EngineRunner final : public Runner {

@@ -142,6 +142,7 @@ DefinitionPtr guarded(const DefinitionPtr& definition) {
   const CellGuard guard = cell_guard;
   if (!guard || !definition->plain) return definition;
   auto out = std::make_shared<TaskDefinition>(*definition);
+  out->stops = true;
   out->plain = [guard, body = definition->plain](Format format, std::string_view args, std::stop_token stop) {
     return guard([&] { return body(format, args, stop); }, stop);
   };

@@ -9,7 +9,8 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <numeric>
+#include <map>
+#include <optional>
 
 #include "app.hpp"
 
@@ -33,17 +34,15 @@ std::string hex(const unsigned char* bytes, std::size_t n) {
   return out;
 }
 
-std::string uuid_from(unsigned char* b, unsigned char version) {
+void put_uuid(char* to, unsigned char* b, unsigned char version) {
   b[6] = static_cast<unsigned char>((b[6] & 0x0f) | version);
   b[8] = static_cast<unsigned char>((b[8] & 0x3f) | 0x80);
-  std::string out(36, '-');
-  char* const to = out.data();
   put_hex(to, b, 4);
   put_hex(to + 9, b + 4, 2);
   put_hex(to + 14, b + 6, 2);
   put_hex(to + 19, b + 8, 2);
   put_hex(to + 24, b + 10, 6);
-  return out;
+  to[8] = to[13] = to[18] = to[23] = '-';
 }
 
 using Digest = std::array<unsigned char, SHA256_DIGEST_LENGTH>;
@@ -65,7 +64,7 @@ struct Random {                  // many at once, as asking for some takes longe
 
 }  // namespace
 
-std::string new_uuid() {
+void put_new_uuid(char* to) {
   [[maybe_unused]] static const int watched = ::pthread_atfork(nullptr, nullptr, [] { ++forks; });
   thread_local Random random;
   const unsigned now = forks.load(std::memory_order_relaxed);
@@ -77,7 +76,12 @@ std::string new_uuid() {
   unsigned char b[16];
   std::copy_n(random.bytes + random.used, sizeof b, b);
   random.used += sizeof b;
-  return uuid_from(b, 0x40);
+  put_uuid(to, b, 0x40);
+}
+std::string new_uuid() {
+  std::string out(36, '-');
+  put_new_uuid(out.data());
+  return out;
 }
 
 std::string sha1_of(std::string_view text) {
@@ -93,42 +97,70 @@ std::string sha256_of(std::string_view text) {
 
 std::string uuid_of(std::string_view text) {
   Digest digest = sha256(text);
-  return uuid_from(digest.data(), 0x80);
+  std::string out(36, '-');
+  put_uuid(out.data(), digest.data(), 0x80);
+  return out;
 }
 
 namespace {
 
-/// The text that an identity is the hash of; `at(i)`: name and value of the i-th of `n` arguments.
-template <class At>
-std::string identity(std::size_t n, At at) {
-  if (n == 0) return "no_args";
-  thread_local std::vector<std::size_t> order;
-  order.resize(n);
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  const auto before = [&](std::size_t a, std::size_t b) { return at(a) < at(b); };
-  if (!std::is_sorted(order.begin(), order.end(), before)) std::sort(order.begin(), order.end(), before);
-  thread_local std::string text;
-  text.clear();
-  for (const std::size_t i : order) {
-    const std::pair<std::string_view, std::string_view> one = at(i);
-    Writer(Format::json, &text).text(one.first);
-    text += '=';
-    text += one.second;
-    text += ';';
-  }
-  return sha256_of(text);
+void append_hash(std::string& out, std::string_view text) {
+  const Digest digest = sha256(text);
+  const std::size_t before = out.size();
+  out.resize(before + 2 * digest.size());
+  put_hex(out.data() + before, digest.data(), digest.size());
 }
+
+/// Names in their order, as they stand in the text that is hashed: the same for all calls of a task.
+struct Names {
+  explicit Names(const std::vector<std::string>& of) : names(of) {
+    std::map<std::string_view, std::size_t> sorted;
+    for (std::size_t i = 0; i < of.size(); ++i) sorted.emplace(of[i], i);
+    for (const auto& [name, i] : sorted) {
+      std::string& text = in_order.emplace_back(i, std::string()).second;
+      Writer(Format::json, &text).text(name);
+      text += '=';
+    }
+  }
+  std::vector<std::string> names;
+  std::vector<std::pair<std::size_t, std::string>> in_order;
+};
 
 }  // namespace
 
-std::string args_id(const std::vector<std::pair<std::string, std::string>>& named) {
-  return identity(named.size(), [&](std::size_t i) { return std::pair<std::string_view, std::string_view>(named[i]); });
+std::string args_id(const std::vector<std::pair<std::string, std::string>>& given) {
+  std::vector<std::pair<std::string, std::string>> named = given;
+  if (named.empty()) return "no_args";
+  std::sort(named.begin(), named.end());
+  std::string text, out;
+  for (const auto& [name, json] : named) {
+    Writer(Format::json, &text).text(name);
+    text.append(1, '=').append(json).append(1, ';');
+  }
+  append_hash(out, text);
+  return out;
 }
 
+void append_args_id(std::string& out, const TaskDefinition& definition, const CallBytes& call) {
+  if (call.places.empty()) {
+    out += "no_args";
+    return;
+  }
+  thread_local std::optional<Names> last;  // most calls are of the same task as the one before
+  if (!last || last->names != definition.parameters) last.emplace(definition.parameters);
+  if (last->in_order.size() != call.places.size()) {  // names that stand there twice
+    out += args_id(named_of(definition, call));
+    return;
+  }
+  thread_local std::string text;
+  text.clear();
+  for (const auto& [i, name] : last->in_order) text.append(name).append(call.json_of(i)).append(1, ';');
+  append_hash(out, text);
+}
 std::string args_id(const TaskDefinition& definition, const CallBytes& call) {
-  return identity(call.places.size(), [&](std::size_t i) {
-    return std::pair<std::string_view, std::string_view>(definition.parameters[i], call.json_of(i));
-  });
+  std::string out;
+  append_args_id(out, definition, call);
+  return out;
 }
 
 std::vector<std::pair<std::string, std::string>> named_of(const TaskDefinition& definition, const CallBytes& call) {

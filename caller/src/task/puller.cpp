@@ -13,14 +13,18 @@ constexpr auto kSpin = std::chrono::microseconds(20);
 
 /// Any thread. If there is a slot for it: takes, and gives what that is to workers, so that none wakes for nothing.
 void Engine::start_puller() {
+  if (closed_.load()) return;
   {
-    const std::lock_guard lock(mutex_);
+    const Locked lock(*this);
     if (stopping_ || used_ >= slots_ || !resuming_.empty() || spinning_ > 0) return;
     ++used_;
     ++looking_;
     ++pullers_;
   }
-  look();
+  if (local_)
+    look_locally();
+  else
+    look();
 }
 
 /// With a slot that has no invocation, as a worker that is yet to be found.
@@ -58,7 +62,7 @@ bool Engine::looked(const Pending<std::vector<InvocationRecord>>& asked, std::si
     return false;
   }
   {
-    const std::lock_guard lock(mutex_);
+    const Locked lock(*this);
     pullers_ += list.size() - 1;
   }
   for (auto& record : list) launch_puller(std::move(record));
@@ -68,19 +72,24 @@ bool Engine::looked(const Pending<std::vector<InvocationRecord>>& asked, std::si
 
 /// How many a worker with a slot may take; none: its slot is gone, as somebody else is to have it.
 std::optional<std::size_t> Engine::begin_taking() {
+  std::optional<std::size_t> most;
   {
-    const std::lock_guard lock(mutex_);
-    if (!stopping_ && resuming_.empty()) {
-      const std::size_t most = 1 + slots_ - used_;
-      used_ += most - 1;
-      looking_ += most - 1;
-      ++taking_;
-      return most;
-    }
-    --used_;
-    --looking_;
+    const Locked lock(*this);
+    most = begin_taking_locked();
   }
-  grant();
+  if (!most) grant();
+  return most;
+}
+std::optional<std::size_t> Engine::begin_taking_locked() {
+  if (!stopping_ && resuming_.empty()) {
+    const std::size_t most = 1 + slots_ - used_;
+    used_ += most - 1;
+    looking_ += most - 1;
+    ++taking_;
+    return most;
+  }
+  --used_;
+  --looking_;
   return std::nullopt;
 }
 
@@ -90,7 +99,7 @@ std::exception_ptr Engine::taken(const Pending<std::vector<InvocationRecord>>& a
   const std::exception_ptr error = asked.exception();
   if (!error) list = std::move(asked.result());  // nobody else has it
   {
-    const std::lock_guard lock(mutex_);
+    const Locked lock(*this);
     for (const auto& record : list) know_locked(record, true);
     if (--taking_ == 0) early_.clear();
     looking_ -= most;
@@ -111,59 +120,21 @@ void Engine::cannot_take_now(const std::exception_ptr& error) noexcept {
 void Engine::puller_left() {
   bool stopping = false;
   {
-    const std::lock_guard lock(mutex_);
+    const Locked lock(*this);
     --pullers_;
     stopping = stopping_;
   }
   if (stopping) on_loop([self = shared_from_this()] { self->kick(); });
 }
 
-namespace {
-
-/// What a worker begins with; called `lost` if there was none to begin.
-template <class Lost>
-class Ticket {
-public:
-  Ticket(InvocationRecord record, Lost lost) : record_(std::move(record)), lost_(std::move(lost)) {}
-  Ticket(const Ticket&) = delete;
-  Ticket& operator=(const Ticket&) = delete;
-  ~Ticket() {
-    if (!taken_) lost_(std::move(record_));
-  }
-  InvocationRecord take() noexcept {
-    taken_ = true;
-    return std::move(record_);
-  }
-
-private:
-  InvocationRecord record_;
-  Lost lost_;
-  bool taken_ = false;
-};
-
-}  // namespace
-
 /// It is counted already, and so is its slot.
 void Engine::launch_puller(InvocationRecord record) noexcept {
-  try {
-    auto lost = [self = shared_from_this()](InvocationRecord left) {
-      self->app_->log("the runner has no thread for what it could execute");
-      self->begin(std::move(left));  // the loop does it
-      {
-        const std::lock_guard lock(self->mutex_);
-        --self->pullers_;
-      }
-      self->on_loop([self] { self->kick(); });
-    };
-    auto ticket = std::make_shared<Ticket<decltype(lost)>>(std::move(record), std::move(lost));
-    (void)loop_.to_thread([self = shared_from_this(), ticket] { return pull(self, ticket->take()); });
-  } catch (...) {  // the loop has stopped: nobody is waited for any more
-  }
+  launch<&Engine::pull, &Engine::begin>(std::move(record));
 }
 
 /// Whether a worker whose slot is another's now gets one to look for more.
 bool Engine::keep_slot() {
-  const std::lock_guard lock(mutex_);
+  const Locked lock(*this);
   if (stopping_ || used_ >= slots_ || !resuming_.empty()) return false;
   ++used_;
   ++looking_;
@@ -173,13 +144,15 @@ bool Engine::keep_slot() {
 /// Whether something arrives before it would be worth to let this thread sleep: waking it takes as long.
 bool Engine::arrives_soon(std::uint64_t seen) {
   {
-    const std::lock_guard lock(mutex_);
+    const Locked lock(*this);
     ++spinning_;
   }
   (void)spin_until(kSpin, [&] { return arrivals_.load(std::memory_order_relaxed) != seen; });
-  const std::lock_guard lock(mutex_);  // who found us spinning has told before
-  --spinning_;
-  return arrivals_.load() != seen;
+  {
+    const Locked lock(*this);
+    --spinning_;
+  }
+  return arrivals_.load() != seen;  // who found us spinning has told before
 }
 
 /// With a slot that has no invocation. What it gives are those it has taken, which have a slot each; if none, the slot
@@ -243,7 +216,7 @@ Coro<std::optional<Engine::End>> Engine::run_here(std::shared_ptr<Engine> self, 
   std::optional<Pending<std::string>> begun;
   if (plain) {
     const auto run = make_run(self->app_, record, self->id_, self);
-    const std::lock_guard lock(self->mutex_);
+    const Locked lock(*self);
     active = self->active_.at(record.id);
     if (!active->cancelled) {
       active->begun = active->here = true;
@@ -266,7 +239,7 @@ Coro<std::optional<Engine::End>> Engine::run_here(std::shared_ptr<Engine> self, 
   (void)co_await running.async_wait_done(how);
   bool give_up = false;
   {
-    const std::lock_guard lock(self->mutex_);
+    const Locked lock(*self);
     if (std::exchange(active->over, true)) co_return std::nullopt;  // its end was told when it was asked to end
     give_up = active->give_up;
   }
@@ -297,7 +270,7 @@ Coro<void> Engine::pull(std::shared_ptr<Engine> self, InvocationRecord first) {
       if (list.empty()) break;
       for (std::size_t i = 1; i < list.size(); ++i) {
         {
-          const std::lock_guard lock(self->mutex_);
+          const Locked lock(*self);
           ++self->pullers_;
         }
         self->launch_puller(std::move(list[i]));
@@ -312,7 +285,7 @@ Coro<void> Engine::pull(std::shared_ptr<Engine> self, InvocationRecord first) {
       continue;
     }
     last = std::move(end);
-    const std::lock_guard lock(self->mutex_);
+    const Locked lock(*self);
     ++self->looking_;
   }
   self->puller_left();

@@ -56,7 +56,8 @@ std::vector<NewInvocation> prepared(const AppCore& app, const TaskDefinition& de
     n.id = id.empty() ? new_uuid() : id;
     n.task_id = definition.id;
     n.call_id.reserve(definition.id.size() + 65);
-    n.call_id.append(definition.id).append(1, '#').append(args_id(definition, call));
+    n.call_id.append(definition.id).append(1, '#');
+    append_args_id(n.call_id, definition, call);
     std::vector<std::pair<std::string, std::string>> parts;
     n.args = app.data.packed_args(definition, call, parts);
     for (auto& [hash, content] : parts) {
@@ -118,12 +119,76 @@ Added add_or_find_kept(const AppCore& app, Store& store, const NewInvocation& ca
   }
 }
 
+/// Whether nothing but being added becomes of calls of the task, made by no other task.
+bool is_simple(const AppCore& app, const TaskDefinition& definition, const CallBytes& call) {
+  const TaskOptions& o = definition.options;
+  return o.registration_concurrency == Concurrency::DISABLED && o.running_concurrency == Concurrency::DISABLED &&
+         !o.call_result_cache && o.delay.count() == 0 && !app.data.is_large(call.args.size());
+}
+
+/// Adds calls that are simple to a store that shares its invocations.
+void route_simple(LocalStore& store, const TaskDefinition& definition, std::span<const CallBytes> calls, Routed* out) {
+  constexpr std::size_t kUuid = 36;
+  struct Names {  // of this thread's next calls
+    std::vector<LocalDraft> drafts;
+    std::vector<LocalRef> refs;
+    std::string call_ids;
+    std::vector<std::size_t> ends;
+  };
+  thread_local Names kept;
+  Names names = std::move(kept);  // who is told of the calls may make some, too
+  names.call_ids.clear();
+  names.drafts.clear();
+  names.refs.resize(calls.size());
+  names.ends.clear();
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    out[i].id.resize(kUuid);
+    put_new_uuid(out[i].id.data());
+    LocalDraft& d = names.drafts.emplace_back();
+    d.id = out[i].id;
+    d.task_id = definition.id;
+    d.queue = definition.options.queue;
+    d.args = calls[i].args;
+    d.priority = definition.options.priority;
+    d.reroute = definition.options.reroute_on_concurrency_control;
+  }
+  for (const CallBytes& call : calls) {
+    names.call_ids.append(definition.id).append(1, '#');
+    append_args_id(names.call_ids, definition, call);
+    names.ends.push_back(names.call_ids.size());
+  }
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < calls.size(); begin = names.ends[i++])
+    names.drafts[i].call_id = std::string_view(names.call_ids).substr(begin, names.ends[i] - begin);
+  store.add_new(names.drafts, names.refs.data());
+  for (std::size_t i = 0; i < calls.size(); ++i) out[i].local = std::move(names.refs[i]);
+  kept = std::move(names);
+}
+
 }  // namespace
+
+Routed route_one_now(const AppPtr& app, const DefinitionPtr& definition, CallBytes call) {
+  LocalStore* const local = app->local_store();
+  if (!local || in_run() || app->runs_here() || !is_simple(*app, *definition, call))
+    return std::move(route_now(app, definition, std::vector<CallBytes>(1, std::move(call))).front());
+  app->triggers.tell(app->store());
+  Routed out{};
+  route_simple(*local, *definition, {&call, 1}, &out);
+  return out;
+}
 
 std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition, const std::vector<CallBytes>& calls,
                               const std::string& id) {
   Store& store = store_of(*app);
   app->triggers.tell(store);
+  LocalStore* const local = app->local_store();
+  const auto is_large = [&](const CallBytes& call) { return !is_simple(*app, *definition, call); };
+  if (local && id.empty() && !in_run() && !app->runs_here() && !calls.empty() &&
+      std::none_of(calls.begin(), calls.end(), is_large)) {
+    std::vector<Routed> out(calls.size());
+    route_simple(*local, *definition, calls, out.data());
+    return out;
+  }
   const auto run = current_run();
   std::map<std::string, std::string> data;
   std::vector<NewInvocation> list = prepared(*app, *definition, calls, run.get(), id, data);

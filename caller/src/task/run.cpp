@@ -5,19 +5,47 @@ namespace caller::task::detail {
 
 namespace {
 
-ContextVar<std::shared_ptr<const Run>>& run_var() {
-  static ContextVar<std::shared_ptr<const Run>> var;
-  return var;
+/// Of the context's links with a LazyRun.
+std::uint64_t run_key() noexcept {
+  static const std::uint64_t key = caller::detail::new_context_key();
+  return key;
+}
+const LazyRun* lazy_run() noexcept {
+  const std::uint64_t key = run_key();
+  for (const auto* n = caller::detail::current_context(); n; n = n->next)
+    if (n->key == key) return static_cast<const LazyRun*>(n->value.get());
+  return nullptr;
 }
 
+class Given final : public LazyRun {
+public:
+  explicit Given(std::shared_ptr<const Run> run) : run_(std::move(run)) {}
+
+private:
+  std::shared_ptr<const Run> make() const override { return run_; }
+  std::shared_ptr<const Run> run_;
+};
+
 }  // namespace
+
+LazyRun::~LazyRun() = default;
+std::shared_ptr<const Run> LazyRun::get() const {
+  std::call_once(once_, [this] { run_ = make(); });
+  return run_;
+}
+
+RunScope::RunScope(std::shared_ptr<LazyRun> run) : before_(caller::detail::retain(caller::detail::current_context())) {
+  caller::detail::replace_current_context(caller::detail::make_context_node(run_key(), std::move(run), before_));
+}
+RunScope::~RunScope() { caller::detail::replace_current_context(before_); }
 
 SlotKeeper::~SlotKeeper() = default;
 
 std::shared_ptr<const Run> current_run() noexcept {
-  const auto* run = run_var().find();
-  return run ? *run : nullptr;
+  const LazyRun* const run = lazy_run();
+  return run ? run->get() : nullptr;
 }
+bool in_run() noexcept { return lazy_run() != nullptr; }
 
 std::shared_ptr<Run> make_run(const AppPtr& app, const InvocationRecord& record, std::string runner_id,
                               std::shared_ptr<SlotKeeper> slots) {
@@ -35,7 +63,7 @@ std::shared_ptr<Run> make_run(const AppPtr& app, const InvocationRecord& record,
 }
 
 void with_run(std::shared_ptr<const Run> run, const std::function<void()>& body) {
-  const ContextVar<std::shared_ptr<const Run>>::Scope scope(run_var(), std::move(run));
+  const RunScope scope(std::make_shared<Given>(std::move(run)));
   body();
 }
 

@@ -111,14 +111,16 @@ Coro<std::string> result_of(AppPtr app, std::string id) {
 namespace {
 
 /// Blocks until all are final. In a task the slot of the waiting one is free meanwhile.
-void wait_now(const AppPtr& app, std::span<const std::string_view> ids, const PendingBase& ends) {
+void wait_now(const AppPtr& app, std::span<const Routed* const> calls, const PendingBase& ends) {
   if (ends.done()) return;
   const auto run = current_run();
   if (!run) {
-    if (ids.size() > 1 || !ends_soon(ends)) ends.wait_done();
+    if (calls.size() > 1 || !ends_soon(ends)) ends.wait_done();
     return;
   }
-  store_of(*app).wait_for(run->id, {ids.begin(), ids.end()}).wait();
+  std::vector<std::string> ids;
+  for (const Routed* const call : calls) ids.push_back(call->id);
+  store_of(*app).wait_for(run->id, std::move(ids)).wait();
   Wait wait(app, run);
   if (auto first = wait.begin()) first->wait_done();
   std::exception_ptr error;
@@ -133,25 +135,48 @@ void wait_now(const AppPtr& app, std::span<const std::string_view> ids, const Pe
   if (error) std::rethrow_exception(error);
 }
 
-}  // namespace
-
-std::string result_now(const AppPtr& app, const std::string& id) {
-  const std::string_view one = id;
-  const Pending<std::vector<Ended>> ended = store_of(*app).all_ended({&one, 1});
-  wait_now(app, {&one, 1}, ended);
-  return app->data.unpack(result_of_end(id, ended.result().front()));
+/// How calls ended, in which order. Where the store shares its invocations, they are asked themselves.
+std::vector<Ended> ends_of(const AppPtr& app, std::span<const Routed* const> calls) {
+  LocalStore* const local = app->local_store();
+  if (!local || !std::all_of(calls.begin(), calls.end(), [](const Routed* c) { return bool(c->local); })) {
+    std::vector<std::string_view> ids;
+    for (const Routed* const call : calls) ids.emplace_back(call->id);
+    const Pending<std::vector<Ended>> ended = store_of(*app).all_ended(ids);
+    wait_now(app, calls, ended);
+    return std::move(ended.result());  // nobody else has it
+  }
+  std::vector<const LocalCall*> theirs;
+  theirs.reserve(calls.size());
+  for (const Routed* const call : calls) theirs.push_back(&*call->local);
+  const Pending<std::vector<std::uint32_t>> ended = local->ends_of(theirs);
+  wait_now(app, calls, ended);
+  std::vector<Ended> out;
+  out.reserve(calls.size());
+  for (const std::uint32_t place : ended.result()) out.emplace_back(theirs[place]->end()).place = place;
+  return out;
 }
 
-std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app, std::span<const std::string_view> ids,
+}  // namespace
+
+std::string result_now(const AppPtr& app, const std::string& id) { return result_now(app, Routed{id}); }
+std::string result_now(const AppPtr& app, const Routed& routed) {
+  if (routed.local && routed.local->ended()) {
+    Ended end = routed.local->end();
+    return app->data.unpack(result_of_end(routed.id, end));
+  }
+  const Routed* const one = &routed;
+  std::vector<Ended> ends = ends_of(app, {&one, 1});
+  return app->data.unpack(result_of_end(routed.id, ends.front()));
+}
+
+std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app, std::span<const Routed* const> calls,
                                                              bool as_they_ended) {
-  const Pending<std::vector<Ended>> ended = store_of(*app).all_ended(ids);
-  wait_now(app, ids, ended);
-  std::vector<Ended>& ends = ended.result();
+  std::vector<Ended> ends = ends_of(app, calls);
   if (!as_they_ended)
     std::sort(ends.begin(), ends.end(), [](const Ended& a, const Ended& b) { return a.place < b.place; });
   std::vector<std::pair<std::size_t, std::string>> out;
   out.reserve(ends.size());
-  for (Ended& end : ends) out.emplace_back(end.place, app->data.unpack(result_of_end(ids[end.place], end)));
+  for (Ended& end : ends) out.emplace_back(end.place, app->data.unpack(result_of_end(calls[end.place]->id, end)));
   return out;
 }
 

@@ -265,6 +265,7 @@ private:
         return run_coroutine<R, A...>(f, arguments<A...>(format, bytes, names), format);
       };
     } else {
+      definition->stops = P::stops;
       definition->plain = [f, names](Format format, std::string_view bytes,
                                      [[maybe_unused]] std::stop_token stop) mutable {
         std::tuple<A...> values = arguments<A...>(format, bytes, names);

@@ -56,6 +56,8 @@ public:
   bool cancel() const;
   /// What another process needs to know to wait for it, too. Source: pynenc BaseInvocation.to_json.
   std::string to_json() const;
+  /// For the library.
+  const detail::Routed& routed() const noexcept { return routed_; }
 
 protected:
   /// For the library.
@@ -78,7 +80,7 @@ public:
   ///
   /// Errors: what the task threw (see ExceptionRecord); InvocationCancelledError; TaskRoutingError when it was refused;
   /// CycleDetectedError.
-  R result() const { return detail::result_from<R>(detail::format_of(*app_), detail::result_now(app_, routed_.id)); }
+  R result() const { return detail::result_from<R>(detail::format_of(*app_), detail::result_now(app_, routed_)); }
   /// Of what to_json() gave, also in another process. That its result is an R is seen when it is read.
   /// Errors: SerializationError; TaskRoutingError for an invocation of another application.
   static Invocation from_json(const App& app, std::string_view json);
@@ -125,7 +127,7 @@ public:
     return all(false);
   }
   /// Waits until all have ended. Errors: as Invocation::result(), of the first that has failed.
-  void wait() const { (void)detail::results_now(app_, ids(), false); }
+  void wait() const { (void)detail::results_now(app_, calls(), false); }
   /// `co_await group`: as ordered_results(), for coroutines.
   Coro<std::vector<R>> async_results() const
     requires(!std::is_void_v<R>)
@@ -145,14 +147,14 @@ private:
   std::vector<R> all(bool as_they_ended) const {
     std::vector<R> out;
     out.reserve(list_.size());
-    for (const auto& [i, bytes] : detail::results_now(app_, ids(), as_they_ended))
+    for (const auto& [i, bytes] : detail::results_now(app_, calls(), as_they_ended))
       out.push_back(detail::result_from<R>(detail::format_of(*app_), bytes));
     return out;
   }
-  std::vector<std::string_view> ids() const {
-    std::vector<std::string_view> out;
+  std::vector<const detail::Routed*> calls() const {
+    std::vector<const detail::Routed*> out;
     out.reserve(list_.size());
-    for (const auto& i : list_) out.push_back(i.id());
+    for (const auto& i : list_) out.push_back(&i.routed());
     return out;
   }
   detail::AppHandle app_;

@@ -34,6 +34,7 @@ struct TaskDefinition {
   bool replaces = false;  ///< takes the place of an earlier one of the id that does so, too: a cell that runs again
   /// Exactly one of them. Both read the arguments and give the result as bytes.
   std::function<std::string(Format, std::string_view args, std::stop_token)> plain;
+  bool stops = true;  ///< it looks at its token
   std::function<Coro<std::string>(Format, std::string args)> coroutine;
 };
 using DefinitionPtr = std::shared_ptr<const TaskDefinition>;

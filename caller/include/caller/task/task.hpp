@@ -96,9 +96,7 @@ public:
   template <class... B>
     requires(sizeof...(B) <= sizeof...(A))
   Invocation<R> operator()(B&&... given) const {
-    std::vector<detail::CallBytes> calls;
-    calls.push_back(bytes<0>(std::forward<B>(given)...));
-    return std::move(made(detail::route_now(app_, definition_, calls)).front());
+    return made(detail::route_one_now(app_, definition_, bytes<0>(std::forward<B>(given)...)));
   }
 
   /// In a task: the same, but when that task is run again, after an error or because its runner vanished, its n-th
@@ -109,7 +107,7 @@ public:
     std::vector<detail::CallBytes> calls;
     calls.push_back(bytes<0>(std::forward<B>(given)...));
     const std::string id = detail::next_call_id(*definition_, calls.front());
-    return std::move(made(detail::route_now(app_, definition_, calls, id)).front());
+    return made(std::move(detail::route_now(app_, definition_, calls, id).front()));
   }
 
   /// A call for each tuple, registered in batches of `parallel_batch_size`. Source: pynenc Task.parallelize.
@@ -120,7 +118,8 @@ public:
     std::vector<detail::CallBytes> batch;
     const auto send = [&] {
       if (batch.empty()) return;
-      for (auto& i : made(detail::route_now(app_, definition_, std::exchange(batch, {})))) all.push_back(std::move(i));
+      for (auto& routed : detail::route_now(app_, definition_, batch)) all.push_back(made(std::move(routed)));
+      batch.clear();
     };
     for (const auto& one : arguments) {
       batch.push_back(std::apply([&](const auto&... v) { return bytes<0>(v...); }, one));
@@ -186,17 +185,11 @@ private:
   template <std::size_t I, class Put>
   static void put_all(const Put&) {}
 
-  std::vector<Invocation<R>> made(std::vector<detail::Routed> routed) const {
-    const bool here = detail::runs_here(*app_);
-    std::vector<Invocation<R>> out;
-    out.reserve(routed.size());
-    for (auto& r : routed) {
-      const auto kind = here       ? InvocationKind::synchronous
-                        : r.reused ? InvocationKind::reused
-                                   : InvocationKind::distributed;
-      out.emplace_back(app_, std::move(r), kind);
-    }
-    return out;
+  Invocation<R> made(detail::Routed routed) const {
+    const auto kind = detail::runs_here(*app_) ? InvocationKind::synchronous
+                      : routed.reused          ? InvocationKind::reused
+                                               : InvocationKind::distributed;
+    return Invocation<R>(app_, std::move(routed), kind);
   }
 
   detail::AppHandle app_;

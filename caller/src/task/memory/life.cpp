@@ -7,11 +7,12 @@
 namespace caller::task::memory {
 
 namespace {
+constexpr std::size_t kLanes = 8;                              // of a queue that are kept when they are empty
 constexpr nanoseconds kFirstLease = std::chrono::seconds(10);  // of a runner that has not told of itself yet
 
-void leave_kin(std::unordered_map<std::string, std::map<std::uint64_t, Record*>>& all, const std::string& id,
+void leave_kin(std::unordered_map<std::string, std::map<std::uint64_t, Record*>>& all, std::string_view id,
                const Record& r) {
-  const auto it = all.find(id);
+  const auto it = all.find(std::string(id));
   if (it == all.end()) return;
   it->second.erase(r.number);
   if (it->second.empty()) all.erase(it);
@@ -22,7 +23,9 @@ Owner& MemoryStore::owner_named(const std::string& name) {
   auto [it, fresh] = runners_.try_emplace(name);
   Owner& out = it->second;
   if (fresh) {
-    out.name = &*names_.insert(name).first;
+    const auto [known, unknown] = name_numbers_.try_emplace(name, static_cast<std::uint32_t>(names_.size()));
+    if (unknown) names_.push_back(name);
+    out.name = known->second;
     out.told.id = name;
     out.lease_until = Steady::now() + kFirstLease;
   }
@@ -31,38 +34,26 @@ Owner& MemoryStore::owner_named(const std::string& name) {
 
 /// Unless it is there.
 void MemoryStore::insert(NewInvocation&& call, News& news) {
-  auto made = std::make_unique<Record>();
-  Record* const r = made.get();
-  r->id = std::move(call.id);
-  if (!records_.insert(r).second) {
-    call.id = std::move(r->id);
-    return;
-  }
-  r->task_id = std::move(call.task_id);
-  r->call_id = std::move(call.call_id);
-  r->args = std::move(call.args);
-  r->parent_id = std::move(call.parent_id);
-  r->queue = std::move(call.queue);
-  r->priority = call.priority;
-  r->registration_key = std::move(call.registration_key);
-  r->running_key = std::move(call.running_key);
-  r->reroute = call.reroute;
-  r->number = ++last_number_;
-  r->created = news.time();
-  Record& record = *r;
-  refer(record, call.data);
-  if (!call.workflow_id.empty()) {
-    record.workflow_id = std::move(call.workflow_id);
-  } else if (!record.parent_id.empty()) {
-    if (const Record* const parent = find(record.parent_id); parent && parent != r)
-      record.workflow_id = workflow_of(*parent);
-  }
-  if (record.workflow_id == record.id) record.workflow_id.clear();
-  if (!record.parent_id.empty()) children_[record.parent_id].emplace(record.number, &record);
-  if (!record.workflow_id.empty()) members_[record.workflow_id].emplace(record.number, &record);
-  in_order_.push_back(made.release());
-  if (call.delay > nanoseconds::zero()) record.due = Steady::now() + call.delay;
-  enter(record, call.delay > nanoseconds::zero() ? Status::scheduled : Status::registered, nullptr, news);
+  if (find(call.id)) return;
+  Record& r = *Record::make({call.id, call.call_id, call.task_id, call.parent_id, call.queue, call.registration_key,
+                             call.running_key, call.args, call.priority, call.reroute});
+  refer(r, call.data);
+  std::string workflow = std::move(call.workflow_id);
+  if (workflow.empty() && !call.parent_id.empty())
+    if (const Record* const parent = find(call.parent_id)) workflow = parent->workflow();
+  if (!workflow.empty() && workflow != r.id()) r.more().workflow_id = std::move(workflow);
+  if (call.delay > nanoseconds::zero()) r.more().due = Steady::now() + call.delay;
+  link(r, news);
+}
+
+/// One that is complete, and whose id is not there.
+void MemoryStore::link(Record& r, News& news) {
+  records_.insert(r);
+  r.number = ++last_number_;
+  if (!r.parent_id().empty()) children_[std::string(r.parent_id())].emplace(r.number, &r);
+  if (r.has_workflow()) members_[r.rare->workflow_id].emplace(r.number, &r);
+  in_order_.push_back(&r);
+  enter(r, r.due() != Steady::time_point{} ? Status::scheduled : Status::registered, nullptr, news);
 }
 
 /// A change that is allowed.
@@ -76,49 +67,55 @@ void MemoryStore::leave(Record& r, Status to, News& news) {
   if (is_few(r.status)) few_[static_cast<std::size_t>(r.status)].erase(r.number);
   if (r.runner && !is_owned(to)) {
     std::exchange(r.runner, nullptr)->owned.erase(r);
-    if (!r.running_key.empty()) {
-      busy_.erase(r.running_key);
-      admit_next(r.running_key, news);
+    if (!r.running_key().empty()) {
+      const std::string key(r.running_key());
+      busy_.erase(key);
+      admit_next(key, news);
     }
   }
   if (r.status == Status::killed) killed_.erase(&r);
   if (r.status == Status::concurrency_controlled) {
-    auto& others = controlled_[r.running_key];
+    auto& others = controlled_[std::string(r.running_key())];
     others.erase(std::find(others.begin(), others.end(), &r));
   }
   dequeue(r);
-  if (!r.registration_key.empty() && waits_to_be_taken(r.status) && !waits_to_be_taken(to)) {
-    if (const auto it = waiting_.find(r.registration_key); it != waiting_.end() && it->second == &r) waiting_.erase(it);
+  if (!r.registration_key().empty() && waits_to_be_taken(r.status) && !waits_to_be_taken(to)) {
+    if (const auto it = waiting_.find(std::string(r.registration_key())); it != waiting_.end() && it->second == &r)
+      waiting_.erase(it);
   }
 }
 
 void MemoryStore::enter(Record& r, Status to, Owner* owner, News& news) {
   r.status = to;
-  r.changed = news.time();
   ++counts_[static_cast<std::size_t>(to)];
   if (is_few(to)) few_[static_cast<std::size_t>(to)].emplace(r.number, &r);
-  r.history.add({r.changed, owner ? owner->name : nullptr, to});
+  r.history.add({news.time(), owner ? owner->name : 0, to});
   if (watched_) keep_change(r, news);
   if (owner && !r.runner) {
     r.runner = owner;
     owner->owned.push_back(r);
-    if (!r.running_key.empty()) busy_.insert(r.running_key);
+    if (!r.running_key().empty()) busy_.emplace(r.running_key());
   }
   if (to == Status::killed) killed_.insert(&r);
-  if (to == Status::concurrency_controlled) controlled_[r.running_key].push_back(&r);
-  if (!r.registration_key.empty() && waits_to_be_taken(to)) waiting_.emplace(r.registration_key, &r);
+  if (to == Status::concurrency_controlled) controlled_[std::string(r.running_key())].push_back(&r);
+  if (!r.registration_key().empty() && waits_to_be_taken(to)) waiting_.emplace(r.registration_key(), &r);
   if (is_runnable(to) || to == Status::scheduled) {
     if (r.cancel_requested) return set(r, Status::cancelled, nullptr, news);
-    if (r.due != Steady::time_point{} && r.due > Steady::now())
+    if (r.due() != Steady::time_point{} && r.due() > Steady::now())
       delay(r);
     else
       enqueue(r, news);
   }
-  if (is_final(to)) end(r, news);
+  if (is_final(to)) {
+    r.settle(to);
+    end(r, news);
+  }
 }
 
 void MemoryStore::enqueue(Record& r, News& news) {
-  Lane& lane = queues_[r.queue].by_priority[r.priority];
+  auto queue = queues_.find(r.queue());
+  if (queue == queues_.end()) queue = queues_.emplace(r.queue(), Queue()).first;
+  Lane& lane = queue->second.by_priority[r.priority];
   rank(r, [&] {
     if (r.lane) r.lane->erase(r);
     r.ticket = ++last_ticket_;
@@ -134,9 +131,9 @@ void MemoryStore::dequeue(Record& r) {
 
 /// Waits for its time; a thread of its own is made for the first one that has to.
 void MemoryStore::delay(Record& r) {
-  due_.emplace(r.due, r.id);
+  due_.emplace(r.due(), r.id());
   if (!clock_) clock_.emplace(caller::new_thread, CallerOptions{.name = "tasks-clock"});
-  (void)clock_->call_later(r.due - Steady::now(),
+  (void)clock_->call_later(r.due() - Steady::now(),
                            [this] { (void)with_news<void>([&](News& news) { release_due(news); }); });
 }
 
@@ -148,7 +145,7 @@ void MemoryStore::release_due(News& news) {
     due_.erase(due_.begin());
     if (!found) continue;
     Record& r = *found;
-    if (r.due > steady) continue;
+    if (r.due() > steady) continue;
     if (r.status == Status::scheduled)
       set(r, Status::registered, nullptr, news);
     else if (is_runnable(r.status) && !r.lane)
@@ -170,15 +167,16 @@ void MemoryStore::admit_next(const std::string& running_key, News& news) {
 
 Record* MemoryStore::next(const std::vector<std::string>& queues) {
   for (const auto& [key, record] : urgent_)
-    if (detail::serves(queues, record->queue)) return record;
+    if (detail::serves(queues, record->queue())) return record;
   Record* best = nullptr;
   const auto order = [](const Record& r) { return std::tuple(-static_cast<std::int64_t>(r.priority), r.ticket); };
   for (auto& [name, queue] : queues_) {
     if (!detail::serves(queues, name)) continue;
     auto& all = queue.by_priority;
-    while (!all.empty() && all.begin()->second.empty()) all.erase(all.begin());
-    if (all.empty()) continue;
-    Record* const first = all.begin()->second.first();
+    auto lane = all.begin();
+    while (lane != all.end() && lane->second.empty()) lane = all.size() > kLanes ? all.erase(lane) : std::next(lane);
+    if (lane == all.end()) continue;
+    Record* const first = lane->second.first();
     if (!best || order(*first) < order(*best)) best = first;
   }
   return best;
@@ -197,23 +195,25 @@ bool MemoryStore::leads_to(Record& from, const Record& to, std::vector<Record*>&
       for (const Turn& s : steps) path.push_back(s.record);
       return true;
     }
-    if (turn.next == turn.record->waits_for.size()) {
+    if (!turn.record->rare || turn.next == turn.record->rare->waits_for.size()) {
       steps.pop_back();
       continue;
     }
-    Record* const record = turn.record->waits_for[turn.next++];
+    Record* const record = turn.record->rare->waits_for[turn.next++];
     if (seen.insert(record).second) steps.push_back({record});
   }
   return false;
 }
 
 void MemoryStore::end(Record& r, News& news) {
-  for (Record* w : r.waited_by) rank(*w, [&] { std::erase(w->waits_for, &r); });
-  for (Record* w : r.waits_for) rank(*w, [&] { std::erase(w->waited_by, &r); });
-  rank(r, [&] {
-    r.waited_by.clear();
-    r.waits_for.clear();
-  });
+  if (r.rare) {
+    for (Record* w : r.rare->waited_by) rank(*w, [&] { std::erase(w->rare->waits_for, &r); });
+    for (Record* w : r.rare->waits_for) rank(*w, [&] { std::erase(w->rare->waited_by, &r); });
+    rank(r, [&] {
+      r.rare->waited_by.clear();
+      r.rare->waits_for.clear();
+    });
+  }
   tell_waits(r, news);
 }
 
@@ -222,10 +222,11 @@ void MemoryStore::forget(Record& r, News& news) {
   leave(r, Status::cancelled, news);
   end(r, news);
   release(r);
-  if (!r.parent_id.empty()) leave_kin(children_, r.parent_id, r);
-  if (!r.workflow_id.empty()) leave_kin(members_, r.workflow_id, r);
-  records_.erase(&r);
-  delete &r;
+  if (!r.parent_id().empty()) leave_kin(children_, r.parent_id(), r);
+  if (r.has_workflow()) leave_kin(members_, r.rare->workflow_id, r);
+  records_.erase(r);
+  r.forget();
+  r.unref();
 }
 
 }  // namespace caller::task::memory

@@ -16,16 +16,30 @@ const ByNumber& kin(const std::unordered_map<std::string, ByNumber>& all, const 
 
 }  // namespace
 
-InvocationRecord MemoryStore::shown(const Record& r) {
-  InvocationRecord out = r;
-  out.workflow_id = workflow_of(r);
-  if (r.runner) out.owner = *r.runner->name;
+InvocationRecord MemoryStore::shown(const Record& r) const {
+  InvocationRecord out;
+  out.id = r.id();
+  out.task_id = r.task_id();
+  out.call_id = r.call_id();
+  out.args = r.args();
+  out.parent_id = r.parent_id();
+  out.queue = r.queue();
+  out.status = r.status;
+  if (r.runner) out.owner = name(r.runner->name);
+  out.priority = r.priority;
+  out.retries = r.retries;
+  out.created = r.created();
+  out.changed = r.changed();
+  out.result = r.result;
+  out.registration_key = r.registration_key();
+  out.running_key = r.running_key();
+  out.reroute = r.reroute;
+  out.workflow_id = r.workflow();
+  if (r.rare) {
+    out.exception = r.rare->exception;
+    out.data = r.rare->data;
+  }
   return out;
-}
-void MemoryStore::show(const Record& r, std::vector<InvocationRecord>& out) {
-  InvocationRecord& shown = out.emplace_back(r);
-  shown.workflow_id = workflow_of(r);
-  if (r.runner) shown.owner = *r.runner->name;
 }
 
 MemoryStore::ByNumber MemoryStore::members(const std::string& workflow) {
@@ -45,7 +59,7 @@ std::deque<Record*>::const_iterator MemoryStore::from_number(std::uint64_t numbe
 /// Of the first one made then or later; they are in the order of their times.
 std::uint64_t MemoryStore::number_at(Time t) const {
   const auto it =
-      std::partition_point(in_order_.begin(), in_order_.end(), [&](const Record* r) { return r->created < t; });
+      std::partition_point(in_order_.begin(), in_order_.end(), [&](const Record* r) { return r->created() < t; });
   return it == in_order_.end() ? last_number_ + 1 : (*it)->number;
 }
 
@@ -60,15 +74,15 @@ Pending<std::vector<InvocationRecord>> MemoryStore::list(Selection selection, st
     if (s.from) first = number_at(*s.from);
     if (s.until) end = std::min(end, number_at(*s.until));
     const auto look = [&](const Record& r) {
-      if ((!s.task_id.empty() && r.task_id != s.task_id) || (s.status && r.status != *s.status) ||
-          (!s.parent_id.empty() && r.parent_id != s.parent_id) ||
-          (!s.workflow_id.empty() && workflow_of(r) != s.workflow_id) || (s.from && r.created < *s.from) ||
-          (s.until && r.created >= *s.until))
+      if ((!s.task_id.empty() && r.task_id() != s.task_id) || (s.status && r.status != *s.status) ||
+          (!s.parent_id.empty() && r.parent_id() != s.parent_id) ||
+          (!s.workflow_id.empty() && r.workflow() != s.workflow_id) || (s.from && r.created() < *s.from) ||
+          (s.until && r.created() >= *s.until))
         return;
       if (offset > 0)
         --offset;
       else
-        show(r, out);
+        out.push_back(shown(r));
     };
     const auto walk = [&](const auto& records) {
       for (auto it = records.lower_bound(end); it != records.begin() && out.size() < most;) {

@@ -9,7 +9,11 @@ namespace memory {
 
 namespace {
 constexpr int kTries = 64;  // for the mutex, before the thread sleeps: a step is shorter than a sleep
+
+Added there_already(const Record& r, bool refused) {
+  return {std::string(r.id()), true, refused, std::string(r.call_id()), std::string(r.args())};
 }
+}  // namespace
 
 void MemoryStore::lock_soon(std::unique_lock<std::mutex>& lock) {
   for (int i = 0; i < kTries; ++i)
@@ -42,13 +46,10 @@ MemoryStore::~MemoryStore() {
     const std::lock_guard lock(shared_->mutex);
     shared_->store = nullptr;
   }
-  for (Record* const r : in_order_) delete r;
+  for (Record* const r : in_order_) r->unref();
 }
 
-Record* MemoryStore::find(std::string_view id) {
-  const auto it = records_.find(id);
-  return it == records_.end() ? nullptr : *it;
-}
+Record* MemoryStore::find(std::string_view id) { return records_.find(id); }
 Record& MemoryStore::at(std::string_view id) {
   if (Record* const r = find(id)) return *r;
   throw InvocationNotFoundError(std::string(id));
@@ -61,7 +62,7 @@ Record* MemoryStore::waiting(const NewInvocation& call) {
 }
 
 Added MemoryStore::add_one(NewInvocation&& call, News& news) {
-  if (Record* known = waiting(call)) return {known->id, true, false, known->call_id, known->args};
+  if (const Record* known = waiting(call)) return there_already(*known, false);
   Added out;
   out.id = call.id;
   insert(std::move(call), news);
@@ -73,8 +74,8 @@ Pending<std::vector<Added>> MemoryStore::add(std::vector<NewInvocation> calls) {
     std::vector<Added> out(calls.size());
     for (std::size_t i = 0; i < calls.size(); ++i)
       if (Record* known = calls[i].refuse_other_call ? waiting(calls[i]) : nullptr;
-          known && known->call_id != calls[i].call_id) {
-        out[i] = {known->id, true, true, known->call_id, known->args};
+          known && known->call_id() != calls[i].call_id) {
+        out[i] = there_already(*known, true);
         return out;
       }
     for (std::size_t i = 0; i < calls.size(); ++i) out[i] = add_one(std::move(calls[i]), news);
@@ -82,30 +83,33 @@ Pending<std::vector<Added>> MemoryStore::add(std::vector<NewInvocation> calls) {
   });
 }
 
-std::vector<InvocationRecord> MemoryStore::take_some(const std::string& runner, std::size_t most,
-                                                     const std::vector<std::string>& queues, bool begin, News& news) {
-  std::vector<InvocationRecord> out;
+template <class F>
+void MemoryStore::take_each(const std::string& runner, std::size_t most, const std::vector<std::string>& queues,
+                            bool begin, News& news, F taken) {
   release_due(news);
   Owner* owner = nullptr;
-  while (out.size() < most) {
+  while (most > 0) {
     Record* const r = next(queues);
     if (!r) break;
-    if (!r->running_key.empty() && busy_.contains(r->running_key)) {
+    if (!r->running_key().empty() && busy_.contains(std::string(r->running_key()))) {
       set(*r, r->reroute ? Status::concurrency_controlled : Status::concurrency_controlled_final, nullptr, news);
       continue;
     }
     if (!owner) owner = &owner_named(runner);
     set(*r, Status::pending, owner, news);
     if (begin) set(*r, Status::running, owner, news);
-    show(*r, out);
+    taken(*r);
+    --most;
   }
-  return out;
 }
 
 Pending<std::vector<InvocationRecord>> MemoryStore::take(std::string runner, std::size_t most,
                                                          std::vector<std::string> queues, bool begin) {
-  return with_news<std::vector<InvocationRecord>>(
-      [&](News& news) { return take_some(runner, most, queues, begin, news); });
+  return with_news<std::vector<InvocationRecord>>([&](News& news) {
+    std::vector<InvocationRecord> out;
+    take_each(runner, most, queues, begin, news, [&](const Record& r) { out.push_back(shown(r)); });
+    return out;
+  });
 }
 
 /// What a runner ends it has, and has used just now: no need to look among all there are.
@@ -113,41 +117,46 @@ Record& MemoryStore::at_of(std::string_view id, const std::string& runner) {
   if (const auto it = runners_.find(runner); it != runners_.end()) {
     int looks = 8;
     for (Record* r = it->second.owned.first(); r && looks > 0; r = r->of_runner.next, --looks)
-      if (r->id == id) return *r;
+      if (r->id() == id) return *r;
   }
   return at(id);
 }
 
-void MemoryStore::change_one(Change& c, News& news) {
-  Record& r = at_of(c.id, c.runner);
-  const std::string owner = r.runner ? *r.runner->name : std::string();
-  if (is_owned(r.status) && owner != c.runner) throw InvocationStatusOwnershipError(r.id, r.status, owner, c.runner);
-  if (!may_follow(r.status, c.to)) throw InvocationStatusTransitionError(r.id, r.status, c.to);
-  if (is_owned(c.to) && c.runner.empty()) throw InvocationStatusOwnershipError(r.id, r.status, owner, "nobody");
+void MemoryStore::change_one(Record& r, Change& c, const std::string& runner, News& news) {
+  const std::string& owner = name(r.runner ? r.runner->name : 0);
+  const bool others = is_owned(r.status) && owner != runner;
+  if (others) throw InvocationStatusOwnershipError(std::string(r.id()), r.status, owner, runner);
+  if (!may_follow(r.status, c.to)) throw InvocationStatusTransitionError(std::string(r.id()), r.status, c.to);
+  if (is_owned(c.to) && runner.empty())
+    throw InvocationStatusOwnershipError(std::string(r.id()), r.status, owner, "nobody");
   if (c.to == Status::success) r.result = std::move(c.result);
-  if (c.to == Status::failed) r.exception = std::move(c.exception);
+  if (c.to == Status::failed) r.more().exception = std::move(c.exception);
   if (c.to == Status::retry) ++r.retries;
-  r.due = c.delay > nanoseconds::zero() ? Steady::now() + c.delay : Steady::time_point{};
+  if (c.delay > nanoseconds::zero())
+    r.more().due = Steady::now() + c.delay;
+  else if (r.rare)
+    r.rare->due = {};
   refer(r, c.data);
-  set(r, c.to, is_owned(c.to) ? &owner_named(c.runner) : nullptr, news);
+  set(r, c.to, is_owned(c.to) ? &owner_named(runner) : nullptr, news);
   for (NewInvocation& call : c.then) (void)add_one(std::move(call), news);
 }
 
 Pending<void> MemoryStore::change(Change c) {
-  return with_news<void>([&](News& news) { change_one(c, news); });
+  return with_news<void>([&](News& news) { change_one(at_of(c.id, c.runner), c, c.runner, news); });
 }
 
 ChangeAndTake MemoryStore::change_and_take(Change c, std::size_t most, std::vector<std::string> queues) {
   ChangeAndTake out;
-  const std::string runner = c.runner;
   std::exception_ptr refused;
   out.taken = with_news<std::vector<InvocationRecord>>([&](News& news) {
     try {
-      change_one(c, news);
+      change_one(at_of(c.id, c.runner), c, c.runner, news);
     } catch (...) {
       refused = std::current_exception();
     }
-    return take_some(runner, most, queues, true, news);
+    std::vector<InvocationRecord> list;
+    take_each(c.runner, most, queues, true, news, [&](const Record& r) { list.push_back(shown(r)); });
+    return list;
   });
   if (refused)
     (void)out.changed.set_exception(refused);
@@ -156,11 +165,65 @@ ChangeAndTake MemoryStore::change_and_take(Change c, std::size_t most, std::vect
   return out;
 }
 
+// ---- for this process's own ----
+
+void MemoryStore::add_new(std::span<const detail::LocalDraft> calls, detail::LocalRef* out) {
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    Record* const r = Record::make(calls[i]);
+    out[i] = detail::LocalRef(*r);
+    r->unref();  // until the store has it, it is the caller's alone
+  }
+  step([&](News& news) {
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+      Record& r = own(*out[i]);
+      r.ref();
+      link(r, news);
+    }
+  });
+}
+
+detail::LocalTaken MemoryStore::local(Record& r) {
+  return {detail::LocalRef(r), r.retries, r.has_workflow() ? r.rare->workflow_id : std::string()};
+}
+
+void MemoryStore::take_some(const std::string& runner, std::size_t most, const std::vector<std::string>& queues,
+                            std::vector<detail::LocalTaken>& out) {
+  step([&](News& news) { take_each(runner, most, queues, true, news, [&](Record& r) { out.push_back(local(r)); }); });
+}
+
+std::exception_ptr MemoryStore::change_and_take_some(const detail::LocalCall& call, Change c, const std::string& runner,
+                                                     std::size_t most, const std::vector<std::string>& queues,
+                                                     std::vector<detail::LocalTaken>& out) {
+  std::exception_ptr refused;
+  step([&](News& news) {
+    try {
+      if (call.forgotten()) throw InvocationNotFoundError(std::string(call.id()));
+      change_one(own(call), c, runner, news);
+    } catch (...) {
+      refused = std::current_exception();
+    }
+    take_each(runner, most, queues, true, news, [&](Record& r) { out.push_back(local(r)); });
+  });
+  return refused;
+}
+
+InvocationRecord MemoryStore::record_of(const detail::LocalCall& call) {
+  InvocationRecord out;
+  step([&](News&) { out = shown(own(call)); });
+  return out;
+}
+
 Pending<InvocationRecord> MemoryStore::get(std::string id) {
   return with_news<InvocationRecord>([&](News&) { return shown(at(id)); });
 }
 Pending<std::vector<HistoryEntry>> MemoryStore::history(std::string id) {
-  return with_news<std::vector<HistoryEntry>>([&](News&) { return at(id).history.entries(); });
+  return with_news<std::vector<HistoryEntry>>([&](News&) {
+    const History& steps = at(id).history;
+    std::vector<HistoryEntry> out;
+    out.reserve(steps.size());
+    for (std::size_t i = 0; i < steps.size(); ++i) out.push_back({steps[i].status, name(steps[i].who), steps[i].at});
+    return out;
+  });
 }
 
 Pending<void> MemoryStore::wait_for(std::string waiter, std::vector<std::string> ids) {
@@ -168,14 +231,15 @@ Pending<void> MemoryStore::wait_for(std::string waiter, std::vector<std::string>
     Record& w = at(waiter);
     for (const auto& id : ids) {
       Record& r = at(id);
-      if (is_final(r.status) || std::find(w.waits_for.begin(), w.waits_for.end(), &r) != w.waits_for.end()) continue;
+      std::vector<Record*>& waits = w.more().waits_for;
+      if (is_final(r.status) || std::find(waits.begin(), waits.end(), &r) != waits.end()) continue;
       if (std::vector<Record*> path; leads_to(r, w, path)) {
-        std::string text = w.task_id;
-        for (const Record* step : path) text += " -> " + step->task_id;
+        std::string text(w.task_id());
+        for (const Record* step : path) text.append(" -> ").append(step->task_id());
         throw CycleDetectedError(text);
       }
-      w.waits_for.push_back(&r);
-      rank(r, [&] { r.waited_by.push_back(&w); });
+      waits.push_back(&r);
+      rank(r, [&] { r.more().waited_by.push_back(&w); });
     }
   });
 }
@@ -186,9 +250,9 @@ Pending<void> MemoryStore::check_cycle(std::string parent_id, std::string task_i
     while (!parent_id.empty()) {
       const Record* const parent = find(parent_id);
       if (!parent) return;
-      text = parent->task_id + " -> " + text;
-      if (parent->call_id == call_id) throw CycleDetectedError(text);
-      parent_id = parent->parent_id;
+      text = std::string(parent->task_id()) + " -> " + text;
+      if (parent->call_id() == call_id) throw CycleDetectedError(text);
+      parent_id = parent->parent_id();
     }
   });
 }
@@ -203,8 +267,8 @@ Pending<bool> MemoryStore::cancel(std::string id) {
     }
     r.cancel_requested = true;
     for (const Heard& heard : *listeners_)
-      if (r.runner && heard.runner == *r.runner->name && heard.listener.cancelled)
-        news.calls.push_back([tell = heard.listener.cancelled, id = r.id] { tell(id); });
+      if (r.runner && heard.runner == name(r.runner->name) && heard.listener.cancelled)
+        news.calls.push_back([tell = heard.listener.cancelled, id = std::string(r.id())] { tell(id); });
     return true;
   });
 }
@@ -247,16 +311,16 @@ Pending<std::vector<std::string>> MemoryStore::recover(nanoseconds max_pending) 
       it->second.owned.each([&](Record& r) { owned.push_back(&r); });
       for (Record* r : owned) {
         const bool is_pending = r->status == Status::pending;
-        if (!gone && !(is_pending && wall - r->changed > max_pending)) continue;
+        if (!gone && !(is_pending && wall - r->changed() > max_pending)) continue;
         set(*r, is_pending ? Status::pending_recovery : Status::running_recovery, nullptr, news);
         set(*r, Status::rerouted, nullptr, news);
-        out.push_back(r->id);
+        out.emplace_back(r->id());
       }
       it = gone ? runners_.erase(it) : std::next(it);
     }
     for (Record* r : std::vector<Record*>(killed_.begin(), killed_.end())) {
       set(*r, Status::rerouted, nullptr, news);
-      out.push_back(r->id);
+      out.emplace_back(r->id());
     }
     return out;
   });
@@ -267,7 +331,7 @@ Pending<std::size_t> MemoryStore::purge(std::optional<nanoseconds> older_than, n
     const std::size_t before_it = in_order_.size();
     const Time wall = news.time();
     std::erase_if(in_order_, [&](Record* r) {
-      if (older_than && (!is_final(r->status) || wall - r->changed < *older_than)) return false;
+      if (older_than && (!is_final(r->status) || wall - r->changed() < *older_than)) return false;
       forget(*r, news);
       return true;
     });

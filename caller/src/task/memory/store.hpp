@@ -5,7 +5,6 @@
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <tuple>
 #include <unordered_map>
 #include <unordered_set>
@@ -18,7 +17,7 @@ namespace caller::task::memory {
 
 using std::chrono::nanoseconds;
 
-class MemoryStore final : public Store {
+class MemoryStore final : public Store, public detail::LocalStore {
 public:
   MemoryStore() { shared_->store = this; }
   ~MemoryStore() override;
@@ -52,6 +51,15 @@ public:
   Pending<void> put_data(std::string hash, std::string bytes) override;
   Pending<std::optional<std::string>> data(std::string hash) override;
   std::shared_ptr<void> listen(std::string runner, Listener listener) override;
+
+  void add_new(std::span<const detail::LocalDraft> calls, detail::LocalRef* out) override;
+  void take_some(const std::string& runner, std::size_t most, const std::vector<std::string>& queues,
+                 std::vector<detail::LocalTaken>& out) override;
+  std::exception_ptr change_and_take_some(const detail::LocalCall& call, Change change, const std::string& runner,
+                                          std::size_t most, const std::vector<std::string>& queues,
+                                          std::vector<detail::LocalTaken>& out) override;
+  InvocationRecord record_of(const detail::LocalCall& call) override;
+  Pending<std::vector<std::uint32_t>> ends_of(std::span<const detail::LocalCall* const> calls) override;
 
 private:
   struct Heard {
@@ -100,13 +108,27 @@ private:
     }
     return p;
   }
+  /// The same for who waits in this thread: what `f` throws is thrown.
+  template <class F>
+  void step(F f) {
+    News news;
+    std::unique_lock lock(mutex_, std::defer_lock);
+    lock_soon(lock);
+    f(news);
+    finish(news, lock);
+  }
   static void lock_soon(std::unique_lock<std::mutex>& lock);
   void finish(News& news, std::unique_lock<std::mutex>& lock);
 
   // steps.cpp
-  std::vector<InvocationRecord> take_some(const std::string& runner, std::size_t most,
-                                          const std::vector<std::string>& queues, bool begin, News& news);
-  void change_one(Change& c, News& news);
+  template <class F>
+  void take_each(const std::string& runner, std::size_t most, const std::vector<std::string>& queues, bool begin,
+                 News& news, F taken);
+  void change_one(Record& r, Change& c, const std::string& runner, News& news);
+  static Record& own(const detail::LocalCall& call) {
+    return static_cast<Record&>(const_cast<detail::LocalCall&>(call));
+  }
+  static detail::LocalTaken local(Record& r);
   Record& at(std::string_view id);
   Record& at_of(std::string_view id, const std::string& runner);
   Record* find(std::string_view id);
@@ -115,6 +137,7 @@ private:
 
   // life.cpp
   void insert(NewInvocation&& call, News& news);
+  void link(Record& r, News& news);
   void set(Record& r, Status to, Owner* owner, News& news);
   void leave(Record& r, Status to, News& news);
   void enter(Record& r, Status to, Owner* owner, News& news);
@@ -135,13 +158,12 @@ private:
   template <class T>
   Pending<T> when_final(std::span<const std::string_view> ids);
   void watch(Record& r, Wait& wait);
-  static void note_end(Group& group, std::size_t place, const Record& r);
+  void note_end(Group& group, std::size_t place, const Record& r) const;
   void tell_waits(Record& r, News& news);
 
   // lists.cpp
-  static const std::string& workflow_of(const Record& r) { return r.workflow_id.empty() ? r.id : r.workflow_id; }
-  static void show(const Record& r, std::vector<InvocationRecord>& out);
-  static InvocationRecord shown(const Record& r);
+  InvocationRecord shown(const Record& r) const;
+  const std::string& name(std::uint32_t number) const { return names_[number]; }
   ByNumber members(const std::string& workflow);
   ByNumber owned();
   std::deque<Record*>::const_iterator from_number(std::uint64_t number) const;
@@ -162,9 +184,9 @@ private:
 
   std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
   std::mutex mutex_;
-  std::unordered_set<Record*, IdHash, SameId> records_;
+  Table records_;
   std::deque<Record*> in_order_;  // by number
-  std::map<std::string, Queue> queues_;
+  std::map<std::string, Queue, std::less<>> queues_;
   std::map<std::tuple<std::int64_t, std::uint64_t>, Record*> urgent_;
   std::multimap<Steady::time_point, std::string> due_;
   std::unordered_map<std::string, Record*> waiting_;  // by registration key
@@ -172,7 +194,8 @@ private:
   std::unordered_map<std::string, std::list<Record*>> controlled_;
   std::unordered_set<Record*> killed_;
   std::list<Group> groups_;
-  std::set<std::string> names_;  // of runners, as histories have them
+  std::deque<std::string> names_{std::string()};  // of runners, as histories have them; the first is nobody's
+  std::map<std::string, std::uint32_t> name_numbers_;
   std::map<std::string, Owner> runners_;
   std::shared_ptr<const Listeners> listeners_ = std::make_shared<const Listeners>();  // replaced as a whole
   std::array<std::size_t, kStatusCount> counts_{};
@@ -190,8 +213,8 @@ private:
 /// taken.
 template <class F>
 void MemoryStore::rank(Record& r, F change) {
-  const auto key = [&] { return std::tuple(-static_cast<std::int64_t>(r.waited_by.size()), r.number); };
-  const auto is_urgent = [&] { return r.lane && !r.waited_by.empty() && r.waits_for.empty(); };
+  const auto key = [&] { return std::tuple(-static_cast<std::int64_t>(r.waiting()), r.number); };
+  const auto is_urgent = [&] { return r.lane && r.waiting() > 0 && !r.waits_itself(); };
   if (is_urgent()) urgent_.erase(key());
   change();
   if (is_urgent()) urgent_.emplace(key(), &r);

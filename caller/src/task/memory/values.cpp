@@ -71,10 +71,10 @@ void MemoryStore::put_value(const std::string& key, std::string bytes, nanosecon
 }
 /// For those who watch its task.
 void MemoryStore::keep_change(const Record& r, News& news) {
-  const Value* const mask = find_value(std::string(kWatchKey) + r.task_id);
+  const Value* const mask = find_value(std::string(kWatchKey).append(r.task_id()));
   if (!mask || !detail::wants(mask->bytes, r.status)) return;
-  std::string key = detail::change_key(r.changed, r.status, r.id);
-  put_value(key, detail::packed_text(r.task_id), kChangeLifetime);
+  std::string key = detail::change_key(r.changed(), r.status, std::string(r.id()));
+  put_value(key, detail::packed_text(r.task_id()), kChangeLifetime);
   news.values.push_back(std::move(key));
 }
 /// Those whose time is over, some of them.
@@ -88,13 +88,15 @@ void MemoryStore::forget_values(std::size_t most) {
 }
 void MemoryStore::refer(Record& r, std::vector<std::string>& hashes) {
   for (std::string& hash : hashes) {
-    if (std::find(r.data.begin(), r.data.end(), hash) != r.data.end()) continue;
+    std::vector<std::string>& known = r.more().data;
+    if (std::find(known.begin(), known.end(), hash) != known.end()) continue;
     ++data_[hash].references;
-    r.data.push_back(std::move(hash));
+    known.push_back(std::move(hash));
   }
 }
 void MemoryStore::release(Record& r) {
-  for (const std::string& hash : r.data) {
+  if (!r.rare) return;
+  for (const std::string& hash : r.rare->data) {
     const auto it = data_.find(hash);
     if (it == data_.end() || it->second.references == 0 || --it->second.references > 0) continue;
     it->second.unused = Steady::now();

@@ -1,22 +1,36 @@
 // Who waits for the ends of which invocations.
 #include "store.hpp"
 
+#include <algorithm>
+
 namespace caller::task::memory {
 
-void MemoryStore::note_end(Group& group, std::size_t place, const Record& r) {
+namespace {
+constexpr std::size_t kAtOnce = 64;  // of many, so that others get their turns
+
+/// Of one that is final.
+Ended how(const Record& r) {
+  Ended out;
+  out.status = r.status;
+  out.task_id = r.task_id();
+  out.result = r.result;
+  if (r.status == Status::failed) out.exception = r.rare->exception;
+  return out;
+}
+}  // namespace
+
+void MemoryStore::note_end(Group& group, std::size_t place, const Record& r) const {
   if (group.whom.index() == 1) {
     group.record = shown(r);
   } else if (group.whom.index() == 2) {
     Ended& one = group.ended.emplace_back();
+    if (is_final(r.status))
+      one = how(r);
+    else  // purged
+      one.error = std::make_exception_ptr(InvocationNotFoundError(std::string(r.id())));
     one.place = place;
-    if (!is_final(r.status)) {  // purged
-      one.error = std::make_exception_ptr(InvocationNotFoundError(r.id));
-      return;
-    }
-    one.status = r.status;
-    one.task_id = r.task_id;
-    one.result = r.result;
-    one.exception = r.exception;
+  } else if (group.whom.index() == 3) {
+    group.order.push_back(static_cast<std::uint32_t>(place));
   }
 }
 
@@ -92,6 +106,42 @@ Pending<std::vector<Ended>> MemoryStore::all_ended(std::span<const std::string_v
   return when_final<std::vector<Ended>>(ids);
 }
 
+Pending<std::vector<std::uint32_t>> MemoryStore::ends_of(std::span<const detail::LocalCall* const> calls) {
+  Pending<std::vector<std::uint32_t>> p;
+  std::list<Group> own(1);
+  Group& group = own.front();
+  group.whom = p;
+  group.waits.resize(calls.size());
+  group.order.reserve(calls.size());
+  group.left = 1;  // ourselves
+  for (std::size_t i = 0; i < calls.size();) {
+    std::unique_lock lock(mutex_, std::defer_lock);
+    lock_soon(lock);
+    if (i == 0) {
+      group.self = own.begin();
+      groups_.splice(groups_.end(), own);
+    }
+    for (const std::size_t end = std::min(calls.size(), i + kAtOnce); i < end; ++i) {
+      Record& r = MemoryStore::own(*calls[i]);
+      if (r.ended()) {
+        note_end(group, i, r);
+        continue;
+      }
+      group.waits[i] = {&group, i, nullptr};
+      ++group.left;
+      watch(r, group.waits[i]);
+    }
+  }
+  News news;
+  std::unique_lock lock(mutex_);
+  if (--group.left == 0) {
+    if (!calls.empty()) news.ended.splice(news.ended.end(), groups_, group.self);
+  }
+  finish(news, lock);
+  if (calls.empty()) group.tell();
+  return p;
+}
+
 void MemoryStore::tell_waits(Record& r, News& news) {
   for (Wait* wait = std::exchange(r.waits, nullptr); wait;) {
     Group& group = *wait->group;
@@ -103,3 +153,10 @@ void MemoryStore::tell_waits(Record& r, News& news) {
 }
 
 }  // namespace caller::task::memory
+
+caller::task::Ended caller::task::detail::LocalCall::end() const {
+  if (!forgotten()) return memory::how(static_cast<const memory::Record&>(*this));
+  Ended out;
+  out.error = std::make_exception_ptr(InvocationNotFoundError(std::string(id())));
+  return out;
+}

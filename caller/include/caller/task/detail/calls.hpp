@@ -25,11 +25,36 @@ namespace caller::task {
 
 namespace detail {
 
+class LocalCall;
+/// A reference on an invocation of a store in this process, which is then not looked for by its id; else empty.
+class CALLER_API LocalRef {
+public:
+  LocalRef() noexcept = default;
+  explicit LocalRef(LocalCall& call) noexcept;
+  LocalRef(const LocalRef& o) noexcept;
+  LocalRef(LocalRef&& o) noexcept : call_(std::exchange(o.call_, nullptr)) {}
+  LocalRef& operator=(LocalRef o) noexcept {
+    std::swap(call_, o.call_);
+    return *this;
+  }
+  ~LocalRef() {
+    if (call_) leave();
+  }
+  explicit operator bool() const noexcept { return call_ != nullptr; }
+  const LocalCall& operator*() const noexcept { return *call_; }
+  const LocalCall* operator->() const noexcept { return call_; }
+
+private:
+  void leave() noexcept;
+  LocalCall* call_ = nullptr;
+};
+
 /// A call that is to be routed.
 struct Routed {
   std::string id;
   bool reused = false;
-  std::string diff_arg;  // how the arguments of the one that was there differ; empty: not at all
+  std::string diff_arg{};  // how the arguments of the one that was there differ; empty: not at all
+  LocalRef local{};
 };
 struct CallBytes {
   std::string args;                                         // the map of all of them
@@ -51,13 +76,16 @@ class RunnerBox;
 /// there already is that one. Empty: new ones.
 CALLER_API std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition,
                                          const std::vector<CallBytes>& calls, const std::string& id = {});
+/// The same for one.
+CALLER_API Routed route_one_now(const AppPtr& app, const DefinitionPtr& definition, CallBytes call);
 /// The id of the running task's next call of this kind: the same again when the task is run again.
 CALLER_API std::string next_call_id(const TaskDefinition& definition, const CallBytes& call);
 CALLER_API Coro<std::string> result_of(AppPtr app, std::string id);
 CALLER_API std::string result_now(const AppPtr& app, const std::string& id);
-/// Of all, when all have ended, each behind its place: in the order of the ids, or in that of the ends.
+CALLER_API std::string result_now(const AppPtr& app, const Routed& routed);
+/// Of all, when all have ended, each behind its place: in the order of the calls, or in that of the ends.
 CALLER_API std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app,
-                                                                        std::span<const std::string_view> ids,
+                                                                        std::span<const Routed* const> calls,
                                                                         bool as_they_ended);
 CALLER_API Store& store_of(AppCore& app);
 CALLER_API bool runs_here(const AppCore& app) noexcept;
