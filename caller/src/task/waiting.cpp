@@ -1,5 +1,6 @@
 // Waiting for results, and what becomes of the one who waits.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -135,25 +136,24 @@ void wait_now(const AppPtr& app, std::span<const Routed* const> calls, const Pen
   if (error) std::rethrow_exception(error);
 }
 
-/// How calls ended, in which order. Where the store shares its invocations, they are asked themselves.
+constexpr std::size_t kAhead = 8;  // calls whose memory is asked for before it is needed: there may be many
+
+/// How calls ended, in which order.
 std::vector<Ended> ends_of(const AppPtr& app, std::span<const Routed* const> calls) {
-  LocalStore* const local = app->local_store();
-  if (!local || !std::all_of(calls.begin(), calls.end(), [](const Routed* c) { return bool(c->local); })) {
-    std::vector<std::string_view> ids;
-    for (const Routed* const call : calls) ids.emplace_back(call->id);
-    const Pending<std::vector<Ended>> ended = store_of(*app).all_ended(ids);
-    wait_now(app, calls, ended);
-    return std::move(ended.result());  // nobody else has it
-  }
+  std::vector<std::string_view> ids;
+  for (const Routed* const call : calls) ids.emplace_back(call->id);
+  const Pending<std::vector<Ended>> ended = store_of(*app).all_ended(ids);
+  wait_now(app, calls, ended);
+  return std::move(ended.result());  // nobody else has it
+}
+/// In which order: where the store shares its invocations they are asked themselves how.
+std::vector<std::uint32_t> order_of(const AppPtr& app, LocalStore& store, std::span<const Routed* const> calls) {
   std::vector<const LocalCall*> theirs;
   theirs.reserve(calls.size());
   for (const Routed* const call : calls) theirs.push_back(&*call->local);
-  const Pending<std::vector<std::uint32_t>> ended = local->ends_of(theirs);
+  const Pending<std::vector<std::uint32_t>> ended = store.ends_of(theirs);
   wait_now(app, calls, ended);
-  std::vector<Ended> out;
-  out.reserve(calls.size());
-  for (const std::uint32_t place : ended.result()) out.emplace_back(theirs[place]->end()).place = place;
-  return out;
+  return std::move(ended.result());
 }
 
 }  // namespace
@@ -164,19 +164,33 @@ std::string result_now(const AppPtr& app, const Routed& routed) {
     Ended end = routed.local->end();
     return app->data.unpack(result_of_end(routed.id, end));
   }
-  const Routed* const one = &routed;
-  std::vector<Ended> ends = ends_of(app, {&one, 1});
-  return app->data.unpack(result_of_end(routed.id, ends.front()));
+  return std::move(results_now(app, std::array{&routed}, true).front().second);
 }
 
 std::vector<std::pair<std::size_t, std::string>> results_now(const AppPtr& app, std::span<const Routed* const> calls,
                                                              bool as_they_ended) {
+  std::vector<std::pair<std::size_t, std::string>> out;
+  out.reserve(calls.size());
+  const auto add = [&](std::size_t place, Ended end) {
+    out.emplace_back(place, app->data.unpack(result_of_end(calls[place]->id, end)));
+  };
+  LocalStore* const local = app->local_store();
+  if (local && std::all_of(calls.begin(), calls.end(), [](const Routed* c) { return bool(c->local); })) {
+    std::vector<std::uint32_t> order = order_of(app, *local, calls);
+    if (!as_they_ended) std::sort(order.begin(), order.end());
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      if (i + kAhead < order.size()) __builtin_prefetch(&*calls[order[i + kAhead]]->local);
+      add(order[i], calls[order[i]]->local->end());
+    }
+    return out;
+  }
   std::vector<Ended> ends = ends_of(app, calls);
   if (!as_they_ended)
     std::sort(ends.begin(), ends.end(), [](const Ended& a, const Ended& b) { return a.place < b.place; });
-  std::vector<std::pair<std::size_t, std::string>> out;
-  out.reserve(ends.size());
-  for (Ended& end : ends) out.emplace_back(end.place, app->data.unpack(result_of_end(calls[end.place]->id, end)));
+  for (Ended& end : ends) {
+    const std::size_t place = end.place;
+    add(place, std::move(end));
+  }
   return out;
 }
 

@@ -7,6 +7,7 @@ namespace caller::task::memory {
 
 namespace {
 constexpr std::size_t kAtOnce = 64;  // of many, so that others get their turns
+constexpr std::size_t kAhead = 8;    // whose memory is asked for before it is needed
 
 /// Of one that is final.
 Ended how(const Record& r) {
@@ -122,6 +123,7 @@ Pending<std::vector<std::uint32_t>> MemoryStore::ends_of(std::span<const detail:
       groups_.splice(groups_.end(), own);
     }
     for (const std::size_t end = std::min(calls.size(), i + kAtOnce); i < end; ++i) {
+      if (i + kAhead < calls.size()) __builtin_prefetch(calls[i + kAhead]);
       Record& r = MemoryStore::own(*calls[i]);
       if (r.ended()) {
         note_end(group, i, r);
