@@ -45,10 +45,11 @@ CALLER_API void launch_slow(Core& core, PendingState& s, const ScheduleOptions* 
 inline void launch(Core& core, PendingState& s) noexcept {
   const ThreadState& ts = this_thread();
   ContextNode* const context = ts.context;
-  if (ts.core != &core || !ts.queue->unhindered() || (context && context->group)) [[unlikely]]
+  LoopQueue* const queue = ts.queue;
+  if (ts.core != &core || !queue->unhindered() || (context && context->group)) [[unlikely]]
     return launch_slow(core, s, nullptr);
   if (context) s.context = retain(context);
-  ts.queue->push_local(&s);
+  queue->push_local(&s);
 }
 CALLER_API void launch_later(Core& core, PendingState& s, DelayNode& node, Duration delay) noexcept;
 CALLER_API void launch_on_worker(Core& core, PendingState& s) noexcept;

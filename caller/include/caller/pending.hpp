@@ -157,7 +157,8 @@ struct PendingAwaiter : PendingWait {
     if (handle) forget_wait(*this);
     if (Own || held) static_cast<ValueState<T>*>(state)->leave_to_others();
   }
-  bool await_ready() const noexcept { return state->done() && !cancellation_due(); }
+  /// Own: a call just made, as a rule, which cannot be done yet; suspend_on() looks.
+  bool await_ready() const noexcept { return !Own && state->done() && !cancellation_due(); }
   bool await_suspend(std::coroutine_handle<> h) {
     if constexpr (!Own) {
       state->ref();
@@ -166,9 +167,15 @@ struct PendingAwaiter : PendingWait {
     return suspend_on(*this, h);
   }
   decltype(auto) await_resume() {
+    auto& s = static_cast<ValueState<T>&>(*state);
+    if constexpr (Own && std::is_trivially_copyable_v<T>) {
+      throw_if_cancelled(*this);
+      T value(std::move(s.outcome()));
+      handle = {};  // late, so that the compiler sees it in the destructor; there is nothing to forget
+      return value;
+    }
     handle = {};
     throw_if_cancelled(*this);
-    auto& s = static_cast<ValueState<T>&>(*state);
     if constexpr (Own && !std::is_void_v<T> && !std::is_reference_v<T>) {
       T& value = s.outcome();
       if constexpr (std::is_copy_constructible_v<T> && !std::is_trivially_copyable_v<T>) {

@@ -86,16 +86,18 @@ bool Core::grab() noexcept {
 }
 
 std::size_t Core::drain(std::size_t budget) noexcept {
-  const std::size_t outer = std::exchange(budget_, budget);
+  const std::size_t outer = std::exchange(left, budget), outer_forgone = std::exchange(forgone_, 0);
   const FaultGuard guard = fault_guard.load(std::memory_order_acquire);
   const std::size_t n = guard ? run_entries_guarded(guard) : run_entries();
-  budget_ = outer;
+  left = outer;
+  forgone_ = outer_forgone;
   return n;
 }
 
 std::size_t Core::run_entries() noexcept {
+  const std::size_t budget = left;
   bool more_due = !timers.empty() && fire_timers();
-  std::size_t n = 0;
+  grab();  // what refills itself does not keep out what other threads have queued
   for (;;) {
     Op* const op = head;
     if (!op) {
@@ -105,11 +107,10 @@ std::size_t Core::run_entries() noexcept {
       continue;
     }
     if (!(head = op->next)) tail = &head;
-    ++n;
     op->act(op, OpAct::run);
-    if (n >= budget_) break;
+    if (--left == 0) break;
   }
-  return n;
+  return budget - left - forgone_;
 }
 
 // ---- faults ----
@@ -122,13 +123,17 @@ std::size_t Core::run_entries_guarded(FaultGuard guard) noexcept {
     Core& core;
     std::size_t n;
   } turn{*this, 1};  // after a fault: something has run
+  PendingState* const outer = in_place;
   const auto fault = guard(
       [](void* t) {
         auto& self = *static_cast<Turn*>(t);
         self.n = self.core.run_entries();
       },
       &turn);
-  if (fault) end_faulted(fault, "the loop");
+  if (fault) {
+    in_place = outer;
+    end_faulted(fault, "the loop");
+  }
   return turn.n;
 }
 

@@ -38,8 +38,9 @@ Extras& extras_of(PendingState& s) {
   if (Extras* const there = s.extra()) return *there;
   auto made = std::make_unique<Extras>();
   Extras* none = nullptr;
-  if (s.extras.compare_exchange_strong(none, made.get(), std::memory_order_acq_rel)) return *made.release();
-  return *none;
+  if (!s.extras.compare_exchange_strong(none, made.get(), std::memory_order_acq_rel)) return *none;
+  s.magazine.store(kNoMagazine, std::memory_order_relaxed);  // there is more to free now
+  return *made.release();
 }
 
 void pass_report(PendingState& from, PendingState& to) noexcept {

@@ -20,6 +20,7 @@ bool undelivered(const PendingState& s) noexcept {
 
 void came_back(PendingState& s) noexcept {
   ThreadState& ts = this_thread();
+  if (ts.task != &s) return;  // suspended in run_in_place(), which has done all this; `s` may be gone
   ts.task = nullptr;
   s.context = std::exchange(ts.context, nullptr);
   if (s.finished) {
@@ -161,6 +162,7 @@ void check_self(const PendingState& s) {
 }  // namespace
 
 bool suspend_on_slow(PendingWait& w, std::coroutine_handle<> h) {
+  if (w.state->done() && !cancellation_due()) return false;
   check_self(*w.state);
   if (!begin_suspend(w, h)) return false;
   w.fire = &fire_pending;
@@ -263,9 +265,10 @@ void begin_guard(TimeoutGuard& guard, std::int64_t timeout_ns) {
     guard.fired = true;
     return set_flag(*ts.task, PendingState::kUndelivered);
   }
-  const std::int64_t now = ts.core->now();
+  Core& core = *ts.core;
+  const std::int64_t now = core.now();
   guard.when = now + std::min(timeout_ns, std::numeric_limits<std::int64_t>::max() - now);
-  ts.core->timers.add(guard);
+  core.timers.add(guard);
 }
 
 bool end_guard(TimeoutGuard& guard) noexcept {

@@ -29,16 +29,16 @@ public:
   std::int64_t next() const noexcept { return first().when; }
 
   void add(TimerNode& node) {
-    if (free_ == TimerNode::kIdle) {
-      slots_.push_back({.next_free = TimerNode::kIdle});
-      free_ = static_cast<std::uint32_t>(slots_.size() - 1);
-    }
-    heap_.push_back({});  // before anything changes: this may throw, too
+    if (free_ == TimerNode::kIdle || heap_.size() == heap_.capacity()) [[unlikely]]
+      make_room();
+    if (heap_.size() == heap_.capacity()) __builtin_unreachable();
     const std::uint32_t slot = free_;
     free_ = slots_[slot].next_free;
     slots_[slot].node = &node;
     node.position = slot;
-    sift_up(heap_.size() - 1, {node.when, sequence_++, slot});
+    const Entry e{node.when, sequence_++, slot};
+    heap_.push_back(e);
+    sift_up(heap_.size() - 1, e);
   }
 
   void remove(TimerNode& node) noexcept {
@@ -51,13 +51,11 @@ public:
     if (!heap_.empty() && heap_.back().slot == slot) {  // added last, and later than the others, as guards often are
       give_back(slot);
       heap_.pop_back();
-      if (heap_.empty()) prune();
+      if (heap_.empty()) [[unlikely]]
+        prune_apart();
       return;
     }
-    slots_[slot].node = nullptr;
-    ++dead_;
-    if (dead_ > kFewDead && dead_ * 2 > heap_.size() + crowd_.size()) compact();
-    prune();
+    leave_empty(slot);
   }
 
   /// Takes out nodes due at `now`, earliest first, and calls `act(node)` for each; `act` may remove other nodes. Not
@@ -111,10 +109,26 @@ private:
     }
   };
   union Slot {
-    TimerNode* node;
+    TimerNode* node = nullptr;
     std::uint32_t next_free;
   };
 
+  // Apart, so that what is common needs no registers to be saved for what is not.
+  [[gnu::noinline]] void make_room() {
+    if (free_ == TimerNode::kIdle) {
+      constexpr std::size_t kMore = 16;
+      const std::size_t n = slots_.size();
+      slots_.resize(n + kMore);
+      for (std::size_t i = n + kMore; i-- > n;) give_back(static_cast<std::uint32_t>(i));
+    }
+    if (heap_.size() == heap_.capacity()) heap_.reserve(std::max<std::size_t>(8, heap_.capacity() * 2));
+  }
+  [[gnu::noinline]] void leave_empty(std::uint32_t slot) noexcept {
+    slots_[slot].node = nullptr;
+    ++dead_;
+    if (dead_ > kFewDead && dead_ * 2 > heap_.size() + crowd_.size()) compact();
+    prune();
+  }
   void give_back(std::uint32_t slot) noexcept {
     slots_[slot].next_free = free_;
     free_ = slot;
@@ -137,6 +151,7 @@ private:
     }
     prune();
   }
+  [[gnu::noinline]] void prune_apart() noexcept { prune(); }
   void prune() noexcept {
     while (!crowd_.empty() && !slots_[crowd_.back().slot].node) {
       --dead_;
@@ -274,8 +289,8 @@ private:
   std::vector<Entry> crowd_;
   std::vector<Slot> slots_;
   std::uint32_t free_ = TimerNode::kIdle;
+  std::size_t dead_ = 0;  // between the two, or one load of both would wait for the stores of each
   std::uint32_t sequence_ = 0;
-  std::size_t dead_ = 0;
 };
 
 }  // namespace caller::detail

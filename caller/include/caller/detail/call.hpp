@@ -76,7 +76,7 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
   /// With two references: the work's and its first handle's.
   template <class G, class... B>
   explicit CallState(Core& on, G&& g, B&&... b)
-      : Base(&on_act, &on, PendingState::kWork, 2, PendingState::block_of(sizeof(CallState))),
+      : Base(&on_act, &on, PendingState::kWork, 2, magazine_of(sizeof(CallState))),
         call{std::forward<G>(g), std::tuple<A...>(std::forward<B>(b)...)} {}
   ~CallState() {}  // the call ends with the work
 
@@ -89,8 +89,8 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
 
   static void on_act(Op* op, OpAct act) {
     auto* s = static_cast<CallState*>(op);
-    if (act == OpAct::run) {
-      if (begin_work(*s)) [[likely]]
+    if (act <= OpAct::proceed) {
+      if (act == OpAct::proceed || begin_work(*s)) [[likely]]
         s->begin();
       else
         s->not_begun();
@@ -196,7 +196,7 @@ struct LaterState : CallState<F, A...> {
   DelayNode node;
   template <class... B>
   explicit LaterState(B&&... b) : CallState<F, A...>(std::forward<B>(b)...) {
-    this->block = PendingState::block_of(sizeof(LaterState));
+    this->magazine.store(magazine_of(sizeof(LaterState)), std::memory_order_relaxed);
     this->act = [](Op* op, OpAct why) {
       if (why == OpAct::destroy)
         static_cast<LaterState*>(op)->free(sizeof(LaterState));

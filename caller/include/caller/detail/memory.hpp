@@ -43,9 +43,16 @@ constexpr int block_class(std::size_t size) noexcept {
   return size <= 1024 ? 6 : -1;
 }
 
+/// The last magazine is for blocks of no class: it never has any, nor room for one.
 struct BlockCache {
-  std::array<Magazine, kBlockSizes.size()> current{};
+  std::array<Magazine, kBlockSizes.size() + 1> current{};
 };
+/// Where in a BlockCache the magazine for blocks of `size` bytes is.
+constexpr std::uint8_t magazine_of(std::size_t size) noexcept {
+  const int c = block_class(size);
+  return static_cast<std::uint8_t>(sizeof(Magazine) * (c < 0 ? kBlockSizes.size() : static_cast<std::size_t>(c)));
+}
+inline constexpr std::uint8_t kNoMagazine = sizeof(Magazine) * kBlockSizes.size();
 
 [[nodiscard]] CALLER_API void* allocate_slow(std::size_t size);
 CALLER_API void deallocate_slow(void* block, std::size_t size) noexcept;
@@ -90,19 +97,21 @@ inline void deallocate(void* block, std::size_t size) noexcept {
   deallocate_slow(block, size);
 }
 
-/// The same, of a block whose class is known.
-inline void deallocate_of_class(void* block, unsigned c) noexcept {
+/// The same, as far as that is little work, of a block whose magazine_of() is known. False: it is not, nothing is done.
+inline bool deallocate_quickly(void* block, std::uint8_t magazine) noexcept {
 #if CALLER_POOLED_INLINE
-  Magazine& m = block_cache.current[c];
+  Magazine& m = *reinterpret_cast<Magazine*>(reinterpret_cast<unsigned char*>(&block_cache) + magazine);
   if (m.room) [[likely]] {
     auto* b = static_cast<FreeBlock*>(block);
     b->next = m.head;
     m.head = b;
     --m.room;
-    return;
+    return true;
   }
+#else
+  static_cast<void>(block), static_cast<void>(magazine);
 #endif
-  deallocate_slow(block, kBlockSizes[c]);
+  return false;
 }
 
 }  // namespace caller::detail

@@ -18,6 +18,7 @@ struct PendingState;
 /// What an Op is asked to do.
 enum class OpAct : unsigned char {
   run,      ///< on the loop's thread, in its turn
+  proceed,  ///< PendingState only: the same, of work whose word says already that it has begun
   drop,     ///< the loop ends: release everything, run no user code but destructors
   finish,   ///< PendingState only: the root coroutine has ended (or its frame is gone): take its value, free its frame
   destroy,  ///< PendingState only: nobody holds it any more
@@ -38,6 +39,9 @@ struct LoopQueue {
   };
   Op* head = nullptr;
   Op** tail = &head;
+  std::size_t left = 0;              ///< entries this drain may still run, the running one included; 0: nothing drains
+  PendingState* in_place = nullptr;  ///< the call that runs inside the suspension of its waiter (run_in_place), …
+  std::uintptr_t in_place_word = 0;  ///< … and its word as it is as long as nothing happens to it
   alignas(64) std::atomic<std::uint8_t> hindrance{0};
   alignas(64) std::atomic<Op*> inbox{nullptr};
 
@@ -58,6 +62,13 @@ struct LoopQueue {
     op->next = nullptr;
     *tail = op;
     tail = &op->next;
+  }
+  /// Takes `op` out if there is nothing else on the own thread's side, and there may run `entries` more.
+  bool take_only(const Op& op, std::size_t entries) noexcept {
+    if (head != &op || op.next || left <= entries) return false;
+    head = nullptr;
+    tail = &head;
+    return true;
   }
 };
 

@@ -80,26 +80,21 @@ struct PendingState : Op {
   bool has_value = false;
   bool finished = false;  // the coroutine reached its end
   bool linked = false;    // is in its Core's list of suspended work
-  /// Of a call: the class of its block, which is all there is to free once the work and its value are gone.
-  static constexpr std::uint8_t kNoBlock = 0xff;
-  static constexpr std::uint8_t block_of(std::size_t size) noexcept {
-    const int c = block_class(size);
-    return c < 0 ? kNoBlock : static_cast<std::uint8_t>(c);
-  }
-  std::uint8_t block = kNoBlock;
+  /// Of a call: where its block goes, if that is all there is to free once the work and its value are gone.
+  std::atomic<std::uint8_t> magazine{kNoMagazine};
   ContextNode* context = nullptr;  // of the work, until it ends
   union {
     Suspension* suspended = nullptr;  // where the work waits (loop's thread only)
     DelayNode* delay;                 // before it begins: its place in the timer heap, under LOCK
   };
   std::atomic<Extras*> extras{nullptr};
+  std::coroutine_handle<> frame;  // root coroutine, once there is one
   Core* core;
-  std::coroutine_handle<> frame;        // root coroutine, once there is one
   PendingState *prev_task, *next_task;  // while `linked`
 
   PendingState(void (*with)(Op*, OpAct), Core* on, Word w, std::uint32_t holders,
-               std::uint8_t in_block = kNoBlock) noexcept
-      : word(w), refs(holders), block(in_block), core(on) {
+               std::uint8_t block = kNoMagazine) noexcept
+      : word(w), refs(holders), magazine(block), core(on) {
     act = with;
   }
   PendingState(const PendingState&) = delete;
@@ -221,6 +216,30 @@ CALLER_API void resume_op(Op* op, OpAct why);
 CALLER_API bool detach_pending(Suspension* s) noexcept;
 CALLER_API void fire_pending(Waiter* w) noexcept;
 CALLER_API bool suspend_on_slow(PendingWait& w, std::coroutine_handle<> h);
+/// `task` waits for the call `s`, which was alone in the queue and has been taken out: it is next, and after it the
+/// coroutine of `task` if nothing else is queued meanwhile. So both run here, without a way through the loop, as far as
+/// that is so. `with`: the word of `s`. True: `s` has ended, and `task` goes on. False: it is suspended; or was, and
+/// nothing may touch it.
+inline bool run_in_place(PendingState& s, PendingState& task, PendingState::Word with) noexcept {
+  ThreadState& ts = this_thread();
+  LoopQueue& queue = *ts.queue;
+  with |= PendingState::kStarted;
+  s.word.store(with, std::memory_order_relaxed);
+  task.context = ts.context;  // `s` takes its place
+  queue.left -= 2;
+  queue.in_place = &s;
+  queue.in_place_word = with;
+  s.act(&s, OpAct::proceed);
+  if (queue.in_place) {
+    queue.in_place = nullptr;
+    ++queue.left;
+    return false;
+  }
+  ts.task = &task;
+  ts.context = std::exchange(task.context, nullptr);
+  task.suspended = nullptr;
+  return true;
+}
 /// Waits for `w.state`, on which `w` holds a reference. False: it is done, or the wait is cancelled; do not suspend.
 inline bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
   using P = PendingState;
@@ -245,6 +264,9 @@ inline bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
   task->suspended = &w;
   const P::Word with = was | reinterpret_cast<P::Word>(static_cast<Waiter*>(&w));
   if (sole) {
+    LoopQueue& queue = *ts.queue;
+    if (task->linked && !queue.in_place && queue.accepting() && queue.take_only(s, 2))
+      return !run_in_place(s, *task, with | P::kSole);
     s.word.store(with | P::kSole, std::memory_order_relaxed);
     return true;
   }
@@ -256,13 +278,22 @@ inline bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
 /// the state. False: it is not so. `w` is its word, loaded after `holding`.
 inline bool hand_over(PendingState& s, std::uint32_t holding, PendingState::Word w) noexcept {
   using P = PendingState;
-  if (holding != 2 || (w & ~P::kList) != (P::kWork | P::kStarted | P::kSole)) return false;
+  if (holding != 2 || !(w & P::kSole)) return false;
+  LoopQueue& queue = *this_thread().queue;
+  constexpr auto done = P::kWork | P::kStarted | P::kDone | P::kClaimed;
+  if (queue.in_place == &s && queue.in_place_word == w && !queue.head) [[likely]] {
+    s.word.store(done, std::memory_order_relaxed);
+    s.refs.store(1, std::memory_order_relaxed);
+    queue.in_place = nullptr;  // run_in_place() goes on with the waiter
+    return true;
+  }
+  if ((w & ~P::kList) != (P::kWork | P::kStarted | P::kSole)) return false;
   auto& wait = static_cast<PendingWait&>(*reinterpret_cast<Waiter*>(w & P::kList));
   if (wait.Waiter::next) [[unlikely]]
     return false;
-  s.word.store(P::kWork | P::kStarted | P::kDone | P::kClaimed, std::memory_order_relaxed);
+  s.word.store(done, std::memory_order_relaxed);
   s.refs.store(1, std::memory_order_relaxed);
-  this_thread().queue->push_local(&wait);  // not diverted: it runs us
+  queue.push_local(&wait);  // not diverted: it runs us
   return true;
 }
 /// For a frame that is destroyed while it waits.
@@ -320,8 +351,8 @@ inline void leave_work() noexcept {
 }
 /// The coroutine of `s`, the running work, came back: true, and no work runs any more, if it began and ended in one go.
 inline bool ended_at_once(PendingState& s) noexcept {
-  if (!s.finished || s.linked) return false;
   ThreadState& ts = this_thread();
+  if (ts.task != &s || !s.finished || s.linked) return false;
   ts.task = nullptr;
   s.context = std::exchange(ts.context, nullptr);
   return true;
@@ -381,10 +412,14 @@ struct ValueState : PendingState {
   /// unref(), for who knows the type.
   void leave_to_others() noexcept {
     if (!last()) return;
-    if (block == kNoBlock || extra()) [[unlikely]]
-      return act(this, OpAct::destroy);
-    destroy_value();
-    deallocate_of_class(this, block);
+    const std::uint8_t block = magazine.load(std::memory_order_relaxed);
+    if constexpr (!std::is_trivially_destructible_v<Stored>) {
+      if (block == kNoMagazine) [[unlikely]]
+        return act(this, OpAct::destroy);
+      destroy_value();
+    }
+    if (!deallocate_quickly(this, block)) [[unlikely]]
+      act(this, OpAct::destroy);
   }
 
 private:
@@ -399,10 +434,8 @@ struct ValueState<void> : PendingState {
   void get() { throw_outcome(*this); }
   void destroy_value() noexcept {}
   void leave_to_others() noexcept {
-    if (!last()) return;
-    if (block == kNoBlock || extra()) [[unlikely]]
-      return act(this, OpAct::destroy);
-    deallocate_of_class(this, block);
+    if (last() && !deallocate_quickly(this, magazine.load(std::memory_order_relaxed))) [[unlikely]]
+      act(this, OpAct::destroy);
   }
 };
 
