@@ -86,18 +86,19 @@ bool Core::grab() noexcept {
 }
 
 std::size_t Core::drain(std::size_t budget) noexcept {
-  const std::size_t outer = std::exchange(left, budget), outer_forgone = std::exchange(forgone_, 0);
+  const std::size_t outer = std::exchange(limit, budget), outer_forgone = std::exchange(forgone_, 0);
   const FaultGuard guard = fault_guard.load(std::memory_order_acquire);
   const std::size_t n = guard ? run_entries_guarded(guard) : run_entries();
-  left = outer;
+  limit = outer;
   forgone_ = outer_forgone;
   return n;
 }
 
 std::size_t Core::run_entries() noexcept {
-  const std::size_t budget = left;
+  const std::size_t budget = limit;
   bool more_due = !timers.empty() && fire_timers();
   grab();  // what refills itself does not keep out what other threads have queued
+  std::size_t n = 0;
   for (;;) {
     Op* const op = head;
     if (!op) {
@@ -107,10 +108,11 @@ std::size_t Core::run_entries() noexcept {
       continue;
     }
     if (!(head = op->next)) tail = &head;
+    ++n;
     op->act(op, OpAct::run);
-    if (--left == 0) break;
+    if (n >= limit) break;
   }
-  return budget - left - forgone_;
+  return n + (budget - limit - forgone_);  // with what ran in place
 }
 
 // ---- faults ----

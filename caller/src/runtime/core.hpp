@@ -193,9 +193,7 @@ public:
   std::atomic<bool> is_protected{false};
   bool orphaned = false;  // the last handle went inside the loop (own thread)
   /// A nested wait got what it waited for (own thread): the loop looks up after this entry.
-  void break_drain() noexcept {
-    if (left > 1) forgone_ += std::exchange(left, 1) - 1;
-  }
+  void break_drain() noexcept { forgone_ += std::exchange(limit, 0); }
   bool* nested_broken = nullptr;  // of the innermost nested wait: forsaken, it must end (own thread)
 
   void report(const std::string& where, const std::exception_ptr& error) noexcept;
@@ -247,7 +245,7 @@ private:
   bool bound_ = false;  // to a thread that is not ours
   int depth_ = 0;
   int short_sleeps_ = 0;     // how often it may linger before it sleeps
-  std::size_t forgone_ = 0;  // entries that the drain that goes on could have run, but will not
+  std::size_t forgone_ = 0;  // what a break took off the limit of the drain that goes on
   int futile_ = 0;           // rounds of end_waits since the last sleep
   PendingState* tasks_ = nullptr;
   std::uint64_t kicks_owed_ = 0;  // sleeps that ended because a producer took our mark

@@ -39,7 +39,7 @@ struct LoopQueue {
   };
   Op* head = nullptr;
   Op** tail = &head;
-  std::size_t left = 0;              ///< entries this drain may still run, the running one included; 0: nothing drains
+  std::size_t limit = 0;  ///< after as many entries the drain ends; what runs in place takes off; 0: no drain
   PendingState* in_place = nullptr;  ///< the call that runs inside the suspension of its waiter (run_in_place), …
   std::uintptr_t in_place_word = 0;  ///< … and its word as it is as long as nothing happens to it
   alignas(64) std::atomic<std::uint8_t> hindrance{0};
@@ -63,9 +63,9 @@ struct LoopQueue {
     *tail = op;
     tail = &op->next;
   }
-  /// Takes `op` out if there is nothing else on the own thread's side, and there may run `entries` more.
-  bool take_only(const Op& op, std::size_t entries) noexcept {
-    if (head != &op || op.next || left <= entries) return false;
+  /// Takes `op` out if there is nothing else on the own thread's side, and the drain may run it and what follows it.
+  bool take_only(const Op& op) noexcept {
+    if (head != &op || op.next || limit <= 2) return false;
     head = nullptr;
     tail = &head;
     return true;

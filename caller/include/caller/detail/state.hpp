@@ -226,13 +226,13 @@ inline bool run_in_place(PendingState& s, PendingState& task, PendingState::Word
   with |= PendingState::kStarted;
   s.word.store(with, std::memory_order_relaxed);
   task.context = ts.context;  // `s` takes its place
-  queue.left -= 2;
+  queue.limit -= 2;           // two entries
   queue.in_place = &s;
   queue.in_place_word = with;
   s.act(&s, OpAct::proceed);
   if (queue.in_place) {
     queue.in_place = nullptr;
-    ++queue.left;
+    ++queue.limit;  // the second will be one of the queue
     return false;
   }
   ts.task = &task;
@@ -265,7 +265,7 @@ inline bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
   const P::Word with = was | reinterpret_cast<P::Word>(static_cast<Waiter*>(&w));
   if (sole) {
     LoopQueue& queue = *ts.queue;
-    if (task->linked && !queue.in_place && queue.accepting() && queue.take_only(s, 2))
+    if (task->linked && !queue.in_place && queue.accepting() && queue.take_only(s))
       return !run_in_place(s, *task, with | P::kSole);
     s.word.store(with | P::kSole, std::memory_order_relaxed);
     return true;
