@@ -1,5 +1,6 @@
 """%%tube: a process for each node, also for those that only cells define."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -73,10 +74,12 @@ class CellsInProcesses(TubeCellTest):
         """The processes of nodes; the compiler's copy is no child."""
         found = []
         for task in pathlib.Path(f"/proc/{self.kernel.pid}/task").iterdir():
-            for pid in (task / "children").read_text().split():
-                words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if b"--caller-tube-node" in words:
-                    found.append((int(pid), words[0].decode()))
+            with contextlib.suppress(OSError):  # a thread that ends meanwhile
+                for pid in (task / "children").read_text().split():
+                    with contextlib.suppress(OSError):  # as whoever forks the compiler's copy does at once
+                        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                        if b"--caller-tube-node" in words:
+                            found.append((int(pid), words[0].decode()))
         return found
 
     def folders(self):
