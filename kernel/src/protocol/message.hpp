@@ -48,6 +48,23 @@ struct Message {
 /// A request that work belongs to; null where there is none (its parent header is then `{}`).
 using Request = std::shared_ptr<const Message>;
 
+/// Whether its client sent `message` before `other`. The sockets of one client keep no order among each other: what it
+/// sent at about the same time is told apart by the dates it wrote, where they are of one session; all else by arrival.
+///
+/// Thread-safety: any thread.
+/// Errors: none; a header without a fit date counts as one without a date.
+/// Source: Jupyter messaging 5.5, header field `date`.
+bool sent_before(const Message& message, const Message& other);
+
+/// A point in the order of requests: that of the request `by`, or, where there is none, the time `at`.
+struct Moment {
+  std::chrono::steady_clock::time_point at{};
+  Request by{};
+
+  static Moment now() { return {std::chrono::steady_clock::now(), nullptr}; }
+  bool comes_after(const Message& message) const { return by ? sent_before(message, *by) : message.received < at; }
+};
+
 /// An optional field: the fallback where it is missing, null, of another type or out of the type's range.
 template <class T>
 T field(const json& object, const char* name, T fallback) {

@@ -50,6 +50,22 @@ bool has_text(const json& object, const char* name) {
   return it != object.end() && it->is_string();
 }
 
+// Seconds, and nanoseconds of it as digits, of a date like 2026-01-31T12:00:00.5Z; empty for any other text.
+std::string digits_of_date(const json& header) {
+  const std::string date = field<std::string>(header, "date", "");
+  constexpr std::size_t kSeconds = sizeof("2026-01-31T12:00:00") - 1;
+  constexpr std::size_t kNanoseconds = 9;
+  if (date.size() <= kSeconds || date[10] != 'T') return {};
+  const bool fraction = date[kSeconds] == '.';
+  const std::size_t end = std::min(date.find_first_not_of("0123456789", kSeconds + (fraction ? 1 : 0)), date.size());
+  const std::string zone = date.substr(end);
+  if (zone != "Z" && zone != "+00:00") return {};
+  std::string digits = date.substr(0, kSeconds);
+  if (fraction) digits += date.substr(kSeconds + 1, end - kSeconds - 1);
+  digits.resize(kSeconds + kNanoseconds, '0');
+  return digits;
+}
+
 std::string dump(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
 }  // namespace
@@ -66,6 +82,20 @@ std::string_view channel_name(Channel channel) noexcept {
       return "iopub";
   }
   return "?";
+}
+
+bool sent_before(const Message& message, const Message& other) {
+  // Beyond it a date can only be wrong: a clock was set.
+  constexpr auto kSameTime = std::chrono::seconds(1);
+  const auto late = message.received - other.received;
+  const std::string session = field<std::string>(message.header, "session", "");
+  if (std::chrono::abs(late) < kSameTime && !session.empty() &&
+      session == field<std::string>(other.header, "session", "")) {
+    const std::string sent = digits_of_date(message.header);
+    const std::string other_sent = digits_of_date(other.header);
+    if (!sent.empty() && !other_sent.empty()) return sent < other_sent;
+  }
+  return late < late.zero();
 }
 
 std::string Message::type() const { return field<std::string>(header, "msg_type", ""); }

@@ -21,7 +21,7 @@ ActiveCellPtr ActiveCells::add(Request request, std::string label, std::optional
   cell->lane = std::move(lane);
   const std::lock_guard lock(mutex_);
   cells_.push_back(cell);
-  if (cell->request->received < interrupted_ && (!cell->lane || met_.insert(*cell->lane).second)) {
+  if (interrupted_.comes_after(*cell->request) && (!cell->lane || met_.insert(*cell->lane).second)) {
     cell->asked = interrupted_;
     cell->stop = ActiveCell::Stop::interrupt;
     if (!entries_.empty() && entries_.back().record.reached.empty()) entries_.pop_back();  // it had met none
@@ -59,20 +59,20 @@ void ActiveCells::set_run(const ActiveCellPtr& cell, PendingBase run) {
   if (cell->stop.load() != ActiveCell::Stop::none && run) run.cancel("the cell was stopped");
 }
 
-void ActiveCells::stop_one(ActiveCell& cell, ActiveCell::Stop why, std::chrono::steady_clock::time_point asked) {
-  cell.asked = asked;
-  auto none = ActiveCell::Stop::none;
-  cell.stop.compare_exchange_strong(none, why);
+void ActiveCells::stop_one(ActiveCell& cell, ActiveCell::Stop why, Moment asked) {
   PendingBase run;
   {
     const std::lock_guard lock(mutex_);
+    cell.asked = std::move(asked);
+    auto none = ActiveCell::Stop::none;
+    cell.stop.compare_exchange_strong(none, why);
     run = cell.run;
   }
   if (run) run.cancel(why == ActiveCell::Stop::timeout ? "time-out" : "interrupted");
   input_.cancel(cell.request);
 }
 
-void ActiveCells::stop_all(ActiveCell::Stop why, std::chrono::steady_clock::time_point asked) {
+void ActiveCells::stop_all(ActiveCell::Stop why, Moment asked) {
   std::vector<ActiveCellPtr> cells;
   {
     const std::lock_guard lock(mutex_);
@@ -97,7 +97,7 @@ void ActiveCells::stop(const ActiveCellPtr& cell, ActiveCell::Stop why) {
     const std::lock_guard lock(mutex_);
     note_locked(cell, why);
   }
-  stop_one(*cell, why, std::chrono::steady_clock::now());
+  stop_one(*cell, why, Moment::now());
   interrupts_.break_thread(cell->thread);
   let_go_();
 }
@@ -110,6 +110,11 @@ void ActiveCells::stop_subshell(const std::string& id) {
       if (cell->request->subshell() == id) cells.push_back(cell);
   }
   for (const auto& cell : cells) stop(cell, ActiveCell::Stop::shutdown);
+}
+
+Moment ActiveCells::asked(const ActiveCell& cell) {
+  const std::lock_guard lock(mutex_);
+  return cell.asked;
 }
 
 std::size_t ActiveCells::size() {

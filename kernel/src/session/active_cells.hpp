@@ -26,12 +26,12 @@ struct ActiveCell {
   enum class Stop { none, interrupt, timeout, shutdown };
 
   Request request;
-  std::atomic<Stop> stop{Stop::none};                          ///< why it was told to stop; the first reason stays
-  std::atomic<std::chrono::steady_clock::time_point> asked{};  ///< when that wish arrived here; set before `stop`
-  std::optional<std::string> lane;                             ///< of a cell that waits for those before it
-  PendingBase run;                                             ///< guarded by the registry, as the next
-  std::shared_ptr<RunThread> thread;                           ///< where its code runs
-  std::string label;                                           ///< what it is, for people
+  std::atomic<Stop> stop{Stop::none};  ///< why it was told to stop; the first reason stays
+  Moment asked;                        ///< when it was; guarded by the registry, as the next three
+  PendingBase run;
+  std::shared_ptr<RunThread> thread;  ///< where its code runs
+  std::string label;                  ///< what it is, for people
+  std::optional<std::string> lane;    ///< of a cell that waits for those before it
 };
 using ActiveCellPtr = std::shared_ptr<ActiveCell>;
 
@@ -56,9 +56,9 @@ class ActiveCells {
 public:
   ActiveCells(StdinBroker& input, Interrupts& interrupts) : input_(input), interrupts_(interrupts) {}
 
-  /// The calling thread is the one that runs the cell. It is born stopped if the latest interrupt came after the cell's
-  /// request, and met no cell of its lane: whoever sent it saw this one, which waits. `lane`: none, if it waits for no
-  /// other cell.
+  /// The calling thread is the one that runs the cell. It is born stopped if the latest interrupt was sent after the
+  /// cell's request, and met no cell of its lane: whoever sent it saw this one, which waits. `lane`: none, if it waits
+  /// for no other cell.
   ActiveCellPtr add(Request request, std::string label, std::optional<std::string> lane);
   /// A handler, which no earlier interrupt is meant for: what it is told must not be lost.
   ActiveCellPtr add_handler(Request request);
@@ -67,11 +67,12 @@ public:
   /// Names what a stop has to cancel; cancels it at once when the stop came before.
   void set_run(const ActiveCellPtr& cell, PendingBase run);
 
-  /// `asked`: when the wish arrived here.
-  void stop_all(ActiveCell::Stop why, std::chrono::steady_clock::time_point asked);
+  void stop_all(ActiveCell::Stop why, Moment asked);
   void stop(const ActiveCellPtr& cell, ActiveCell::Stop why);
   /// Stops what runs on a subshell that ends.
   void stop_subshell(const std::string& id);
+  /// When the cell was last told to stop.
+  Moment asked(const ActiveCell& cell);
   std::size_t size();
   std::vector<std::string> labels();
 
@@ -84,15 +85,15 @@ public:
 
 private:
   ActiveCellPtr make(Request request, std::string label);
-  void stop_one(ActiveCell& cell, ActiveCell::Stop why, std::chrono::steady_clock::time_point asked);
+  void stop_one(ActiveCell& cell, ActiveCell::Stop why, Moment asked);
 
   StdinBroker& input_;
   Interrupts& interrupts_;
   std::function<void()> let_go_ = [] {};
   std::mutex mutex_;
   std::list<ActiveCellPtr> cells_;
-  std::chrono::steady_clock::time_point interrupted_{};  // when the latest interrupt arrived
-  std::set<std::string> met_;                            // the lanes of which it has met a cell
+  Moment interrupted_;         // the latest interrupt
+  std::set<std::string> met_;  // the lanes of which it has met a cell
 
   struct Entry {
     StopRecord record;

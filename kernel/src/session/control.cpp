@@ -93,7 +93,8 @@ void Kernel::on_connect(RequestScope& scope) {
 }
 
 void Kernel::on_interrupt(RequestScope& scope) {
-  cells_.stop_all(ActiveCell::Stop::interrupt, scope.request()->received);  // only asks: their end may take a moment
+  cells_.stop_all(ActiveCell::Stop::interrupt,
+                  {scope.request()->received, scope.request()});  // only asks: their end may take a moment
   scope.reply({{"status", "ok"}});  // after it: what the client sends from now on is not meant
 }
 

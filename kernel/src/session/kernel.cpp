@@ -153,7 +153,7 @@ void Kernel::end_session() {
     // Often a cell has just told the program to end, and is about to end by itself.
     const auto end = std::chrono::steady_clock::now() + kClosing;
     while (cells_.size() > 0 && std::chrono::steady_clock::now() < end) co_await sleep_for(kClosing / 50);
-    cells_.stop_all(ActiveCell::Stop::shutdown, std::chrono::steady_clock::now());
+    cells_.stop_all(ActiveCell::Stop::shutdown, Moment::now());
     Caller(main_).stop(true);
   });
 }
@@ -462,7 +462,7 @@ void Kernel::shut_down() {
     ::_exit(0);
   }).detach();
   (void)control_.call_soon([this] {
-    cells_.stop_all(ActiveCell::Stop::shutdown, std::chrono::steady_clock::now());
+    cells_.stop_all(ActiveCell::Stop::shutdown, Moment::now());
     debugger_.release();
     Caller(main_).stop(true);
   });

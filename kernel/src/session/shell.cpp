@@ -100,6 +100,11 @@ CellError Shell::stop_error(const Run& run) const {
   return {"Interrupted", "the cell was interrupted", {"\x1b[31mInterrupted\x1b[0m: the cell was interrupted"}};
 }
 
+bool Shell::aborts(const Message& request) {
+  const std::lock_guard lock(abort_mutex_);
+  return abort_before_.comes_after(request);
+}
+
 Coro<void> Shell::execute(Request request, CellRequest cell) {
   Session& session = kernel_.session();
   auto run = std::make_shared<Run>();
@@ -116,7 +121,7 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
     }
     ~Leave() { now(); }
   } leave{kernel_};
-  const bool aborted = request->received.time_since_epoch().count() < abort_before_.load();
+  const bool aborted = aborts(*request);
   const int number = c.store_history && !aborted ? ++count_ : count_.load();
   if (!aborted) {  // before any client is told that it runs: what stops it then finds it
     std::optional<std::string> lane;
@@ -177,11 +182,11 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
     kernel_.settle();
     publish_error(session, request, error);
     content = error_content(error.ename, error.evalue, error.traceback);
-    if (c.stop_on_error && !c.raises_exception)
-      abort_before_ = (run->active->stop.load() == ActiveCell::Stop::interrupt ? run->active->asked.load()
-                                                                               : std::chrono::steady_clock::now())
-                          .time_since_epoch()
-                          .count();
+    if (c.stop_on_error && !c.raises_exception) {
+      const bool interrupted = run->active->stop.load() == ActiveCell::Stop::interrupt;
+      const std::lock_guard lock(abort_mutex_);
+      abort_before_ = interrupted ? kernel_.cells().asked(*run->active) : Moment::now();
+    }
   } else {
     content = {{"status", "ok"}};
   }

@@ -6,6 +6,7 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include <caller/caller.hpp>
@@ -66,13 +67,15 @@ private:
   CellError describe(const std::exception_ptr& error, int number);
   std::string debug_path(const Run& run) const;
   CellError stop_error(const Run& run) const;
+  bool aborts(const Message& request);
 
   Kernel& kernel_;
   Caller caller_;
   std::string id_;
   int history_session_;
   std::atomic<int> count_{0};
-  std::atomic<std::chrono::steady_clock::rep> abort_before_{0};
+  std::mutex abort_mutex_;
+  Moment abort_before_;  // a cell failed, or was interrupted: what waited behind it then is not run
 };
 
 }  // namespace caller::kernel

@@ -170,6 +170,41 @@ TEST_CASE("null dicts and fields stand for their defaults (8)") {
   CHECK(field<int>(wide, "k", -1) == -3);
 }
 
+TEST_CASE(
+    "what one client sent at about the same time is in the order of its dates, all else in that of arrival (42)") {
+  using namespace std::chrono_literals;
+  const std::chrono::steady_clock::time_point t0{1h};
+  const auto message = [&](const char* session, const char* date, std::chrono::milliseconds received) {
+    Message m;
+    m.header = {{"msg_id", "m"}, {"msg_type", "x"}, {"session", session}, {"date", date}};
+    m.received = t0 + received;
+    return m;
+  };
+  const Message interrupt = message("s", "2026-01-31T12:00:00.500000Z", 0ms);
+  const auto before = [&](const Message& m) { return sent_before(m, interrupt); };
+  CHECK(before(message("s", "2026-01-31T12:00:00.499999Z", 30ms)));
+  CHECK_FALSE(before(message("s", "2026-01-31T12:00:00.500001Z", -30ms)));
+  CHECK_FALSE(before(message("s", "2026-01-31T12:00:00.5Z", -30ms)));
+  CHECK(before(message("s", "2026-01-31T12:00:00Z", 30ms)));
+  CHECK(before(message("s", "2026-01-31T12:00:00+00:00", 30ms)));
+  CHECK(before(message("s", "2026-01-31T11:59:59.999Z", 30ms)));
+
+  INFO("another session has another clock");
+  CHECK_FALSE(before(message("t", "2026-01-31T12:00:00Z", 30ms)));
+  CHECK(before(message("t", "2026-01-31T12:00:01Z", -30ms)));
+  INFO("dates that cannot be compared");
+  for (const char* date :
+       {"", "yesterday", "2026-01-31T12:00:00.4+01:00", "2026-01-31T12:00:00.4", "2026-01-31 12:00:00.4Z"}) {
+    CAPTURE(date);
+    CHECK_FALSE(before(message("s", date, 30ms)));
+    CHECK(before(message("s", date, -30ms)));
+  }
+  INFO("a clock that was set");
+  CHECK_FALSE(before(message("s", "2026-01-31T12:00:00Z", 1500ms)));
+  CHECK(before(message("s", "2026-01-31T12:00:01Z", -1500ms)));
+  CHECK_FALSE(sent_before(Message{}, Message{}));
+}
+
 TEST_CASE("ill-formed text in content is replaced, not refused") {
   Wire wire("", "user");
   const Frames out = wire.encode({}, "stream", nullptr, {{"text", "a\xff"}});

@@ -187,6 +187,20 @@ class Interrupt(KernelTest):
         self.assertEqual(queued.wait(5).reply["status"], "error")
         self.assert_usable()
 
+    def test_42_what_was_sent_before_is_meant_whichever_socket_is_served_first(self):
+        self.run_ok("struct Slow { ~Slow() { std::this_thread::sleep_for(500ms); } };")
+        cell = self.client.execute("{ Slow s; " + self.READY + "for (;;) {} }")
+        cell.wait_text("ready")
+        earlier, interrupt, later = (self.client.message(kind, {"code": "1"}) for kind in ("execute_request", "interrupt_request", "execute_request"))
+        self.client.session.send(self.client.sockets["shell"], later)
+        self.client.request("control", "usage_request")
+        self.client.session.send(self.client.sockets["control"], interrupt)
+        self.client.reply(interrupt["header"]["msg_id"])
+        self.client.session.send(self.client.sockets["shell"], earlier)
+        statuses = [self.client.reply(m["header"]["msg_id"])["content"]["status"] for m in (earlier, later)]
+        self.assertEqual(cell.wait(5).reply["ename"], "Interrupted")
+        self.assertEqual(statuses, ["error", "ok"])
+
     def test_42_again_and_again(self):
         for _ in range(10):
             self.interrupt(self.READY + "for (;;) {}")
