@@ -156,6 +156,7 @@ private:
   void start_puller();
   void look();
   bool looked(const Pending<std::vector<InvocationRecord>>& asked, std::size_t most, std::uint64_t seen);
+  std::optional<std::size_t> begin_taking_or_leave();
   std::optional<std::size_t> begin_taking();
   std::exception_ptr taken(const Pending<std::vector<InvocationRecord>>& asked, std::size_t most,
                            std::vector<InvocationRecord>& list);
@@ -172,6 +173,7 @@ private:
   // The same where the store shares its invocations.
   class LocalRun;
   struct Home;
+  struct Executed;
   void look_locally();
   bool take_locally(std::size_t most, std::vector<LocalTaken>& taken);
   void know_taken_locked(std::size_t most, std::vector<LocalTaken>& taken, std::vector<Job>& jobs, ActivePtr spare);
@@ -179,6 +181,12 @@ private:
   void forget_local_locked(Active& active) noexcept;
   void launch_local(Job job) noexcept;
   void begin_elsewhere(Job job);
+  const TaskDefinition* definition_of(Home& home, const LocalCall& call) const;
+  std::optional<Pending<std::string>> begin_here(const std::shared_ptr<Home>& home, const Job& job);
+  Executed executed_here(const Home& home, Job job, const Pending<std::string>& running,
+                         const std::exception_ptr& error);
+  bool tell_and_take(Executed last, std::optional<std::size_t> most, std::vector<LocalTaken>& taken,
+                     std::vector<Job>& jobs);
   static Coro<void> pull_locally(std::shared_ptr<Engine> self, Job first);
 
   const AppPtr app_;

@@ -14,6 +14,13 @@ struct Engine::Home {
   std::uint64_t version = 0;   // of the application's tasks
 };
 
+/// What a worker has executed last; without `change` there is nothing to tell.
+struct Engine::Executed {
+  LocalRef call{};
+  std::optional<Change> change{};
+  ActivePtr active{};
+};
+
 /// Keeps the call and the definition while the code runs.
 class Engine::LocalRun final : public LazyRun {
 public:
@@ -43,11 +50,8 @@ private:
 void Engine::look_locally() {
   for (;;) {
     const std::uint64_t seen = arrivals_.load();
-    const std::optional<std::size_t> most = begin_taking();
-    if (!most) {
-      puller_left();
-      return start_puller();  // should nobody have wanted the slot
-    }
+    const std::optional<std::size_t> most = begin_taking_or_leave();
+    if (!most) return;
     std::vector<LocalTaken> taken;
     const bool worked = take_locally(*most, taken);
     std::vector<Job> jobs;
@@ -120,6 +124,113 @@ void Engine::begin_elsewhere(Job job) {
   begin(std::move(record));
 }
 
+/// Kept in `home`. Null: the loop finds out what is wrong.
+const TaskDefinition* Engine::definition_of(Home& home, const LocalCall& call) const {
+  const std::uint64_t version = app_->version();
+  if (home.definition && home.version == version && home.definition->id == call.task_id()) return home.definition.get();
+  home.version = version;
+  home.definition.reset();
+  try {
+    home.definition = app_->find(std::string(call.task_id()));
+  } catch (const std::exception&) {
+  }
+  return home.definition.get();
+}
+
+/// As a plain function on this thread; none: it is the loop's business.
+std::optional<Pending<std::string>> Engine::begin_here(const std::shared_ptr<Home>& home, const Job& job) {
+  const TaskDefinition* const definition = definition_of(*home, *job.taken.call);
+  if (!definition || !definition->plain || definition->options.timeout.count() > 0) return std::nullopt;
+  auto run = std::make_shared<LocalRun>(home, job.taken);
+  const RunScope scope(run);
+  const Caller here = Caller::current();
+  std::optional<Pending<std::string>> begun;
+  if (definition->stops)
+    begun = here.call_soon([run = std::move(run)](std::stop_token stop) { return run->execute(std::move(stop)); });
+  else
+    begun = here.call_soon([run = std::move(run)] { return run->execute({}); });
+  {
+    const Locked lock(*this);
+    if (!job.active->cancelled) {
+      job.active->begun = job.active->here = true;
+      job.active->pending = *begun;
+      return begun;
+    }
+  }
+  (void)begun->cancel();  // it never starts
+  return std::nullopt;
+}
+
+/// The end of what ran on this thread, which keeps a slot to look for more; nothing if it was told when it was asked to
+/// end.
+Engine::Executed Engine::executed_here(const Home& home, Job job, const Pending<std::string>& running,
+                                       const std::exception_ptr& error) {
+  bool give_up = false;
+  {
+    const Locked lock(*this);
+    if (std::exchange(job.active->over, true)) return {};
+    give_up = job.active->give_up;
+    ++looking_;
+  }
+  Executed out{job.taken.call, {}, std::move(job.active)};
+  if (running.cancelled()) {
+    out.change = {std::string(out.call->id()), give_up ? Status::killed : Status::cancelled, id_, {}, {}, {}};
+  } else if (!error) {
+    std::string& result = running.result();  // nobody else has it
+    std::vector<std::string> data = data_of(result);
+    out.change = {{}, Status::success, {}, std::move(result), {}, {}, std::move(data)};
+  } else {
+    InvocationRecord record;
+    record.id = out.call->id();
+    record.retries = job.taken.retries;
+    out.change = outcome(*home.definition, record, id_, error, {});
+  }
+  return out;
+}
+
+/// Tells the end of `last`, if there is one, and takes up to `most` (none: only tells). False: the store cannot be used
+/// now.
+bool Engine::tell_and_take(Executed last, std::optional<std::size_t> most, std::vector<LocalTaken>& taken,
+                           std::vector<Job>& jobs) {
+  taken.clear();
+  std::exception_ptr refused;
+  std::optional<Change> again;
+  bool worked = true;
+  if (last.change) {
+    if (last.change->to != Status::success) again = *last.change;
+    try {
+      refused = local_->change_and_take_some(*last.call, std::move(*last.change), id_, most.value_or(0),
+                                             options_.queues, taken);
+    } catch (...) {
+      refused = std::current_exception();
+      worked = false;
+      cannot_take_now(refused);
+    }
+  } else if (most) {
+    worked = take_locally(*most, taken);
+  }
+  bool stopping = false, wanted = false;
+  {
+    const Locked lock(*this);
+    if (last.active && !refused) forget_local_locked(*last.active);
+    if (most) know_taken_locked(*most, taken, jobs, refused ? ActivePtr() : std::move(last.active));
+    stopping = stopping_;
+    wanted = !resuming_.empty();
+  }
+  if (refused) {
+    Ending ending{std::string(last.call->id()),
+                  again ? again->to : Status::success,
+                  std::move(again),
+                  {},
+                  std::move(last.active)};
+    ending.told.set_exception(refused);
+    conclude_later(std::move(ending));
+  }
+  if (wanted) grant();
+  if (stopping) on_loop([self = shared_from_this()] { self->kick(); });
+  return worked;
+}
+
 Coro<void> Engine::pull_locally(std::shared_ptr<Engine> self, Job first) {
   Engine& engine = *self;
   const auto home = std::make_shared<Home>();
@@ -129,10 +240,7 @@ Coro<void> Engine::pull_locally(std::shared_ptr<Engine> self, Job first) {
   jobs.push_back(std::move(first));
   bool busy = true;  // has executed something since it looked in vain
   for (;;) {
-    // What it has executed last, if it is to be told of.
-    LocalRef last;
-    std::optional<Change> change;
-    ActivePtr active;
+    Executed last;
     if (!jobs.empty()) {
       for (std::size_t i = 1; i < jobs.size(); ++i) {
         {
@@ -143,117 +251,28 @@ Coro<void> Engine::pull_locally(std::shared_ptr<Engine> self, Job first) {
       }
       Job job = std::move(jobs.front());
       jobs.clear();
-      const LocalCall& call = *job.taken.call;
-      if (const std::uint64_t version = engine.app_->version();
-          !home->definition || home->version != version || home->definition->id != call.task_id()) {
-        home->version = version;
-        home->definition.reset();
-        try {
-          home->definition = engine.app_->find(std::string(call.task_id()));
-        } catch (const std::exception&) {  // the loop finds the same
-        }
-      }
-      const TaskDefinition* const definition = home->definition.get();
-      std::optional<Pending<std::string>> begun;
-      if (definition && definition->plain && definition->options.timeout.count() <= 0) {
-        auto run = std::make_shared<LocalRun>(home, job.taken);
-        const RunScope scope(run);
-        const Caller here = Caller::current();
-        if (definition->stops)
-          begun =
-              here.call_soon([run = std::move(run)](std::stop_token stop) { return run->execute(std::move(stop)); });
-        else
-          begun = here.call_soon([run = std::move(run)] { return run->execute({}); });
-        bool cancelled = false;
-        {
-          const Locked lock(engine);
-          cancelled = job.active->cancelled;
-          if (!cancelled) {
-            job.active->begun = job.active->here = true;
-            job.active->pending = *begun;
-          }
-        }
-        if (cancelled) {
-          (void)begun->cancel();  // it never starts
-          begun.reset();
-        }
-      }
-      if (!begun) {
-        engine.begin_elsewhere(std::move(job));
-        if (!engine.keep_slot()) break;
-      } else {
+      if (std::optional<Pending<std::string>> begun = engine.begin_here(home, job)) {
         const Pending<std::string> running = std::move(*begun);
+        begun.reset();
         std::exception_ptr error;
         try {
           (void)co_await running;
         } catch (...) {
           error = std::current_exception();
         }
-        bool over = false, give_up = false;
-        {
-          const Locked lock(engine);
-          over = std::exchange(job.active->over, true);  // its end was told when it was asked to end
-          give_up = job.active->give_up;
-          if (!over) ++engine.looking_;
-        }
-        if (over) {
-          if (!engine.keep_slot()) break;
-        } else {
-          last = job.taken.call;
-          active = std::move(job.active);
-          if (running.cancelled()) {
-            change = {std::string(last->id()), give_up ? Status::killed : Status::cancelled, engine.id_, {}, {}, {}};
-          } else if (!error) {
-            std::string& result = running.result();  // nobody else has it
-            std::vector<std::string> data = data_of(result);
-            change = {{}, Status::success, {}, std::move(result), {}, {}, std::move(data)};
-          } else {
-            InvocationRecord record;
-            record.id = last->id();
-            record.retries = job.taken.retries;
-            change = outcome(*definition, record, engine.id_, error, {});
-          }
-        }
+        last = engine.executed_here(*home, std::move(job), running, error);
+      } else {
+        engine.begin_elsewhere(std::move(job));
       }
+      if (!last.change && !engine.keep_slot()) break;
     }
-    if (change && change->to == Status::killed) {  // goes back to the queue, which takes several steps
-      engine.conclude_later(engine.ending(std::move(*change), std::move(active)));
-      change.reset();
+    if (last.change && last.change->to == Status::killed) {  // goes back to the queue, which takes several steps
+      engine.conclude_later(engine.ending(std::move(*last.change), std::move(last.active)));
+      last = {};
     }
     const std::uint64_t seen = engine.arrivals_.load();  // before we look
     const std::optional<std::size_t> most = engine.begin_taking();
-    std::optional<Change> again;  // should it be refused
-    if (change && change->to != Status::success) again = *change;
-    std::exception_ptr refused;
-    bool worked = true;
-    taken.clear();
-    if (change) {
-      try {
-        refused = engine.local_->change_and_take_some(*last, std::move(*change), engine.id_, most.value_or(0),
-                                                      engine.options_.queues, taken);
-      } catch (...) {
-        refused = std::current_exception();
-        worked = false;
-        engine.cannot_take_now(refused);
-      }
-    } else if (most) {
-      worked = engine.take_locally(*most, taken);
-    }
-    bool stopping = false, wanted = false;
-    {
-      const Locked lock(engine);
-      if (active && !refused) engine.forget_local_locked(*active);
-      if (most) engine.know_taken_locked(*most, taken, jobs, refused ? ActivePtr() : std::move(active));
-      stopping = engine.stopping_;
-      wanted = !engine.resuming_.empty();
-    }
-    if (refused) {
-      Ending ending{std::string(last->id()), again ? again->to : Status::success, std::move(again), {}, active};
-      ending.told.set_exception(refused);
-      engine.conclude_later(std::move(ending));
-    }
-    if (wanted) engine.grant();
-    if (stopping) engine.on_loop([self] { self->kick(); });
+    const bool worked = engine.tell_and_take(std::move(last), most, taken, jobs);
     if (!most) {
       engine.start_puller();  // should nobody have wanted the slot
       break;

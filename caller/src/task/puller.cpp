@@ -31,11 +31,8 @@ void Engine::start_puller() {
 void Engine::look() {
   for (;;) {
     const std::uint64_t seen = arrivals_.load();
-    const std::optional<std::size_t> most = begin_taking();
-    if (!most) {
-      puller_left();
-      return start_puller();  // should nobody have wanted the slot
-    }
+    const std::optional<std::size_t> most = begin_taking_or_leave();
+    if (!most) return;
     const Pending<std::vector<InvocationRecord>> asked = store().take(id_, *most, options_.queues, true);
     if (!asked.done()) {
       (void)asked.add_done_callback([self = shared_from_this(), most = *most, seen](const PendingBase& p) {
@@ -80,6 +77,16 @@ std::optional<std::size_t> Engine::begin_taking() {
   if (!most) grant();
   return most;
 }
+/// The same for one that leaves without a slot.
+std::optional<std::size_t> Engine::begin_taking_or_leave() {
+  const std::optional<std::size_t> most = begin_taking();
+  if (!most) {
+    puller_left();
+    start_puller();  // should nobody have wanted the slot
+  }
+  return most;
+}
+
 std::optional<std::size_t> Engine::begin_taking_locked() {
   if (!stopping_ && resuming_.empty()) {
     const std::size_t most = 1 + slots_ - used_;

@@ -157,11 +157,7 @@ for a = 0, #ARGV - 1, W do
   end
 end
 if work and call('EXISTS', P .. 'idle') == 1 then
-  for q, list in pairs(fresh) do
-    call('SADD', K.queues, q)
-    all_at_once('ZADD', P .. 'q:' .. q, list)
-  end
-  fresh = {}
+  put_fresh()
   work = not give_to_idle(added)
 end
 return commit(out)

@@ -306,6 +306,14 @@ end
 local function all_at_once(command, key, list)
   for from = 1, #list, 1000 do call(command, key, unpack(list, from, math.min(from + 999, #list))) end
 end
+-- The places in the queues of those that are new.
+local function put_fresh()
+  for q, list in pairs(fresh) do
+    call('SADD', K.queues, q)
+    all_at_once('ZADD', P .. 'q:' .. q, list)
+  end
+  fresh = {}
+end
 local function commit(value)
   if together then return value end
   local records = {}
@@ -319,10 +327,7 @@ local function commit(value)
   end
   all_at_once('HSET', K.inv, records)
   all_at_once('ZADD', K.order, order)
-  for q, list in pairs(fresh) do
-    call('SADD', K.queues, q)
-    all_at_once('ZADD', P .. 'q:' .. q, list)
-  end
+  put_fresh()
   count[REGISTERED] = 0
   for s, by in pairs(count) do if by ~= 0 then call('HINCRBY', K.counts, num(s), num(by)) end end
   if work then call('PUBLISH', P .. 'news', 'w') end
