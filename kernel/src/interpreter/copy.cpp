@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -14,13 +15,16 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -75,15 +79,21 @@ bool write_all(int fd, const void* data, std::size_t n) {
   return true;
 }
 
+// At once: what waits for it is not woken for its length alone.
 bool send_text(int fd, const std::string& text) {
-  const std::size_t n = text.size();
-  if (n < 4096) {
-    char all[4096 + sizeof n];
-    std::memcpy(all, &n, sizeof n);
-    std::memcpy(all + sizeof n, text.data(), n);
-    return write_all(fd, all, sizeof n + n);
-  }
-  return write_all(fd, &n, sizeof n) && write_all(fd, text.data(), n);
+  std::size_t n = text.size();
+  iovec parts[] = {{&n, sizeof n}, {const_cast<char*>(text.data()), n}};
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = 2;
+  ssize_t w = 0;
+  do w = ::sendmsg(fd, &message, MSG_NOSIGNAL);
+  while (w < 0 && errno == EINTR);
+  if (w < 0) return false;
+  const auto sent = static_cast<std::size_t>(w);
+  if (sent < sizeof n)
+    return write_all(fd, reinterpret_cast<const char*>(&n) + sent, sizeof n - sent) && write_all(fd, text.data(), n);
+  return write_all(fd, text.data() + (sent - sizeof n), n - (sent - sizeof n));
 }
 
 // ---- in the copy
@@ -91,6 +101,19 @@ bool send_text(int fd, const std::string& text) {
 // Not libc's, which cells' ends go through: it may have to find something out first, and this is called by handlers.
 [[noreturn]] void end_process() {
   for (;;) ::syscall(SYS_exit_group, 0);
+}
+
+// The heap of a thread, which this one goes on with, grows by single pages, each with a call of the system and a fault:
+// while nobody waits it gets what a small cell needs.
+void keep_heap_ready() {
+  constexpr std::size_t kReady = std::size_t{256} << 10;
+  void* const some = std::malloc(kReady);
+#ifdef MADV_POPULATE_WRITE
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(some) + page - 1) / page * page;
+  if (some) ::madvise(reinterpret_cast<void*>(begin), kReady - page, MADV_POPULATE_WRITE);
+#endif
+  std::free(some);
 }
 
 bool read_all(void* data, std::size_t n) {
@@ -175,6 +198,8 @@ void set_signals() {
   ::prctl(PR_SET_NAME, name);
   limit_memory();
   ::prctl(PR_SET_DUMPABLE, 0);
+  ::mallopt(M_TRIM_THRESHOLD, 4 << 20);  // what keep_heap_ready() makes stays
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
   set_signals();
   // What another thread held when the process was copied is held for ever here. Libc sees to its heap, not to its
   // loader.
@@ -185,6 +210,7 @@ void set_signals() {
   for (std::size_t n = 0; read_all(&n, sizeof n);) {
     request.resize(n);
     if (!read_all(request.data(), n) || !send_text(kFd, serve(request))) break;
+    keep_heap_ready();
     if (std::exchange(started, true)) continue;
     pollfd next{kFd, POLLIN, 0};
     if (::poll(&next, 1, kQuiet) == 0) give_back_code_pages();

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -12,6 +14,7 @@ namespace {
 
 constexpr std::size_t kBehind = 64;  // cells; an error has to wait for them
 constexpr std::chrono::milliseconds kQuiet{100};
+constexpr int kNice = 5;  // of its thread: cells that are compiled and run come first
 
 }  // namespace
 
@@ -60,6 +63,7 @@ bool Follower::settle_within(std::chrono::milliseconds limit) {
 
 void Follower::run() {
   pthread_setname_np(pthread_self(), "Compiler");
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
   std::unique_lock lock(mutex_);
   bool followed = false;
   bool started = false;  // something was done for the first time, which needs more than what is done again

@@ -157,8 +157,9 @@ void* Jit::lookup(const std::string& symbol) {
   auto found = jit_->lookupLinkerMangled(symbol);
   if (found) {
     // The first search of new unwind tables sorts them, and allocates memory for that. A handler of faults may be the
-    // first to search, with the heap's lock held: so it is done now, by an address that stands in none of them.
-    (void)_Unwind_FindEnclosingFunction(reinterpret_cast<void*>(std::uintptr_t{1}));
+    // first to search, with the heap's lock held: so it is done now, by an address that stands in none of them. By the
+    // highest: they are looked through from above, and a long session has many.
+    (void)_Unwind_FindEnclosingFunction(reinterpret_cast<void*>(UINTPTR_MAX));
     return found->toPtr<void*>();
   }
   std::string text;

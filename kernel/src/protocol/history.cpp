@@ -6,6 +6,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <initializer_list>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <variant>
 
 #include "protocol/log.hpp"
@@ -19,7 +22,12 @@ struct History::Database {
   sqlite3* handle = nullptr;
   bool warned = false;
 
-  ~Database() { sqlite3_close(handle); }
+  std::unordered_map<std::string_view, sqlite3_stmt*> statements;  // by their text, a literal
+
+  ~Database() {
+    for (const auto& [sql, statement] : statements) sqlite3_finalize(statement);
+    sqlite3_close(handle);
+  }
 
   void complain(const std::string& what) {
     if (std::exchange(warned, true)) return;
@@ -29,8 +37,9 @@ struct History::Database {
   // Runs one statement; rows arrive in `row`. False on error.
   template <class Row>
   bool run(const char* sql, std::initializer_list<Value> values, Row row) {
-    sqlite3_stmt* statement = nullptr;
-    if (sqlite3_prepare_v2(handle, sql, -1, &statement, nullptr) != SQLITE_OK) return complain(sql), false;
+    sqlite3_stmt*& statement = statements[sql];
+    if (!statement && sqlite3_prepare_v2(handle, sql, -1, &statement, nullptr) != SQLITE_OK)
+      return complain(sql), false;
     int index = 0;
     for (const Value& v : values) {
       ++index;
@@ -38,12 +47,13 @@ struct History::Database {
         sqlite3_bind_int(statement, index, *number);
       else
         sqlite3_bind_text(statement, index, std::get<std::string>(v).c_str(),
-                          static_cast<int>(std::get<std::string>(v).size()), SQLITE_TRANSIENT);
+                          static_cast<int>(std::get<std::string>(v).size()), SQLITE_STATIC);
     }
     int state = SQLITE_ROW;
     while ((state = sqlite3_step(statement)) == SQLITE_ROW) row(statement);
     if (state != SQLITE_DONE) complain(sql);
-    sqlite3_finalize(statement);
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
     return state == SQLITE_DONE;
   }
 
@@ -74,8 +84,7 @@ struct History::Database {
     // Nor does anybody who ends wait for the disk: whoever writes much later puts the log into the file.
     sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     return run("CREATE TABLE IF NOT EXISTS sessions(session INTEGER PRIMARY KEY AUTOINCREMENT, start TEXT)") &&
-           run("CREATE TABLE IF NOT EXISTS history(id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER, line "
-               "INTEGER, "
+           run("CREATE TABLE IF NOT EXISTS history(id INTEGER PRIMARY KEY, session INTEGER, line INTEGER, "
                "input TEXT, output TEXT, UNIQUE(session, line))");
   }
 };

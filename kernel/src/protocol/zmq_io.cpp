@@ -6,10 +6,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -130,40 +132,56 @@ struct ZmqIo::State {
     Frames frames;
     Clock::time_point until;
   };
-  std::vector<Question> undelivered;  // of the I/O thread
+  std::vector<Question> undelivered;  // of the I/O thread, as the next
+  enum : std::size_t { kHeartbeat, kIopub, kControl, kShell, kInput, kSockets };
+  std::array<bool, kSockets> used{};
 
   // Guards what follows. `closing` and an empty queue together end the thread.
   std::mutex mutex;
   std::vector<std::pair<Channel, Frames>> queue;
   bool closing = false;
 
-  zmq::socket_t& socket_of(Channel channel) {
+  zmq::socket_t& to_send_on(Channel channel) {
     switch (channel) {
       case Channel::shell:
+        used[kShell] = true;
         return shell;
       case Channel::control:
+        used[kControl] = true;
         return control;
       case Channel::input:
+        used[kInput] = true;
         return input;
       case Channel::iopub:
         break;
     }
+    used[kIopub] = true;
     return iopub;
   }
 
-  void take(zmq::socket_t& socket, Channel channel) {
+  // Whether it is empty now, as of the next two.
+  bool take(zmq::socket_t& socket, Channel channel) {
     Frames frames;
-    for (int i = 0; i < kBatch && receive(socket, frames); ++i) handlers.received(channel, std::move(frames));
+    for (int i = 0; i < kBatch; ++i) {
+      if (!receive(socket, frames)) return true;
+      handlers.received(channel, std::move(frames));
+    }
+    return false;
   }
 
-  void echo() {
+  bool echo() {
     Frames frames;
-    for (int i = 0; i < kBatch && receive(heartbeat, frames); ++i) transmit(heartbeat, frames);
+    for (int i = 0; i < kBatch; ++i) {
+      if (!receive(heartbeat, frames)) return true;
+      transmit(heartbeat, frames);
+    }
+    return false;
   }
 
-  void subscriptions() {
+  bool subscriptions() {
     Frames frames;
-    for (int i = 0; i < kBatch && receive(iopub, frames); ++i) {
+    for (int i = 0; i < kBatch; ++i) {
+      if (!receive(iopub, frames)) return true;
       if (frames.size() != 1 || frames[0].empty()) continue;
       // Subscribed by hand, so that the welcome is the first thing a subscriber gets.
       const std::string topic = frames[0].substr(1);
@@ -174,6 +192,7 @@ struct ZmqIo::State {
       iopub.set(zmq::sockopt::subscribe, topic);
       if (handlers.welcome) transmit(iopub, handlers.welcome(topic));
     }
+    return false;
   }
 
   void parent_ended() {
@@ -185,7 +204,7 @@ struct ZmqIo::State {
   // A client may execute a cell that asks for input before its stdin socket is connected.
   void retry() {
     std::erase_if(undelivered, [&](const Question& q) {
-      if (transmit(input, q.frames)) return true;
+      if (transmit(to_send_on(Channel::input), q.frames)) return true;
       if (Clock::now() < q.until) return false;
       log(LogLevel::warning, "stdin: the client that should answer is not connected");
       return true;
@@ -203,7 +222,7 @@ struct ZmqIo::State {
     }
     for (auto& [channel, frames] : batch) {
       try {
-        if (!transmit(socket_of(channel), frames))
+        if (!transmit(to_send_on(channel), frames))
           undelivered.push_back({std::move(frames), Clock::now() + kPeerPatience});
       } catch (const zmq::error_t& e) {
         log(LogLevel::warning, "sending on " + std::string(channel_name(channel)) + ": " + e.what());
@@ -212,35 +231,65 @@ struct ZmqIo::State {
     return !last;
   }
 
+  // Those that messages came from, or that were sent on, since they were last found empty: what sending takes in of the
+  // other side's news is not shown by a socket's descriptor any more. All else it shows, so that no other is looked at.
+  void read(std::size_t index) {
+    guarded([&] {
+      switch (index) {
+        case kHeartbeat:
+          used[index] = !echo();
+          break;
+        case kIopub:
+          used[index] = !subscriptions();
+          break;
+        case kControl:
+          used[index] = !take(control, Channel::control);
+          break;
+        case kShell:
+          used[index] = !take(shell, Channel::shell);
+          break;
+        default:
+          used[index] = !take(input, Channel::input);
+          break;
+      }
+    });
+  }
+
   void run() {
+    std::vector<pollfd> items;
+    for (zmq::socket_t* socket : {&heartbeat, &iopub, &control, &shell, &input})
+      items.push_back({socket->get(zmq::sockopt::fd), POLLIN, 0});
+    items.push_back({wake, POLLIN, 0});
+    if (parent_fd >= 0) items.push_back({parent_fd, POLLIN, 0});
+    used.fill(true);
     for (;;) {
-      std::vector<zmq::pollitem_t> items = {
-          {heartbeat.handle(), 0, ZMQ_POLLIN, 0}, {control.handle(), 0, ZMQ_POLLIN, 0},
-          {shell.handle(), 0, ZMQ_POLLIN, 0},     {input.handle(), 0, ZMQ_POLLIN, 0},
-          {iopub.handle(), 0, ZMQ_POLLIN, 0},     {nullptr, wake, ZMQ_POLLIN, 0}};
-      if (parent_fd >= 0 && !parent_reported) items.push_back({nullptr, parent_fd, ZMQ_POLLIN, 0});
       const bool poll_parent = parent_pid > 0 && parent_fd < 0 && !parent_reported;
-      if (zmq_poll(items.data(), static_cast<int>(items.size()),
-                   !undelivered.empty() ? kRetryMs
-                   : poll_parent        ? kParentPollMs
-                                        : -1) < 0 &&
-          errno != EINTR) {
-        log(LogLevel::error, std::string("polling sockets: ") + zmq_strerror(errno));
+      const bool more = std::find(used.begin(), used.end(), true) != used.end();
+      const int ready = ::poll(items.data(), items.size(),
+                               more                   ? 0
+                               : !undelivered.empty() ? kRetryMs
+                               : poll_parent          ? kParentPollMs
+                                                      : -1);
+      if (ready < 0 && errno != EINTR) {
+        log(LogLevel::error, std::string("polling sockets: ") + std::strerror(errno));
         return;
       }
-      if (items[0].revents) guarded([&] { echo(); });
-      if (items[4].revents) guarded([&] { subscriptions(); });
-      if (items[1].revents) guarded([&] { take(control, Channel::control); });
-      if (items[2].revents) guarded([&] { take(shell, Channel::shell); });
-      if (items[3].revents) guarded([&] { take(input, Channel::input); });
-      if (items[5].revents) {
+      if (ready <= 0)
+        for (pollfd& item : items) item.revents = 0;
+      for (std::size_t i = 0; i < kSockets; ++i) used[i] = used[i] || items[i].revents != 0;
+      if (items[kSockets].revents) {
         std::uint64_t count = 0;
         [[maybe_unused]] const ssize_t n = ::read(wake, &count, sizeof count);
       }
-      if (items.size() > 6 && items[6].revents) guarded([&] { parent_ended(); });
+      if (items.size() > kSockets + 1 && items[kSockets + 1].revents) {
+        items.pop_back();
+        guarded([&] { parent_ended(); });
+      }
       if (poll_parent && ::kill(parent_pid, 0) != 0 && errno == ESRCH) guarded([&] { parent_ended(); });
       guarded([&] { retry(); });
       if (!drain()) return;
+      for (std::size_t i = 0; i < kSockets; ++i)
+        if (used[i]) read(i);
     }
   }
 
