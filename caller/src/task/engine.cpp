@@ -12,7 +12,7 @@ Engine::Engine(AppPtr app, RunnerOptions options, std::string description, std::
     : app_(std::move(app)),
       options_(std::move(options)),
       description_(std::move(description)),
-      slots_(slots),
+      slots_(static_cast<std::ptrdiff_t>(slots)),
       id_(new_uuid()),
       loop_(caller::new_thread,
             [&] {
@@ -92,10 +92,16 @@ void Engine::give_back_slot() noexcept { release_slot(); }
 Pending<void> Engine::take_slot_again() {
   Pending<void> granted;
   {
+    // Not queued where there is one: what arrived meanwhile would find nobody who may take it, and who looked
+    // afterwards?
     const Locked lock(*this);
-    resuming_.push_back(granted);
+    if (used_ >= slots_ || !resuming_.empty()) {
+      resuming_.push_back(granted);
+      return granted;
+    }
+    ++used_;
   }
-  grant();
+  granted.set_result();
   return granted;
 }
 /// Those that get a slot now; it is theirs already.
@@ -114,7 +120,7 @@ void Engine::grant() {
       const Locked lock(*this);
       granted = grants_locked();
     }
-    std::size_t unwanted = 0;
+    std::ptrdiff_t unwanted = 0;
     for (const auto& p : granted) unwanted += !p.set_result();
     if (unwanted == 0) return;
     const Locked lock(*this);
@@ -168,7 +174,7 @@ Coro<void> Engine::serve_elsewhere() {
     {
       const Locked lock(*this);
       if (stopping_) co_return;
-      if (used_ < slots_ && resuming_.empty()) free = slots_ - used_;
+      if (used_ < slots_ && resuming_.empty()) free = static_cast<std::size_t>(slots_ - used_);
       taking_ += free > 0;
     }
     if (free > 0) {

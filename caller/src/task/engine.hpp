@@ -8,7 +8,9 @@
 // other thread need wake; what it cannot execute as a plain function, the loop does for it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -54,7 +56,7 @@ public:
   const std::string& id() const noexcept { return id_; }
   std::size_t working() const noexcept {
     const std::lock_guard lock(mutex_);
-    return used_ - looking_;
+    return static_cast<std::size_t>(std::max<std::ptrdiff_t>(used_ - looking_, 0));
   }
   const AppPtr& app() const noexcept { return app_; }
   const RunnerOptions& options() const noexcept { return options_; }
@@ -192,7 +194,7 @@ private:
   const AppPtr app_;
   const RunnerOptions options_;
   const std::string description_;
-  const std::size_t slots_;
+  const std::ptrdiff_t slots_;
   const std::string id_;
   Caller loop_;
   const std::unique_ptr<Executor> executor_;  // goes before the loop, which its threads post to
@@ -205,8 +207,10 @@ private:
   LocalStore* local_ = nullptr;      // since start(): the store, if it shares its invocations
 
   alignas(64) mutable std::mutex mutex_;
-  std::size_t used_ = 0;                // slots
-  std::size_t looking_ = 0;             // those of them without an invocation
+  // Slots. Fewer than none for the moment in which the end of one that waits, and has no slot, was decided by others:
+  // its code takes one again.
+  std::ptrdiff_t used_ = 0;
+  std::ptrdiff_t looking_ = 0;          // those of them without an invocation
   std::size_t pullers_ = 0;             // workers that take
   std::size_t spinning_ = 0;            // those of them that see what arrives without being woken
   std::deque<Pending<void>> resuming_;  // have waited, and want a slot again

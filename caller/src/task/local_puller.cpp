@@ -99,8 +99,8 @@ void Engine::know_taken_locked(std::size_t most, std::vector<LocalTaken>& taken,
     jobs.push_back({std::move(one), std::move(active)});
   }
   if (--taking_ == 0 && !early_.empty()) early_.clear();
-  looking_ -= most;
-  used_ -= most - taken.size();
+  looking_ -= static_cast<std::ptrdiff_t>(most);
+  used_ -= static_cast<std::ptrdiff_t>(most - taken.size());
 }
 
 void Engine::forget_local_locked(Active& active) noexcept {
@@ -165,16 +165,16 @@ std::optional<Pending<std::string>> Engine::begin_here(const std::shared_ptr<Hom
 /// end.
 Engine::Executed Engine::executed_here(const Home& home, Job job, const Pending<std::string>& running,
                                        const std::exception_ptr& error) {
-  bool give_up = false;
   {
     const Locked lock(*this);
     if (std::exchange(job.active->over, true)) return {};
-    give_up = job.active->give_up;
     ++looking_;
   }
+  job.active->pending
+      .reset();  // nobody asks for it now; what it holds, an exception of the task's, dies without the mutex
   Executed out{job.taken.call, {}, std::move(job.active)};
   if (running.cancelled()) {
-    out.change = {std::string(out.call->id()), give_up ? Status::killed : Status::cancelled, id_, {}, {}, {}};
+    out.change = {std::string(out.call->id()), Status::cancelled, id_, {}, {}, {}};
   } else if (!error) {
     std::string& result = running.result();  // nobody else has it
     std::vector<std::string> data = data_of(result);
@@ -265,10 +265,6 @@ Coro<void> Engine::pull_locally(std::shared_ptr<Engine> self, Job first) {
         engine.begin_elsewhere(std::move(job));
       }
       if (!last.change && !engine.keep_slot()) break;
-    }
-    if (last.change && last.change->to == Status::killed) {  // goes back to the queue, which takes several steps
-      engine.conclude_later(engine.ending(std::move(*last.change), std::move(last.active)));
-      last = {};
     }
     const std::uint64_t seen = engine.arrivals_.load();  // before we look
     const std::optional<std::size_t> most = engine.begin_taking();

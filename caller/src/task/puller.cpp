@@ -88,12 +88,12 @@ std::optional<std::size_t> Engine::begin_taking_or_leave() {
 }
 
 std::optional<std::size_t> Engine::begin_taking_locked() {
-  if (!stopping_ && resuming_.empty()) {
-    const std::size_t most = 1 + slots_ - used_;
-    used_ += most - 1;
-    looking_ += most - 1;
+  if (!stopping_ && resuming_.empty() && used_ <= slots_) {
+    const std::ptrdiff_t free = slots_ - used_;
+    used_ += free;
+    looking_ += free;
     ++taking_;
-    return most;
+    return static_cast<std::size_t>(1 + free);
   }
   --used_;
   --looking_;
@@ -109,8 +109,8 @@ std::exception_ptr Engine::taken(const Pending<std::vector<InvocationRecord>>& a
     const Locked lock(*this);
     for (const auto& record : list) know_locked(record, true);
     if (--taking_ == 0) early_.clear();
-    looking_ -= most;
-    used_ -= most - list.size();
+    looking_ -= static_cast<std::ptrdiff_t>(most);
+    used_ -= static_cast<std::ptrdiff_t>(most - list.size());
   }
   if (most > list.size()) grant();
   return error;
@@ -189,7 +189,7 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
     const Pending<std::vector<InvocationRecord>> asked = std::move(*next);
     if (!asked.done()) (void)co_await asked.async_wait_done();
     const std::exception_ptr error = self->taken(asked, *most, list);
-    if (told && told->told.done() && !told->told.exception() && told->to != Status::killed) {
+    if (told && told->told.done() && !told->told.exception()) {
       self->forget(*told);
     } else if (told && told->told.done()) {
       Coro<void> rest = conclude(self, std::move(*told));
@@ -244,14 +244,12 @@ Coro<std::optional<Engine::End>> Engine::run_here(std::shared_ptr<Engine> self, 
   WaitOptions how;
   how.protect = true;
   (void)co_await running.async_wait_done(how);
-  bool give_up = false;
   {
     const Locked lock(*self);
     if (std::exchange(active->over, true)) co_return std::nullopt;  // its end was told when it was asked to end
-    give_up = active->give_up;
   }
   if (running.cancelled()) {
-    Change ended{record.id, give_up ? Status::killed : Status::cancelled, self->id_, {}, {}, {}};
+    Change ended{record.id, Status::cancelled, self->id_, {}, {}, {}};
     End end{std::move(ended), std::move(active)};
     co_return end;
   }

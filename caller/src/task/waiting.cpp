@@ -57,7 +57,7 @@ public:
   std::optional<Pending<void>> begin() {
     if (run_->waits.fetch_add(1) != 0) return std::nullopt;
     if (run_->slots) run_->slots->give_back_slot();
-    return store_of(*app_).change({run_->id, Status::paused, run_->runner_id, {}, {}, {}});
+    return change_to(Status::paused);
   }
   /// What there is to wait for before the run goes on.
   std::optional<Pending<void>> end() {
@@ -68,10 +68,19 @@ public:
   }
   std::optional<Pending<void>> resumed() {
     if (!last_) return std::nullopt;
-    return store_of(*app_).change({run_->id, Status::resumed, run_->runner_id, {}, {}, {}});
+    return change_to(Status::resumed);
   }
 
 private:
+  /// That it is refused is no news: the end of the one that waits may have been decided by others.
+  Pending<void> change_to(Status status) {
+    Pending<void> change = store_of(*app_).change({run_->id, status, run_->runner_id, {}, {}, {}});
+    (void)change.add_done_callback([](const PendingBase& p) {
+      if (!p.cancelled()) (void)p.exception();
+    });
+    return change;
+  }
+
   AppPtr app_;
   std::shared_ptr<const Run> run_;
   bool last_ = false;
@@ -89,15 +98,19 @@ Coro<std::string> result_of(AppPtr app, std::string id) {
     const Pending<void> waits = store.wait_for(run->id, std::vector<std::string>(1, id));
     co_await waits;
     Wait wait(app, run);
-    if (auto first = wait.begin()) (void)co_await first->async_wait_done();
+    const std::optional<Pending<void>> paused = wait.begin();
     std::exception_ptr error;
+    WaitOptions alone;
+    alone.protect = true;
     try {
+      if (paused) (void)co_await paused->async_wait_done(alone);
       (void)co_await ended.async_wait_done();
       error = ended.exception();
     } catch (...) {
       error = std::current_exception();
     }
-    if (auto slot = wait.end(); slot && !error) co_await *slot;
+    // A slot that is not waited for any more comes all the same, and goes when the code ends.
+    if (auto slot = wait.end(); slot && !error) (void)co_await slot->async_wait_done(alone);
     WaitOptions to_the_end;
     to_the_end.shield = true;
     if (auto last = wait.resumed()) (void)co_await last->async_wait_done(to_the_end);
@@ -123,15 +136,18 @@ void wait_now(const AppPtr& app, std::span<const Routed* const> calls, const Pen
   for (const Routed* const call : calls) ids.push_back(call->id);
   store_of(*app).wait_for(run->id, std::move(ids)).wait();
   Wait wait(app, run);
-  if (auto first = wait.begin()) first->wait_done();
+  const std::optional<Pending<void>> paused = wait.begin();
   std::exception_ptr error;
+  WaitOptions alone;
+  alone.protect = true;
   try {
+    if (paused) paused->wait_done(alone);
     ends.wait_done();
     error = ends.exception();
   } catch (...) {
     error = std::current_exception();
   }
-  if (auto slot = wait.end(); slot && !error) slot->wait();
+  if (auto slot = wait.end(); slot && !error) slot->wait_done(alone);
   if (auto last = wait.resumed()) last->wait_done();
   if (error) std::rethrow_exception(error);
 }
