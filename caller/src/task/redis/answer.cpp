@@ -60,7 +60,8 @@ std::string_view cut(std::string_view& rest) {
   return out;
 }
 
-InvocationRecord record_of(std::string id, std::string_view bytes, std::string args, std::string outcome) {
+InvocationRecord record_of(std::string id, std::string_view bytes, std::string args, std::string outcome,
+                           std::string* step) {
   const nlohmann::json stored = nlohmann::json::from_msgpack(bytes, true, false);
   const auto find = [&](const char* key) -> const nlohmann::json* {
     const auto it = stored.find(key);
@@ -81,6 +82,7 @@ InvocationRecord record_of(std::string id, std::string_view bytes, std::string a
   const std::int64_t status = number("s");
   if (!stored.is_object() || status < 0 || status >= static_cast<std::int64_t>(kStatusCount))
     throw StateBackendError("what is stored of invocation " + id + " cannot be read; purge it");
+  if (step) *step = text("T");
   InvocationRecord r;
   r.id = std::move(id);
   r.task_id = text("t");

@@ -33,8 +33,10 @@ std::string rest_of(const NewInvocation& c);
 bool same_rest(const NewInvocation& a, const NewInvocation& b);
 
 /// A record as it is stored (lua/prelude.cpp): MessagePack. `args`, `outcome`: what is too long to be in it.
+/// `step`: gets the name of the one that made the last change.
 /// Errors: StateBackendError when it is none; of a field that makes no sense there is nothing.
-InvocationRecord record_of(std::string id, std::string_view bytes, std::string args, std::string outcome);
+InvocationRecord record_of(std::string id, std::string_view bytes, std::string args, std::string outcome,
+                           std::string* step = nullptr);
 
 /// What a script answered, read from the front. Errors: StateBackendError when there is something else.
 class Answer {
@@ -63,11 +65,11 @@ public:
     if (n < 0 || n >= static_cast<std::int64_t>(kStatusCount)) wrong();
     return static_cast<Status>(n);
   }
-  InvocationRecord record() {
+  InvocationRecord record(std::string* step = nullptr) {
     std::string id = text();
     const std::string bytes = text();
     std::string args = text();
-    return record_of(std::move(id), bytes, std::move(args), text());
+    return record_of(std::move(id), bytes, std::move(args), text(), step);
   }
   std::vector<InvocationRecord> records() {
     std::vector<InvocationRecord> out;

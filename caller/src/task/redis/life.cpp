@@ -61,7 +61,7 @@ Pending<std::vector<InvocationRecord>> RedisStore::take(std::string runner, std:
 
 void RedisStore::take_some(Pending<std::vector<InvocationRecord>> p, Strings a) {
   a[2] = token();
-  a[3] = asks(a[0], a[3] != "0");
+  a[3] = asks(a[0], a[2], a[3] != "0");
   Strings asked = a;
   client_->run(scripts().take, prefix_, std::move(a),
                [this, p, asked = std::move(asked)](Reply* reply, const std::exception_ptr& error) mutable {
@@ -72,7 +72,7 @@ void RedisStore::take_some(Pending<std::vector<InvocationRecord>> p, Strings a) 
 void RedisStore::took(const Pending<std::vector<InvocationRecord>>& p, Strings asked, Reply* reply,
                       std::exception_ptr error) {
   bool more = false;
-  std::vector<InvocationRecord> list;
+  std::vector<Got> list;
   if (!error) {
     try {
       Answer answer(*reply);
@@ -80,18 +80,27 @@ void RedisStore::took(const Pending<std::vector<InvocationRecord>>& p, Strings a
       if (answer.what() != "ok")
         throw StateBackendError("Redis at " + client_->address().shown + " cannot take: " + answer.text());
       more = answer.number() == 1;
-      list = answer.records();
+      while (answer.more()) {
+        Got& one = list.emplace_back();
+        one.record = answer.record(&one.step);
+      }
     } catch (...) {
       error = std::current_exception();
     }
   }
-  has(asked[0], list, list.empty() && !more && asked[3] > "1" ? asked[2] : std::string());
-  if (error)
+  if (error) {
+    failed_to_take(asked[0], asked[2]);
     p.set_exception(error);
-  else if (more && list.empty() && !p.done())
-    take_some(p, std::move(asked));
-  else
-    p.set_result(std::move(list));
+    return;
+  }
+  const bool offers = list.empty() && !more && asked[3] > "1";
+  more = has(asked, list, offers) || more;
+  if (more && list.empty() && !p.done()) return take_some(p, std::move(asked));
+  if (more) tell_of_work(asked[0]);  // before it learns that it gets less than it asked for
+  std::vector<InvocationRecord> records;
+  records.reserve(list.size());
+  for (Got& one : list) records.push_back(std::move(one.record));
+  p.set_result(std::move(records));
 }
 
 /// Its arguments without data and calls, which are taken out of it.
@@ -130,7 +139,7 @@ ChangeAndTake RedisStore::change_and_take(Change c, std::size_t most, std::vecto
   const Changing what{c.id, c.runner, c.to};
   Strings take = to_take(c.runner, most, std::move(queues), true), a = to_change(c);
   take[2] = token();
-  take[3] = asks(what.runner, true);
+  take[3] = asks(what.runner, take[2], true);
   a.insert(a.end(), take.begin(), take.end());
   client_->run(scripts().next, prefix_, std::move(a),
                [this, next, what, take = std::move(take)](Reply* reply, const std::exception_ptr& error) mutable {

@@ -37,7 +37,7 @@ void RedisStore::forget(std::uint64_t token) {
     if (!gone.empty() && !gone.mapped().given.empty()) {  // too late
       Strings a{runner, "", "all"};
       for (const auto& r : gone.mapped().given) gone.mapped().ids.erase(r.id);
-      a.insert(a.end(), gone.mapped().ids.begin(), gone.mapped().ids.end());
+      for (const auto& [id, steps] : gone.mapped().ids) a.push_back(id);
       ask_for_requests(std::move(a));
     }
   }
@@ -71,6 +71,7 @@ void RedisStore::subscribed(const std::string& channel) {
       if (again) {
         it->second.compare = true;  // the server may have forgotten what it was told last
         it->second.offer.clear();   // what it gave is lost
+        it->second.offered = false;
       }
     }
     ask_for_requests({runner, "", ""});
@@ -111,8 +112,19 @@ void RedisStore::tell_of_work() {
   std::vector<std::function<void()>> calls;
   {
     const std::lock_guard lock(mutex_);
+    for (auto& [runner, held] : held_) held.told = true;
     for (const auto& [token, l] : listeners_)
       if (l.second.work) calls.push_back(l.second.work);
+  }
+  for (const auto& call : calls) call();
+}
+
+void RedisStore::tell_of_work(const std::string& runner) {
+  std::vector<std::function<void()>> calls;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [token, l] : listeners_)
+      if (l.first == runner && l.second.work) calls.push_back(l.second.work);
   }
   for (const auto& call : calls) call();
 }

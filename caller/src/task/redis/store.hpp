@@ -125,11 +125,16 @@ private:
   // upkeep.cpp
   void purge_some(Pending<std::size_t> p, Strings ages, std::size_t before);
   void ask_for_requests(Strings a);
-  std::string asks(const std::string& runner, bool begin);
+  std::string asks(const std::string& runner, const std::string& step, bool begin);
+  struct Got {  // by a step
+    std::string step;
+    InvocationRecord record;
+  };
   std::vector<InvocationRecord> given_to(const std::string& runner, std::size_t most);
   void given(const std::string& runner, const std::string& message);
   void give_back(const std::string& runner, const std::string& id);
-  void has(const std::string& runner, const std::vector<InvocationRecord>& list, std::string offer);
+  bool has(const Strings& asked, std::vector<Got>& list, bool offers);
+  void failed_to_take(const std::string& runner, const std::string& step);
   void no_longer_has(const std::string& runner, const std::string& id, bool failed);
   void compare(const std::string& runner);
   void release();
@@ -154,6 +159,7 @@ private:
   void subscribed(const std::string& channel);
   void message(const std::string& channel, const std::string& m);
   void tell_of_work();
+  void tell_of_work(const std::string& runner);
   void tell_of_value(const std::string& key);
   void cancelled(const std::string& runner, const std::string& id);
   void forget(std::uint64_t token);
@@ -166,11 +172,14 @@ private:
   std::unordered_map<std::string, Waiting> ends_;
   std::map<std::uint64_t, std::pair<std::string, Listener>> listeners_;
   struct Held {
-    std::set<std::string> ids;
+    // With the steps by which it got each, the oldest first: it may get one again before it has heard that it is rid
+    // of it.
+    std::map<std::string, std::vector<std::string>> ids;
+    std::set<std::string> asking;         // takes under way
     std::string offer;                    // the last take that found nothing, by which the server may give it one
     bool offered = false;                 // it is still to be taken back
     std::vector<InvocationRecord> given;  // by the server, until they are taken here
-    std::size_t asking = 0;               // takes under way
+    bool told = false;                    // of work, and has not asked since
     bool subscribed = false;              // before
     bool compare = false;                 // with what the server says it has
   };

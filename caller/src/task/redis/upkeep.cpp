@@ -88,53 +88,90 @@ void RedisStore::release() {
   });
 }
 
-/// How it is to be asked.
-std::string RedisStore::asks(const std::string& runner, bool begin) {
+/// How it is to be asked, by the take `step`.
+std::string RedisStore::asks(const std::string& runner, const std::string& step, bool begin) {
   const std::lock_guard lock(mutex_);
   const auto it = held_.find(runner);
-  if (it != held_.end()) ++it->second.asking;
+  if (it == held_.end()) return begin ? "1" : "0";  // nobody listens
+  it->second.told = false;
+  it->second.asking.insert(step);
   if (!begin) return "0";
-  if (it == held_.end()) return "1";  // nobody listens
-  return std::exchange(it->second.offered, false) ? "3" : "2";
+  return std::exchange(it->second.offered, false) ? "3" + it->second.offer : "2";
 }
 
-/// `offer`: the step, if it was a take that found nothing and said that the next is to be given.
-void RedisStore::has(const std::string& runner, const std::vector<InvocationRecord>& list, std::string offer) {
+/// What a take brought; what the runner has had already is taken out of it, and whether there was any is
+/// answered. `offers`: it found nothing, and said that the next is to be given.
+bool RedisStore::has(const Strings& asked, std::vector<Got>& list, bool offers) {
+  const std::string &runner = asked[0], &step = asked[2], &how = asked[3];
+  bool twice = false;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = held_.find(runner);
+    if (it == held_.end()) return false;
+    Held& held = it->second;
+    held.asking.erase(step);
+    twice = std::erase_if(list, [&](const Got& one) {
+              auto& steps = held.ids[one.record.id];
+              if (std::find(steps.begin(), steps.end(), one.step) != steps.end()) return true;
+              steps.push_back(one.step);
+              return false;
+            }) > 0;
+    // What the server gave by the offer that this take withdrew stands in its answer: the message says nothing new.
+    if (how.size() > 1 && how.compare(1, std::string::npos, held.offer) == 0) held.offer.clear();
+    if (offers) {
+      held.offer = step;
+      held.offered = true;
+    }
+  }
+  compare(runner);
+  return twice;
+}
+
+/// The server may have done it all the same, or do it still.
+void RedisStore::failed_to_take(const std::string& runner, const std::string& step) {
   {
     const std::lock_guard lock(mutex_);
     const auto it = held_.find(runner);
     if (it == held_.end()) return;
-    if (it->second.asking > 0) --it->second.asking;
-    for (const auto& r : list) it->second.ids.insert(r.id);
-    if (!offer.empty()) {
-      it->second.offer = std::move(offer);
-      it->second.offered = true;
-    }
+    it->second.asking.erase(step);
+    it->second.offer.clear();
+    it->second.offered = false;
+    it->second.compare = true;
   }
   compare(runner);
 }
 
-/// A message with one that the runner has now.
+/// A message with one that the runner has now. Not if a take has brought it, or if it goes by an offer that stands no
+/// more: whether the server then knows that the runner does not have it is to be found out.
 void RedisStore::given(const std::string& runner, const std::string& message) {
   constexpr std::chrono::milliseconds kPatience{20};  // until whoever may take it has done so
-  std::string id;
-  std::vector<std::function<void()>> calls;
+  std::string id, step;
   try {
     std::string_view rest = std::string_view(message).substr(1);
     id = cut(rest);
     std::string args(cut(rest));
-    InvocationRecord record = record_of(id, rest, std::move(args), {});
-    const std::lock_guard lock(mutex_);
+    InvocationRecord record = record_of(id, rest, std::move(args), {}, &step);
+    std::unique_lock lock(mutex_);
     const auto it = held_.find(runner);
-    if (it == held_.end() || !it->second.ids.insert(id).second) return;
-    it->second.offered = false;
-    it->second.given.push_back(std::move(record));
-    for (const auto& [token, l] : listeners_)
-      if (l.first == runner && l.second.work) calls.push_back(l.second.work);
+    if (it == held_.end()) return;
+    Held& held = it->second;
+    if (step != held.offer && !held.asking.contains(step)) {
+      const auto known = held.ids.find(id);
+      if (known != held.ids.end() && std::find(known->second.begin(), known->second.end(), step) != known->second.end())
+        return;
+      held.compare = true;
+      lock.unlock();
+      return compare(runner);
+    }
+    auto& steps = held.ids[id];
+    if (std::find(steps.begin(), steps.end(), step) != steps.end()) return;
+    steps.push_back(step);
+    if (step == held.offer) held.offered = false;
+    held.given.push_back(std::move(record));
   } catch (const StateBackendError&) {  // no message of ours
     return;
   }
-  for (const auto& call : calls) call();
+  tell_of_work(runner);
   const std::lock_guard lock(mutex_);
   if (const auto it = held_.find(runner); it == held_.end() || it->second.given.empty()) return;
   (void)client_->loop().call_later(kPatience, [this, runner, id, shared = shared_] {
@@ -144,13 +181,16 @@ void RedisStore::given(const std::string& runner, const std::string& message) {
 
 /// What the server has given, and has not been taken here yet.
 std::vector<InvocationRecord> RedisStore::given_to(const std::string& runner, std::size_t most) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   const auto it = held_.find(runner);
   if (it == held_.end() || it->second.given.empty()) return {};
   auto& given = it->second.given;
   const auto end = given.begin() + static_cast<std::ptrdiff_t>(std::min(most, given.size()));
   std::vector<InvocationRecord> out(std::make_move_iterator(given.begin()), std::make_move_iterator(end));
   given.erase(given.begin(), end);
+  const bool more = out.size() < most && it->second.told;
+  lock.unlock();
+  if (more) tell_of_work(runner);  // this says nothing of what waits
   return out;
 }
 
@@ -160,8 +200,11 @@ void RedisStore::give_back(const std::string& runner, const std::string& id) {
     const std::lock_guard lock(mutex_);
     const auto it = held_.find(runner);
     if (it == held_.end() || std::erase_if(it->second.given, [&](const auto& r) { return r.id == id; }) == 0) return;
-    it->second.ids.erase(id);
+    const auto known = it->second.ids.find(id);
+    known->second.pop_back();
+    if (known->second.empty()) it->second.ids.erase(known);
     it->second.offer.clear();
+    it->second.offered = false;
     it->second.compare = true;
   }
   compare(runner);
@@ -171,7 +214,10 @@ void RedisStore::no_longer_has(const std::string& runner, const std::string& id,
   const std::lock_guard lock(mutex_);
   const auto it = held_.find(runner);
   if (it == held_.end()) return;
-  it->second.ids.erase(id);
+  if (const auto known = it->second.ids.find(id); known != it->second.ids.end()) {
+    known->second.erase(known->second.begin());
+    if (known->second.empty()) it->second.ids.erase(known);
+  }
   if (failed) it->second.compare = true;  // it gave it up, and the server may not know
 }
 
@@ -179,17 +225,22 @@ void RedisStore::no_longer_has(const std::string& runner, const std::string& id,
 void RedisStore::compare(const std::string& runner) {
   const std::lock_guard lock(mutex_);  // also while it is sent: no take comes before it
   const auto it = held_.find(runner);
-  if (it == held_.end() || it->second.asking > 0 || !std::exchange(it->second.compare, false)) return;
+  if (it == held_.end() || !it->second.asking.empty() || !std::exchange(it->second.compare, false)) return;
   Strings a{runner, it->second.offer, "all"};
-  a.insert(a.end(), it->second.ids.begin(), it->second.ids.end());
+  for (const auto& [id, steps] : it->second.ids) a.push_back(id);
   ask_for_requests(std::move(a));
 }
 
 void RedisStore::ask_for_requests(Strings a) {
   const std::string runner = a[0];
+  const bool compared = !a[2].empty();
   client_->run(scripts().requests, prefix_, std::move(a),
-               [this, runner](Reply* reply, const std::exception_ptr& error) {
-                 if (error) return;
+               [this, runner, compared](Reply* reply, const std::exception_ptr& error) {
+                 if (error) {
+                   const std::lock_guard lock(mutex_);
+                   if (const auto it = held_.find(runner); compared && it != held_.end()) it->second.compare = true;
+                   return;
+                 }
                  try {
                    Answer answer(*reply);
                    while (answer.more()) cancelled(runner, answer.text());

@@ -3,9 +3,9 @@
 
 namespace caller::task::redis::lua {
 
-// For the steps that add: of each call five (W) from ARGV[a + 1] on, as of NewInvocation: id, call, arguments, parent, and
-// the rest, which calls have in common, in MessagePack: task, queue, priority, delay, registration key, running key, may
-// it wait, is another call refused, workflow, data.
+// For the steps that add: of each call five (W) from ARGV[a + 1] on, as of NewInvocation: id, call, arguments, parent,
+// and the rest, which calls have in common, in MessagePack: task, queue, priority, delay, registration key, running
+// key, may it wait, is another call refused, workflow, data.
 const char kAdding[] = R"lua(
 local W = 5
 local REGISTRATION, REFUSES = 5, 8  -- places in the rest
@@ -108,20 +108,27 @@ end
 // Answers of those that are not new their places, ids, how it is with them, calls and arguments.
 const char kAdd[] = R"lua(
 -- A runner that found nothing gets what it would take now, and is spared the asking. True: all that was added is given.
-local function give_to_idle(added)
+local function give_to_idle(added, filled)
   local idle, given, old = call('HGETALL', P .. 'idle'), 0, false
+  local function serves(asked)
+    for q in pairs(filled) do
+      if #asked == 1 and q:sub(1, 1) ~= '.' or has(asked, q) then return true end
+    end
+  end
   for i = 1, #idle, 2 do
     local runner, channel = idle[i], P .. 'r:' .. idle[i]
     if given == added then break end
     if call('PUBSUB', 'NUMSUB', channel)[2] == 0 then
       call('HDEL', P .. 'idle', runner)  -- it is gone
     else
-      local asked = cmsgpack.unpack(idle[i + 1])
-      ARGV = {runner, '1', asked[1], '1', unpack(asked, 2)}
-      again, together = false, true
-      local taken = take()
-      together = false
-      local id = taken[3]
+      local asked, id, taken = cmsgpack.unpack(idle[i + 1])
+      if serves(asked) then
+        ARGV = {runner, '1', asked[1], '1', unpack(asked, 2)}
+        again, together = false, true
+        taken = take()
+        together = false
+        id = taken[3]
+      end
       if id then
         call('HDEL', P .. 'idle', runner)
         given, old = given + 1, old or STORED[id]
@@ -157,23 +164,34 @@ for a = 0, #ARGV - 1, W do
   end
 end
 if work and call('EXISTS', P .. 'idle') == 1 then
+  local filled = fresh
   put_fresh()
-  work = not give_to_idle(added)
+  work = false
+  local all = give_to_idle(added, filled)
+  work = work or not all  -- the takes may have found that others are due
 end
 return commit(out)
 )lua";
 
 // ARGV: runner, most, which step, how, queues… How: 0; 1 they are to run at once; 2 and, if there is none, the next one
-// that is added is to be told to the runner, which has it then (see kAdd); 3 and it may have said so before.
+// that is added is to be told to the runner, which has it then (see kAdd); 3, and the step that said so before: what
+// the runner was given by it is answered, too, as the message may never come.
 const char kTake[] = R"lua(
 local runner, most, token, how, out = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], {'ok', '0'}
-if how == '3' then call('HDEL', P .. 'idle', runner) end
-if again then  -- what it took the first time
+local taken = 0
+local function show_those_of(step)
   for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. runner)) do
     local r = load(id)
-    if r and r.T == token and (r.s == PENDING or r.s == RUNNING) and r.o == runner then show(r, out) end
+    if r and r.T == step and (r.s == PENDING or r.s == RUNNING) and r.o == runner then
+      taken = taken + 1
+      show(r, out)
+    end
   end
-  if #out > 2 then return commit(out) end
+end
+if how > '3' and call('HDEL', P .. 'idle', runner) == 0 then show_those_of(how:sub(2)) end
+if again then  -- what it took the first time
+  show_those_of(token)
+  if taken > 0 then return commit(out) end
 end
 release_due()
 local queues = {}
@@ -192,7 +210,7 @@ local function best()
   end
   return at, from
 end
-local taken, steps = 0, 0
+local steps = 0
 while taken < most do
   steps = steps + 1
   if steps > most + 200 then
