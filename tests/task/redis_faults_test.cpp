@@ -51,12 +51,15 @@ public:
   }
   std::string url() const { return "unix://" + place_; }
   void swallow_next() { armed_ = true; }
+  /// While it is so, answers to scripts are swallowed; the connection is cut with what is said there afterwards.
+  void swallow(bool all) { swallows_ = all; }
   int cuts() const { return cuts_; }
 
 private:
   struct Pair {
     int client, server;
     bool asked = false;  // for a script
+    bool lost = false;   // an answer
   };
   static sockaddr_un address(const std::string& path) {
     sockaddr_un a{};
@@ -105,6 +108,7 @@ private:
       if (n <= 0) return false;
       const std::string_view said(chunk.data(), static_cast<std::size_t>(n));
       if (said.find("FCALL") != said.npos) p.asked = true;
+      if (p.lost && !swallows_) return false;
       if (::write(p.server, chunk.data(), static_cast<std::size_t>(n)) != n) return false;
     }
     if (from_server) {
@@ -115,13 +119,16 @@ private:
         ++cuts_;
         return false;
       }
-      if (::write(p.client, chunk.data(), static_cast<std::size_t>(n)) != n) return false;
+      if (p.asked && swallows_)
+        p.lost = true;
+      else if (::write(p.client, chunk.data(), static_cast<std::size_t>(n)) != n)
+        return false;
     }
     return true;
   }
   const std::string to_, place_;
   int listener_ = -1, wake_[2] = {-1, -1};
-  std::atomic<bool> armed_{false};
+  std::atomic<bool> armed_{false}, swallows_{false};
   std::atomic<int> cuts_{0};
   std::thread thread_;
 };
@@ -323,6 +330,68 @@ TEST_CASE("a server that stopped answering is an error after the time it is give
       REQUIRE(std::chrono::steady_clock::now() < deadline);
     }
   }
+}
+
+TEST_CASE("what a runner is given by a take whose answer is lost, it has once") {
+  const RedisServer server;
+  Proxy proxy(server);
+  const auto store = make_redis_store(proxy.url(), "faults", 1min),
+             other = make_redis_store(server.url(), "faults", 1min);
+  std::atomic<int> told{0};
+  Listener l;
+  l.work = [&] {
+    ++told;
+    told.notify_all();
+  };
+  const auto listener = store->listen("runner", std::move(l));
+  told.wait(0);
+  const auto take = [&] { return store->take("runner", 1, {"default"}, true); };
+  store->heartbeat({"runner", "", {}, {}, {}}, 1h).wait();
+  proxy.swallow(true);
+  const auto first = take();  // finds nothing, but nobody hears it
+  while (server.command({"EVAL", "return #redis.call('KEYS', '*idle')", "0"}).find(":1") == std::string::npos) {
+  }
+  const int before = told;
+  other->add({call("1")}).wait();
+  told.wait(before);
+  CHECK(take().wait({.timeout = 20s}).size() == 1);
+  proxy.swallow(false);
+  CHECK(take().wait({.timeout = 20s}).empty());
+  CHECK(first.wait({.timeout = 20s}).empty());
+  CHECK(take().wait({.timeout = 20s}).empty());
+  CHECK(other->get("1").wait().status == Status::running);
+}
+
+TEST_CASE("what a take brought that failed here and was done there goes back") {
+  const RedisServer server;
+  const auto store = make_redis_store(server.url(), "faults", 200ms), other = make_redis_store(server.url(), "faults");
+  std::atomic<int> told{0};
+  Listener l;
+  l.work = [&] {
+    ++told;
+    told.notify_all();
+  };
+  const auto listener = store->listen("runner", std::move(l));
+  told.wait(0);
+  const auto beats = [&] {
+    try {
+      store->heartbeat({"runner", "", {}, {}, {}}, 1h).wait({.timeout = 20s});
+      return true;
+    } catch (const StateBackendError&) {
+      return false;
+    }
+  };
+  REQUIRE(beats());
+  other->add({call("1")}).wait();
+  ::kill(server.pid(), SIGSTOP);
+  CHECK_THROWS_AS(store->take("runner", 1, {"default"}, true).wait({.timeout = 20s}), StateBackendError);
+  ::kill(server.pid(), SIGCONT);
+  std::vector<InvocationRecord> taken;
+  for (const auto until = std::chrono::steady_clock::now() + 20s;
+       taken.empty() && std::chrono::steady_clock::now() < until; std::this_thread::sleep_for(5ms))
+    if (beats()) taken = other->take("other", 1, {"default"}, true).wait({.timeout = 20s});
+  REQUIRE(taken.size() == 1);
+  CHECK(taken[0].id == "1");
 }
 
 TEST_CASE("a store that is closed leaves nobody waiting for an answer or an end") {

@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include <caller/all.hpp>
@@ -27,6 +30,10 @@ struct Idle {
     l.work = [this] {
       ++told;
       told.notify_all();
+      if (!stall.exchange(false)) return;
+      stalled = true;
+      stalled.notify_all();
+      stalled.wait(true);
     };
     listener = store->listen(runner, std::move(l));
     told.wait(0);  // from now on its messages come
@@ -37,7 +44,31 @@ struct Idle {
   const std::string runner;
   std::shared_ptr<Store> store;
   std::atomic<int> told{0};
+  std::atomic<bool> stall{false}, stalled{false};
   std::shared_ptr<void> listener;
+};
+
+/// From the next message on, those of all of them wait, as if their threads were slow, until they may `go`.
+struct Slow {
+  Slow(Store& other, std::vector<Idle*> all) : idle(std::move(all)) {
+    for (Idle* one : idle) one->stall = true;
+    NewInvocation nobodys = call("of nobody's queue");
+    nobodys.queue = "elsewhere";
+    ValueChange tells{"tells all of work", ValueChange::If::absent, {}};
+    tells.value = "1";
+    tells.then.push_back(std::move(nobodys));
+    CHECK(other.set_value(std::move(tells)).wait({.timeout = 20s}));
+    for (Idle* one : idle) one->stalled.wait(false);
+  }
+  void go() {
+    for (Idle* one : idle) {
+      one->stalled = false;
+      one->stalled.notify_all();
+    }
+    idle.clear();
+  }
+  ~Slow() { go(); }
+  std::vector<Idle*> idle;
 };
 
 std::vector<Status> states_of(Store& store, const std::string& id) {
@@ -100,6 +131,98 @@ TEST_CASE("what is given to a runner that has no place for it any more goes to a
   CHECK(std::count(states.begin(), states.end(), Status::running_recovery) == 1);
   CHECK(idle.store->heartbeat({"idle", "", {}, {}, {}}, 1min).wait_done({.timeout = 20s}));  // and it stays there
   CHECK(other->get("1").wait({.timeout = 20s}).owner == "other");
+}
+
+TEST_CASE("a runner that gives an invocation back and is given it at once, before it has heard of either, has it") {
+  const RedisServer server;
+  Idle idle(server, "idle");
+  const auto other = make_redis_store(server.url(), "app", 1min);
+  other->add({call("1")}).wait({.timeout = 20s});
+  std::vector<InvocationRecord> taken;
+  while (taken.empty()) taken = idle.take();
+  CHECK(idle.take().empty());
+  Slow slow(*other, {&idle});
+  const auto changed = idle.store->change({"1", Status::retry, "idle", {}, {}, {}});
+  while (other->get("1").wait({.timeout = 20s}).status != Status::retry) {
+  }
+  other->add({call("2")}).wait({.timeout = 20s});
+  CHECK(other->get("1").wait({.timeout = 20s}).status == Status::running);
+  slow.go();
+  changed.wait({.timeout = 20s});
+  std::vector<std::string> got;
+  for (const auto until = std::chrono::steady_clock::now() + 20s;
+       got.size() < 2 && std::chrono::steady_clock::now() < until;)
+    for (const auto& one : idle.take()) got.push_back(one.id);
+  CHECK(got == std::vector<std::string>{"1", "2"});
+}
+
+TEST_CASE("what becomes due while a new invocation is given to an idle runner is told of") {
+  const RedisServer server;
+  Idle first(server, "first"), second(server, "second");
+  const auto other = make_redis_store(server.url(), "app", 1min);
+  NewInvocation later = call("later");
+  later.delay = 100ms;
+  other->add({std::move(later)}).wait({.timeout = 20s});
+  Slow slow(*other, {&first, &second});  // nobody who keeps the time sees to it
+  std::this_thread::sleep_for(150ms);
+  other->add({call("new")}).wait({.timeout = 20s});
+  const bool is_first = other->get("new").wait({.timeout = 20s}).owner == "first";
+  Idle &has = is_first ? first : second, &has_none = is_first ? second : first;
+  const int before = has_none.told, told = has.told;
+  slow.go();
+  has.told.wait(told);
+  const auto taken = has.take();
+  REQUIRE(taken.size() == 1);
+  CHECK(taken[0].id == "new");
+  const auto until = std::chrono::steady_clock::now() + 20s;
+  while (has_none.told == before && std::chrono::steady_clock::now() < until) std::this_thread::sleep_for(1ms);
+  CHECK(has_none.told > before);
+}
+
+TEST_CASE("one that arrives with one that is given waits for no end") {
+  const RedisServer server;
+  App app = AppBuilder{}.app_id("app").redis(server.url()).build();
+  std::atomic<int> done{0}, go{0};
+  const auto soon = [](auto until) {
+    for (const auto end = std::chrono::steady_clock::now() + 20s; !until() && std::chrono::steady_clock::now() < end;)
+      std::this_thread::sleep_for(50us);
+    return until();
+  };
+  (void)app.task("quick", [](int n) { return n; }, {"n"});
+  (void)app.task("holds", [&](int n) { return soon([&] { return go >= n; }); }, {"n"});
+  (void)app.task("tells",
+                 [&](int n) {
+                   done = n;
+                   return n;
+                 },
+                 {"n"});
+  const auto runner = app.thread_runner({4, {"default"}, {}});
+  runner->start();
+  const auto other = make_redis_store(server.url(), "app", 1min);
+  const auto one = [](const char* task, int n) {
+    NewInvocation c = call(task + std::to_string(n));
+    c.task_id = task;
+    c.call_id = task + ("#" + std::to_string(n));
+    c.args = "{\"n\":" + std::to_string(n) + "}";
+    return c;
+  };
+  std::uint64_t random = 88172645463325252U;
+  for (int n = 1; n <= 1000; ++n) {
+    other->add({one("quick", n)}).wait({.timeout = 20s});
+    (void)other->final_record("quick" + std::to_string(n)).wait({.timeout = 20s});
+    random ^= random << 13U;
+    random ^= random >> 7U;
+    random ^= random << 17U;
+    const auto at = std::chrono::steady_clock::now() + std::chrono::nanoseconds(random % 80000);
+    while (std::chrono::steady_clock::now() < at) {
+    }
+    const auto first = other->add({one("holds", n)}), second = other->add({one("tells", n)});
+    second.wait({.timeout = 20s});
+    REQUIRE(soon([&] { return done == n; }));
+    go = n;
+    (void)other->final_record("holds" + std::to_string(n)).wait({.timeout = 20s});
+    (void)other->final_record("tells" + std::to_string(n)).wait({.timeout = 20s});
+  }
 }
 
 TEST_CASE("thousands that are added at once, and a second time with some between them that are new, are there once") {
