@@ -28,6 +28,11 @@ struct Idle {
       : runner(std::move(name)), store(make_redis_store(server.url(), "app", 1min)) {
     Listener l;
     l.work = [this] {
+      if (takes.exchange(false)) {
+        got = store->take(runner, 1, {"default"}, true);
+        has_taken = true;
+        has_taken.notify_all();
+      }
       ++told;
       told.notify_all();
       if (!stall.exchange(false)) return;
@@ -41,10 +46,18 @@ struct Idle {
   }
   std::vector<InvocationRecord> take() { return store->take(runner, 1, {"default"}, true).wait({.timeout = 20s}); }
 
+  /// Takes with the next message, as what is given is given for a moment only; afterwards taken() is what that brought.
+  void take_when_told() { takes = true; }
+  std::vector<InvocationRecord> taken() {
+    has_taken.wait(false);
+    return got.wait({.timeout = 20s});
+  }
+
   const std::string runner;
   std::shared_ptr<Store> store;
   std::atomic<int> told{0};
-  std::atomic<bool> stall{false}, stalled{false};
+  std::atomic<bool> stall{false}, stalled{false}, takes{false}, has_taken{false};
+  caller::Pending<std::vector<InvocationRecord>> got;
   std::shared_ptr<void> listener;
 };
 
@@ -83,7 +96,7 @@ TEST_CASE("a runner that found nothing is given the next invocation, and has it 
   const RedisServer server;
   Idle idle(server, "idle");
   const auto other = make_redis_store(server.url(), "app", 1min);
-  const int before = idle.told;
+  idle.take_when_told();
   NewInvocation large = call("1");
   large.args = '"' + std::string(5000, 'x') + '"';
   const std::string args = large.args;
@@ -91,8 +104,7 @@ TEST_CASE("a runner that found nothing is given the next invocation, and has it 
   const InvocationRecord there = other->get("1").wait({.timeout = 20s});
   CHECK(there.status == Status::running);
   CHECK(there.owner == "idle");
-  idle.told.wait(before);
-  const auto taken = idle.take();
+  const auto taken = idle.taken();
   REQUIRE(taken.size() == 1);
   CHECK(taken[0].id == "1");
   CHECK(taken[0].args == args);
@@ -153,6 +165,7 @@ TEST_CASE("a runner that gives an invocation back and is given it at once, befor
   for (const auto until = std::chrono::steady_clock::now() + 20s;
        got.size() < 2 && std::chrono::steady_clock::now() < until;)
     for (const auto& one : idle.take()) got.push_back(one.id);
+  std::sort(got.begin(), got.end());
   CHECK(got == std::vector<std::string>{"1", "2"});
 }
 
@@ -168,10 +181,10 @@ TEST_CASE("what becomes due while a new invocation is given to an idle runner is
   other->add({call("new")}).wait({.timeout = 20s});
   const bool is_first = other->get("new").wait({.timeout = 20s}).owner == "first";
   Idle &has = is_first ? first : second, &has_none = is_first ? second : first;
-  const int before = has_none.told, told = has.told;
+  const int before = has_none.told;
+  has.take_when_told();
   slow.go();
-  has.told.wait(told);
-  const auto taken = has.take();
+  const auto taken = has.taken();
   REQUIRE(taken.size() == 1);
   CHECK(taken[0].id == "new");
   const auto until = std::chrono::steady_clock::now() + 20s;

@@ -79,7 +79,14 @@ TEST_CASE("a task that waits for another one is ended by somebody else: its runn
       TaskOptions o;
       if (by_time) o.timeout = 100ms;
       const auto far = app.task("far", [](int x) { return x; }, {"x"}, elsewhere());
-      const auto plain = app.task("plain", [far](int x) { return far(x).result(); }, {"x"}, o);
+      const auto left = std::make_shared<std::atomic<bool>>(coroutine);
+      const auto plain = app.task(
+          "plain",
+          [far, left](int x) {
+            const std::shared_ptr<void> leaves(nullptr, [left](void*) { *left = true; });
+            return far(x).result();
+          },
+          {"x"}, o);
       const auto co = app.task(
           "co",
           [far](int x) -> Coro<int> {
@@ -94,6 +101,7 @@ TEST_CASE("a task that waits for another one is ended by somebody else: its runn
         CHECK(outer.cancel());
       }
       CHECK_THROWS((void)outer.result());
+      CHECK(comes_true([&] { return left->load(); }));  // until then it may be counted as one that has no slot
       check_slots(app, *runner, 2);
     }
   }

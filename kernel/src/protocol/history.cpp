@@ -49,11 +49,16 @@ struct History::Database {
         sqlite3_bind_text(statement, index, std::get<std::string>(v).c_str(),
                           static_cast<int>(std::get<std::string>(v).size()), SQLITE_STATIC);
     }
+    const struct Used {  // for the next time, whatever `row` throws
+      sqlite3_stmt* statement;
+      ~Used() {
+        sqlite3_reset(statement);
+        sqlite3_clear_bindings(statement);
+      }
+    } used{statement};
     int state = SQLITE_ROW;
     while ((state = sqlite3_step(statement)) == SQLITE_ROW) row(statement);
     if (state != SQLITE_DONE) complain(sql);
-    sqlite3_reset(statement);
-    sqlite3_clear_bindings(statement);
     return state == SQLITE_DONE;
   }
 

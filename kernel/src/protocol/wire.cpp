@@ -93,7 +93,7 @@ bool sent_before(const Message& message, const Message& other) {
       session == field<std::string>(other.header, "session", "")) {
     const std::string sent = digits_of_date(message.header);
     const std::string other_sent = digits_of_date(other.header);
-    if (!sent.empty() && !other_sent.empty()) return sent < other_sent;
+    if (!sent.empty() && !other_sent.empty() && sent != other_sent) return sent < other_sent;
   }
   return late < late.zero();
 }

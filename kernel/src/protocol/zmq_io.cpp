@@ -286,6 +286,7 @@ struct ZmqIo::State {
         guarded([&] { parent_ended(); });
       }
       if (poll_parent && ::kill(parent_pid, 0) != 0 && errno == ESRCH) guarded([&] { parent_ended(); });
+      if (used[kIopub]) read(kIopub);  // who has subscribed by now gets what is sent now
       guarded([&] { retry(); });
       if (!drain()) return;
       for (std::size_t i = 0; i < kSockets; ++i)

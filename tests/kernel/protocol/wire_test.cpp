@@ -184,7 +184,8 @@ TEST_CASE(
   const auto before = [&](const Message& m) { return sent_before(m, interrupt); };
   CHECK(before(message("s", "2026-01-31T12:00:00.499999Z", 30ms)));
   CHECK_FALSE(before(message("s", "2026-01-31T12:00:00.500001Z", -30ms)));
-  CHECK_FALSE(before(message("s", "2026-01-31T12:00:00.5Z", -30ms)));
+  CHECK(before(message("s", "2026-01-31T12:00:00.5Z", -30ms)));  // the same date: by arrival
+  CHECK_FALSE(before(message("s", "2026-01-31T12:00:00.5Z", 30ms)));
   CHECK(before(message("s", "2026-01-31T12:00:00Z", 30ms)));
   CHECK(before(message("s", "2026-01-31T12:00:00+00:00", 30ms)));
   CHECK(before(message("s", "2026-01-31T11:59:59.999Z", 30ms)));

@@ -167,6 +167,15 @@ class Interrupt(KernelTest):
         self.interrupt("// thread\n" + self.READY + "for (;;) {}")
         self.interrupt("// task\n" + self.READY + "co_await caller::sleep_for(60s);")
 
+    def test_42_a_cell_that_prints(self):
+        for code in ('for (long i = 0;; ++i) std::cout << "a" << i << "\\n";', 'for (long i = 0;; ++i) std::printf("a%ld\\n", i);'):
+            for _ in range(3):
+                cell = self.client.execute("#include <cstdio>\n" + code)
+                cell.wait_text("a100\n")
+                self.client.interrupt()
+                self.assertEqual(cell.wait(10).reply["ename"], "Interrupted", code)
+                self.assertEqual(self.run_ok('std::cout << "alive" << std::flush; std::cout.good()').text(), "alive", code)
+
     def test_42_destructors_run_and_variables_survive(self):
         self.run_ok('struct Guard { ~Guard() { std::cout << "destroyed" << std::flush; } };\nint survivor = 11;')
         cell = self.interrupt("{ Guard guard;\n" + self.READY + "for (;;) {} }")

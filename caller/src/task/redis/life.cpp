@@ -95,6 +95,10 @@ void RedisStore::took(const Pending<std::vector<InvocationRecord>>& p, Strings a
   }
   const bool offers = list.empty() && !more && asked[3] > "1";
   more = has(asked, list, offers) || more;
+  if (more && list.empty() && asked[3] != "0") {  // what it brought may have come by a message
+    if (auto given = given_to(asked[0], std::stoul(asked[1])); !given.empty())
+      return void(p.set_result(std::move(given)));
+  }
   if (more && list.empty() && !p.done()) return take_some(p, std::move(asked));
   if (more) tell_of_work(asked[0]);  // before it learns that it gets less than it asked for
   std::vector<InvocationRecord> records;

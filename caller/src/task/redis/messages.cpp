@@ -71,7 +71,6 @@ void RedisStore::subscribed(const std::string& channel) {
       if (again) {
         it->second.compare = true;  // the server may have forgotten what it was told last
         it->second.offer.clear();   // what it gave is lost
-        it->second.offered = false;
       }
     }
     ask_for_requests({runner, "", ""});

@@ -1,6 +1,7 @@
 // The store in Redis: every step a script (scripts.cpp), every wait a message. Internal to this folder.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -182,6 +183,18 @@ private:
     bool told = false;                    // of work, and has not asked since
     bool subscribed = false;              // before
     bool compare = false;                 // with what the server says it has
+
+    /// False: it has it by that step already.
+    bool gets(const std::string& id, const std::string& step) {
+      auto& steps = ids[id];
+      if (std::find(steps.begin(), steps.end(), step) != steps.end()) return false;
+      steps.push_back(step);
+      return true;
+    }
+    bool has(const std::string& id, const std::string& step) const {
+      const auto it = ids.find(id);
+      return it != ids.end() && std::find(it->second.begin(), it->second.end(), step) != it->second.end();
+    }
   };
   std::unordered_map<std::string, Held> held_;
   std::uint64_t last_token_ = 0;

@@ -9,7 +9,14 @@ namespace caller::task::redis {
 Pending<void> RedisStore::heartbeat(RunnerRecord told, nanoseconds lease) {
   const std::string runner = told.id;
   return step<void>(scripts().heartbeat, {std::move(told.id), std::move(told.description), micros(lease)},
-                    [this, runner](Answer&) { compare(runner); });
+                    [this, runner](Answer&) {
+                      // Each time: what failed here may have been done there since, and nobody tells of it.
+                      {
+                        const std::lock_guard lock(mutex_);
+                        if (const auto it = held_.find(runner); it != held_.end()) it->second.compare = true;
+                      }
+                      compare(runner);
+                    });
 }
 
 Pending<void> RedisStore::forget_runner(std::string runner) {
@@ -94,8 +101,10 @@ std::string RedisStore::asks(const std::string& runner, const std::string& step,
   const auto it = held_.find(runner);
   if (it == held_.end()) return begin ? "1" : "0";  // nobody listens
   it->second.told = false;
+  const bool alone = it->second.asking.empty();  // of several only one makes an offer: only the last would stand
   it->second.asking.insert(step);
   if (!begin) return "0";
+  if (!alone) return "1";
   return std::exchange(it->second.offered, false) ? "3" + it->second.offer : "2";
 }
 
@@ -110,12 +119,7 @@ bool RedisStore::has(const Strings& asked, std::vector<Got>& list, bool offers) 
     if (it == held_.end()) return false;
     Held& held = it->second;
     held.asking.erase(step);
-    twice = std::erase_if(list, [&](const Got& one) {
-              auto& steps = held.ids[one.record.id];
-              if (std::find(steps.begin(), steps.end(), one.step) != steps.end()) return true;
-              steps.push_back(one.step);
-              return false;
-            }) > 0;
+    twice = std::erase_if(list, [&](const Got& one) { return !held.gets(one.record.id, one.step); }) > 0;
     // What the server gave by the offer that this take withdrew stands in its answer: the message says nothing new.
     if (how.size() > 1 && how.compare(1, std::string::npos, held.offer) == 0) held.offer.clear();
     if (offers) {
@@ -135,7 +139,7 @@ void RedisStore::failed_to_take(const std::string& runner, const std::string& st
     if (it == held_.end()) return;
     it->second.asking.erase(step);
     it->second.offer.clear();
-    it->second.offered = false;
+    it->second.offered = true;  // it may have made one
     it->second.compare = true;
   }
   compare(runner);
@@ -156,16 +160,12 @@ void RedisStore::given(const std::string& runner, const std::string& message) {
     if (it == held_.end()) return;
     Held& held = it->second;
     if (step != held.offer && !held.asking.contains(step)) {
-      const auto known = held.ids.find(id);
-      if (known != held.ids.end() && std::find(known->second.begin(), known->second.end(), step) != known->second.end())
-        return;
+      if (held.has(id, step)) return;
       held.compare = true;
       lock.unlock();
       return compare(runner);
     }
-    auto& steps = held.ids[id];
-    if (std::find(steps.begin(), steps.end(), step) != steps.end()) return;
-    steps.push_back(step);
+    if (!held.gets(id, step)) return;
     if (step == held.offer) held.offered = false;
     held.given.push_back(std::move(record));
   } catch (const StateBackendError&) {  // no message of ours
@@ -200,11 +200,11 @@ void RedisStore::give_back(const std::string& runner, const std::string& id) {
     const std::lock_guard lock(mutex_);
     const auto it = held_.find(runner);
     if (it == held_.end() || std::erase_if(it->second.given, [&](const auto& r) { return r.id == id; }) == 0) return;
-    const auto known = it->second.ids.find(id);
-    known->second.pop_back();
-    if (known->second.empty()) it->second.ids.erase(known);
+    if (const auto known = it->second.ids.find(id); known != it->second.ids.end()) {
+      known->second.pop_back();
+      if (known->second.empty()) it->second.ids.erase(known);
+    }
     it->second.offer.clear();
-    it->second.offered = false;
     it->second.compare = true;
   }
   compare(runner);
@@ -233,14 +233,9 @@ void RedisStore::compare(const std::string& runner) {
 
 void RedisStore::ask_for_requests(Strings a) {
   const std::string runner = a[0];
-  const bool compared = !a[2].empty();
   client_->run(scripts().requests, prefix_, std::move(a),
-               [this, runner, compared](Reply* reply, const std::exception_ptr& error) {
-                 if (error) {
-                   const std::lock_guard lock(mutex_);
-                   if (const auto it = held_.find(runner); compared && it != held_.end()) it->second.compare = true;
-                   return;
-                 }
+               [this, runner](Reply* reply, const std::exception_ptr& error) {
+                 if (error) return;
                  try {
                    Answer answer(*reply);
                    while (answer.more()) cancelled(runner, answer.text());

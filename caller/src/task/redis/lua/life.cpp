@@ -118,17 +118,17 @@ local function give_to_idle(added, filled)
   for i = 1, #idle, 2 do
     local runner, channel = idle[i], P .. 'r:' .. idle[i]
     if given == added then break end
-    if call('PUBSUB', 'NUMSUB', channel)[2] == 0 then
+    local asked = cmsgpack.unpack(idle[i + 1])
+    if not serves(asked) then
+      -- it wants none of these
+    elseif call('PUBSUB', 'NUMSUB', channel)[2] == 0 then
       call('HDEL', P .. 'idle', runner)  -- it is gone
     else
-      local asked, id, taken = cmsgpack.unpack(idle[i + 1])
-      if serves(asked) then
-        ARGV = {runner, '1', asked[1], '1', unpack(asked, 2)}
-        again, together = false, true
-        taken = take()
-        together = false
-        id = taken[3]
-      end
+      ARGV = {runner, '1', asked[1], '1', unpack(asked, 2)}
+      again, together = false, true
+      local taken = take()
+      together = false
+      local id = taken[3]
       if id then
         call('HDEL', P .. 'idle', runner)
         given, old = given + 1, old or STORED[id]
@@ -188,7 +188,9 @@ local function show_those_of(step)
     end
   end
 end
-if how > '3' and call('HDEL', P .. 'idle', runner) == 0 then show_those_of(how:sub(2)) end
+-- The first time it may have made an offer, too.
+local withdrawn = (again or how >= '3') and call('HDEL', P .. 'idle', runner)
+if withdrawn == 0 and how > '3' then show_those_of(how:sub(2)) end
 if again then  -- what it took the first time
   show_those_of(token)
   if taken > 0 then return commit(out) end
