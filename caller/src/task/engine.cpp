@@ -319,11 +319,11 @@ Coro<void> Engine::conclude(std::shared_ptr<Engine> self, Ending ending) {
   if (!ended && ending.again) {
     Change resumed{ending.id, Status::resumed, self->id_, {}, {}, {}};
     const Pending<void> resuming = self->store().change(std::move(resumed));
-    const bool goes_on = co_await self->told(resuming);
-    if (goes_on) {
-      const Pending<void> once_more = self->store().change(std::move(*ending.again));
-      (void)co_await self->told(once_more);
-    }
+    (void)co_await resuming.async_wait_done();
+    // Refused, too, when its own code has just said so.
+    if (!resuming.cancelled()) (void)resuming.exception();
+    const Pending<void> once_more = self->store().change(std::move(*ending.again));
+    (void)co_await self->told(once_more);
   }
   if (ending.to == Status::killed) {
     Change back{ending.id, Status::rerouted, {}, {}, {}, {}};
