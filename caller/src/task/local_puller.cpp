@@ -170,8 +170,8 @@ Engine::Executed Engine::executed_here(const Home& home, Job job, const Pending<
     if (std::exchange(job.active->over, true)) return {};
     ++looking_;
   }
-  job.active->pending
-      .reset();  // nobody asks for it now; what it holds, an exception of the task's, dies without the mutex
+  // Nobody asks for it now; what it holds, an exception of the task's, dies without the mutex.
+  job.active->pending.reset();
   Executed out{job.taken.call, {}, std::move(job.active)};
   if (running.cancelled()) {
     out.change = {std::string(out.call->id()), Status::cancelled, id_, {}, {}, {}};

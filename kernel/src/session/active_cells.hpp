@@ -27,7 +27,7 @@ struct ActiveCell {
 
   Request request;
   std::atomic<Stop> stop{Stop::none};  ///< why it was told to stop; the first reason stays
-  Moment asked;                        ///< when it was; guarded by the registry, as the next three
+  Moment asked;                        ///< when it was; guarded by the registry, as the next two
   PendingBase run;
   std::shared_ptr<RunThread> thread;  ///< where its code runs
   std::string label;                  ///< what it is, for people

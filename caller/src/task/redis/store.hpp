@@ -191,6 +191,13 @@ private:
       steps.push_back(step);
       return true;
     }
+    /// What it got first, or `latest`.
+    void loses(const std::string& id, bool latest) {
+      const auto it = ids.find(id);
+      if (it == ids.end()) return;
+      it->second.erase(latest ? it->second.end() - 1 : it->second.begin());
+      if (it->second.empty()) ids.erase(it);
+    }
     bool has(const std::string& id, const std::string& step) const {
       const auto it = ids.find(id);
       return it != ids.end() && std::find(it->second.begin(), it->second.end(), step) != it->second.end();

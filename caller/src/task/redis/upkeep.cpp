@@ -200,10 +200,7 @@ void RedisStore::give_back(const std::string& runner, const std::string& id) {
     const std::lock_guard lock(mutex_);
     const auto it = held_.find(runner);
     if (it == held_.end() || std::erase_if(it->second.given, [&](const auto& r) { return r.id == id; }) == 0) return;
-    if (const auto known = it->second.ids.find(id); known != it->second.ids.end()) {
-      known->second.pop_back();
-      if (known->second.empty()) it->second.ids.erase(known);
-    }
+    it->second.loses(id, true);
     it->second.offer.clear();
     it->second.compare = true;
   }
@@ -214,10 +211,7 @@ void RedisStore::no_longer_has(const std::string& runner, const std::string& id,
   const std::lock_guard lock(mutex_);
   const auto it = held_.find(runner);
   if (it == held_.end()) return;
-  if (const auto known = it->second.ids.find(id); known != it->second.ids.end()) {
-    known->second.erase(known->second.begin());
-    if (known->second.empty()) it->second.ids.erase(known);
-  }
+  it->second.loses(id, false);
   if (failed) it->second.compare = true;  // it gave it up, and the server may not know
 }
 
