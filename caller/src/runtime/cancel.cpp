@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "barrier.hpp"
 #include "log.hpp"
 #include "tracking.hpp"
 #include "word.hpp"
@@ -26,6 +27,14 @@ Canceller take_canceller(PendingState& s) noexcept {
   if (s.extras) taken.swap(s.extra()->canceller);
   if (!(w & P::kDone)) unlock_word(s, w);
   return taken;
+}
+
+/// With the lock held and `w` the word. False: it will not begin before the word is unlocked, and not without a look at
+/// it then. `here`: this is the thread it would begin in.
+bool may_have_begun(const PendingState& s, P::Word w, bool here) noexcept {
+  if (s.has_begun()) return true;
+  if (here || (w & P::kTimer)) return false;
+  return !barrier_of_all_threads() || s.has_begun();
 }
 
 /// Tells the loop of `s` to look at its cancellation.
@@ -83,7 +92,9 @@ bool cancel(PendingState& s, std::string message) {
     unlock_word(s, w);
     return false;
   }
-  const bool running = (w & P::kWork) && (w & P::kStarted);
+  // The core cannot end before this work is done, and the work cannot be done while we hold the lock.
+  const bool here = !s.core || s.core->on_thread();
+  const bool running = (w & P::kWork) && may_have_begun(s, w, here);
   const bool foreign = w & P::kForeign;
   const P::Word now = w | P::kCancelled | P::kUndelivered | (running || foreign ? P::Word{0} : P::Word{P::kClaimed});
   std::optional<std::stop_source> stop;
@@ -105,8 +116,6 @@ bool cancel(PendingState& s, std::string message) {
     complete_locked(s, now);
     return true;
   }
-  // The core cannot end before this work is done, and the work cannot be done while we hold the lock.
-  const bool here = !s.core || s.core->on_thread();
   if (here && (w & P::kTimer)) {
     unschedule(s);
     unlock_word(s, now & ~P::Word{P::kTimer});

@@ -255,7 +255,8 @@ void Core::abandon() noexcept {
     PendingState& s = *tasks_;
     unlink_task(s);
     s.suspended = nullptr;
-    const auto frame = std::exchange(s.frame, {});
+    const auto frame = s.frame();
+    s.set_begun();  // there is none any more
     ContextNode* const context = std::exchange(ts.context, std::exchange(s.context, nullptr));
     frame.destroy();
     detail::release(std::exchange(ts.context, context));

@@ -68,7 +68,8 @@ bool may_begin(Core& core) noexcept {
 bool begin_operation(PendingState& s, Core* core, bool elsewhere) noexcept {
   using P = PendingState;
   s.refs.store(2, std::memory_order_relaxed);
-  s.word.store(P::kWork | P::kStarted | P::kOperation, std::memory_order_relaxed);
+  s.set_begun();
+  s.word.store(P::kWork | P::kOperation, std::memory_order_relaxed);
   s.core = core;
   // What runs in the Core's own io_context goes with it; anything else may end after the Core.
   const bool holds = core && (elsewhere || core->options.host);

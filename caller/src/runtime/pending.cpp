@@ -175,7 +175,7 @@ bool change_and_unref([[maybe_unused]] PendingState& s, [[maybe_unused]] P::Word
 
 bool publish(PendingState& s) noexcept {
   P::Word w = s.word.load(std::memory_order_acquire);
-  if (w & ~(P::kList | P::kWork | P::kStarted | P::kSole)) [[unlikely]]
+  if (w & ~(P::kList | P::kWork | P::kSole)) [[unlikely]]
     return publish_slow(s);
   const P::Word done = (w & P::kFlags) | P::kDone | P::kClaimed;
   const bool waited_for = w & P::kList;
@@ -266,7 +266,7 @@ void drop_work(PendingState& s) noexcept {
 
 bool begin_work_slow(PendingState& s) noexcept {
   constexpr auto decided = P::kClaimed | P::kCancelled;
-  if (update(s, [](P::Word w) { return w & decided ? w : w | P::kStarted; }) & decided) return false;
+  if (update(s, [](P::Word w) { return w; }) & decided) return false;
   if (!s.core->accepts_calls()) [[unlikely]] {
     end_work_cancelled(s, "the caller was stopped before the call began");
     return false;

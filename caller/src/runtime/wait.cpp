@@ -97,7 +97,7 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   core->loop_until([&] { return w.woken || broken || (outermost && core->stop_ready()); });
   core->nested_broken = outer_broken;
   // A coroutine stays: what it has started in here is younger, and goes before it when the loop is abandoned.
-  if (linked && !task->frame) core->unlink_task(*task);
+  if (linked && !task->frame()) core->unlink_task(*task);
   core->timers.remove(w.timer);
   if (task) task->suspended = outer;
   if (!w.woken) {  // the loop was stopped under us

@@ -122,7 +122,7 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
     using P = PendingState;
     const std::uint32_t holding = this->holders();
     const P::Word w = this->word.load(std::memory_order_acquire);
-    if (holding == 1 && !(w & ~(P::kWork | P::kStarted)))
+    if (holding == 1 && !(w & ~P::kWork))
       return this->act == &on_act ? free(sizeof(CallState)) : this->act(this, OpAct::destroy);  // nobody will look
     if (hand_over(*this, holding, w) || publish(*this)) [[likely]]
       return;
@@ -132,11 +132,13 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
 
   void begin() noexcept {
     enter_work(*this);
+    [[maybe_unused]] std::coroutine_handle<> root;
     try {
       if constexpr (Traits::is_coroutine) {
-        auto h = invoke().release();
+        const auto h = invoke().release();
         h.promise().root = this;
-        this->frame = h;
+        this->begun.store(h.address(), std::memory_order_relaxed);
+        root = h;
       } else if constexpr (std::is_void_v<Result>) {
         invoke();
       } else {
@@ -146,7 +148,7 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
       return failed();
     }
     if constexpr (Traits::is_coroutine) {
-      this->frame.resume();
+      root.resume();
       if (ended_at_once(*this)) [[likely]]
         finish_coroutine();
       else
@@ -175,8 +177,8 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
 
   void finish_coroutine() noexcept {
     if constexpr (Traits::is_coroutine) {
-      if (this->frame) [[likely]] {  // else it was abandoned, and its outcome decided
-        auto h = std::coroutine_handle<CoroPromise<Result>>::from_address(this->frame.address());
+      if (const auto frame = this->frame()) [[likely]] {  // else it was abandoned, and its outcome decided
+        auto h = std::coroutine_handle<CoroPromise<Result>>::from_address(frame.address());
         h.promise().move_into(*this);
         if (h.promise().error) [[unlikely]]
           return coroutine_failed(h);

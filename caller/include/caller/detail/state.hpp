@@ -7,13 +7,15 @@
 //            value to its own storage and publishes it by the one step that sets DONE, which fails if somebody claimed
 //            or cancelled. So everybody else's value for a state with work goes into a box of its own.
 //   cancel   sets kCancelled unless claimed; from then on the outcome can only be "cancelled".
-//   start    kStarted and kCancelled meet in the same word, so that work which was cancelled first never starts, and
-//            work which started first is told.
+//   begin    the loop sets `begun` and looks at the word; cancel() locks the word and looks at `begun`, in another
+//   thread
+//            with a barrier for all threads between (barrier.hpp), which spares the loop, the one that is hurried, its
+//            own. So work which was cancelled first never begins, and work which began first is told.
 //   core     valid until DONE: a Core ends only after all its unfinished work has; `core` is used under LOCK, not DONE.
 //   alone    who finds `refs` to be 1 and holds that reference has the state to itself: no handle, nobody to race with.
 //            It looks at `refs` first and at the word only then, which is how others left it; not the other way round.
 //   sole     kSole says that the one waiter in the list holds a reference and waits on the loop that will run the work:
-//            while `refs` is 2 both are that thread's, so that it changes the word by plain stores (`ours`). Set and
+//            while `refs` is 2 both are that thread's, so that it changes the word by plain stores. Set and
 //            cleared only by that thread, or under LOCK, with the waiter. More references can only come from that
 //            thread, and whoever it gives one to may, as ever, only compare-and-swap.
 #pragma once
@@ -55,21 +57,20 @@ struct PendingState : Op {
   enum Flag : Word {
     kDone = 1,
     kLock = 2,
-    kStarted = Word{1} << kFlagShift,  // the work began
-    kCancelled = kStarted << 1,        // cancel() was accepted
-    kUndelivered = kStarted << 2,      // the running coroutine has yet to see it
-    kClaimed = kStarted << 3,          // the outcome is decided
-    kProtected = kStarted << 4,        // cancel() is ignored
-    kWork = kStarted << 5,             // made by a call: a function stands behind it
-    kTimer = kStarted << 6,            // waits in the timer heap: `delay`
-    kBoxed = kStarted << 7,            // the value is in the box of `extras`
-    kFailed = kStarted << 8,           // the error is in `extras`
-    kWorker = kStarted << 9,           // occupies a worker of to_thread
-    kForeign = kStarted << 10,         // has a canceller: cancelled, it is done when its owner completes it
-    kOperation = kStarted << 11,  // of another library, which may write into buffers of the waiter until it is done
-    kOperationEnded = kStarted << 12,  // it has called back
-    kHoldsCore = kStarted << 13,       // it has a reference on its Core
-    kSole = kStarted << 15,            // the first waiter is the only holder but the work, both on the work's loop
+    kCancelled = Word{1} << kFlagShift,  // cancel() was accepted
+    kUndelivered = kCancelled << 1,      // the running coroutine has yet to see it
+    kClaimed = kCancelled << 2,          // the outcome is decided
+    kProtected = kCancelled << 3,        // cancel() is ignored
+    kWork = kCancelled << 4,             // made by a call: a function stands behind it
+    kTimer = kCancelled << 5,            // waits in the timer heap: `delay`
+    kBoxed = kCancelled << 6,            // the value is in the box of `extras`
+    kFailed = kCancelled << 7,           // the error is in `extras`
+    kWorker = kCancelled << 8,           // occupies a worker of to_thread
+    kForeign = kCancelled << 9,          // has a canceller: cancelled, it is done when its owner completes it
+    kOperation = kCancelled << 10,  // of another library, which may write into buffers of the waiter until it is done
+    kOperationEnded = kCancelled << 11,  // it has called back
+    kHoldsCore = kCancelled << 12,       // it has a reference on its Core
+    kSole = kCancelled << 13,            // the first waiter is the only holder but the work, both on the work's loop
   };
   static constexpr Word kFlags = ~((Word{1} << kFlagShift) - 1);
   static constexpr Word kList = ~kFlags & ~Word{7};
@@ -88,7 +89,8 @@ struct PendingState : Op {
     DelayNode* delay;                 // before it begins: its place in the timer heap, under LOCK
   };
   std::atomic<Extras*> extras{nullptr};
-  std::coroutine_handle<> frame;  // root coroutine, once there is one
+  /// Null until the work begins. Then the frame of its root coroutine; `this` if there is none, or none any more.
+  std::atomic<void*> begun{nullptr};
   Core* core;
   PendingState *prev_task, *next_task;  // while `linked`
 
@@ -105,8 +107,13 @@ struct PendingState : Op {
   Extras* extra() const noexcept { return extras.load(std::memory_order_acquire); }
   bool alone() const noexcept { return refs.load(std::memory_order_acquire) == 1; }
   std::uint32_t holders() const noexcept { return refs.load(std::memory_order_acquire); }
-  /// For work, on its loop's thread: nobody else can see the state. `w` is its word, loaded after `holding`.
-  static bool ours(std::uint32_t holding, Word w) noexcept { return holding == 1 || (holding == 2 && (w & kSole)); }
+  bool has_begun() const noexcept { return begun.load(std::memory_order_relaxed); }
+  void set_begun() noexcept { begun.store(this, std::memory_order_relaxed); }
+  /// Of the root coroutine, null if there is none. On the loop's thread.
+  std::coroutine_handle<> frame() const noexcept {
+    void* const p = begun.load(std::memory_order_relaxed);
+    return std::coroutine_handle<>::from_address(p == this ? nullptr : p);
+  }
   void ref() noexcept { refs.fetch_add(1, std::memory_order_relaxed); }
   bool last() noexcept { return alone() || refs.fetch_sub(1, std::memory_order_acq_rel) == 1; }
   void unref() noexcept {
@@ -178,17 +185,12 @@ inline bool throw_outcome(PendingState& s) {
 /// On the loop's thread, before work runs. False: it was cancelled (or the Caller stopped) first, and is complete.
 inline bool begin_work(PendingState& s) noexcept {
   using P = PendingState;
-  const std::uint32_t holding = s.holders();
-  P::Word w = s.word.load(std::memory_order_relaxed);
+  s.set_begun();
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // and no more than that: see "begin" above
+  const P::Word w = s.word.load(std::memory_order_acquire);
   if (!(w & ~(P::kList | P::kWork | P::kProtected | P::kWorker | P::kSole)) && this_thread().queue->accepting())
-      [[likely]] {
-    if (P::ours(holding, w)) {
-      s.word.store(w | P::kStarted, std::memory_order_relaxed);
-      return true;
-    }
-    if (s.word.compare_exchange_strong(w, w | P::kStarted, std::memory_order_acq_rel)) [[likely]]
-      return true;
-  }
+      [[likely]]
+    return true;
   return begin_work_slow(s);
 }
 
@@ -223,7 +225,7 @@ CALLER_API bool suspend_on_slow(PendingWait& w, std::coroutine_handle<> h);
 inline bool run_in_place(PendingState& s, PendingState& task, PendingState::Word with) noexcept {
   ThreadState& ts = this_thread();
   LoopQueue& queue = *ts.queue;
-  with |= PendingState::kStarted;
+  s.set_begun();
   s.word.store(with, std::memory_order_relaxed);
   task.context = ts.context;  // `s` takes its place
   queue.limit -= 2;           // two entries
@@ -251,7 +253,7 @@ inline bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
   const std::uint32_t holding = s.holders();
   P::Word was = s.word.load(std::memory_order_acquire);
   // A call that waits in this loop's own queue, or on its way to it, and no handle but ours?
-  const bool sole = was == P::kWork && holding == 2 && s.core == ts.core;
+  const bool sole = was == P::kWork && holding == 2 && s.core == ts.core && !s.has_begun();
   if (!sole && ((was & (P::kList | P::kLock | P::kDone)) || task == &s)) [[unlikely]]
     return suspend_on_slow(w, h);
   w.handle = h;
@@ -280,14 +282,14 @@ inline bool hand_over(PendingState& s, std::uint32_t holding, PendingState::Word
   using P = PendingState;
   if (holding != 2 || !(w & P::kSole)) return false;
   LoopQueue& queue = *this_thread().queue;
-  constexpr auto done = P::kWork | P::kStarted | P::kDone | P::kClaimed;
+  constexpr auto done = P::kWork | P::kDone | P::kClaimed;
   if (queue.in_place == &s && queue.in_place_word == w && !queue.head) [[likely]] {
     s.word.store(done, std::memory_order_relaxed);
     s.refs.store(1, std::memory_order_relaxed);
     queue.in_place = nullptr;  // run_in_place() goes on with the waiter
     return true;
   }
-  if ((w & ~P::kList) != (P::kWork | P::kStarted | P::kSole)) return false;
+  if ((w & ~P::kList) != (P::kWork | P::kSole)) return false;
   auto& wait = static_cast<PendingWait&>(*reinterpret_cast<Waiter*>(w & P::kList));
   if (wait.Waiter::next) [[unlikely]]
     return false;
