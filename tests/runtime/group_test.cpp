@@ -303,6 +303,59 @@ ASYNC_TEST_CASE("a group destroyed unjoined cancels its members") {
   co_return;
 }
 
+ASYNC_TEST_CASE("the error of a group carries those of all its members") {
+  PendingGroup group;
+  for (const char* text : {"one", "two", "three"}) {
+    Pending<> failed;
+    failed.set_exception(std::make_exception_ptr(std::runtime_error(text)));
+    group.add(failed);
+  }
+  std::size_t found = 0;
+  try {
+    co_await group.join();
+  } catch (const PendingGroupError& e) {
+    found = e.errors().size();
+  }
+  CHECK(found == 3);
+}
+
+ASYNC_TEST_CASE("a member that waits for its own group is told so") {
+  PendingGroup group;
+  Pending<> member;
+  {
+    const PendingGroup::Scope inside(group);
+    member = Caller::current().call_soon([&group]() -> Coro<void> { co_await group.join(); });
+  }
+  co_await member.async_wait_done({.protect = true});
+  CHECK_THROWS_WITH_AS(member.result(), doctest::Contains("own group"), Error);
+  CHECK_CORO_THROWS_AS(co_await group.join(), PendingGroupError);
+}
+
+TEST_CASE("errors of members that nobody will be given are reported") {
+  ManualLoop loop;
+  auto unjoined = loop.caller.call_soon([]() -> Coro<void> {
+    PendingGroup group;
+    {
+      const PendingGroup::Scope inside(group);
+      (void)Caller::current().call_soon([] { throw std::runtime_error("of the unjoined"); });
+    }
+    co_await yield_now();
+  });
+  loop.settle();
+  auto body = loop.caller.call_soon([]() -> Coro<void> {
+    co_await with_pending_group({}, [](PendingGroup&) -> Coro<void> {
+      (void)Caller::current().call_soon([] { throw std::runtime_error("of a member"); });
+      CHECK_CORO_THROWS_AS(co_await sleep_for(1h), PendingCancelled);
+      throw std::runtime_error("of the body");
+    });
+  });
+  loop.settle();
+  std::string all;
+  for (const auto& text : loop.reports.list()) all += text + "\n";
+  CHECK(all.find("of the unjoined") != std::string::npos);
+  if (body.exception()) CHECK(all.find("of a member") != std::string::npos);
+}
+
 ASYNC_TEST_CASE("a call that opts out is no member") {
   Pending<> other;
   co_await with_pending_group([&](PendingGroup& g) -> Coro<void> {

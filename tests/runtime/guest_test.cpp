@@ -204,6 +204,23 @@ TEST_CASE("an FdHost is readable while a turn is due, and a loop of epoll(7) dri
 
 namespace asio = boost::asio;
 
+TEST_CASE("a host of Asio serves another Caller when the first one has ended") {
+  boost::asio::io_context io;
+  const auto shared = asio_host(io);
+  for (int round = 0; round < 2; ++round) {
+    Caller c(guest, {.host = shared});
+    bool ran = false;
+    c.call_later(1ms, [&] {
+      ran = true;
+      c.stop();
+    });
+    io.restart();
+    io.run();
+    CHECK(ran);
+    CHECK(c.stopped().done());
+  }
+}
+
 TEST_CASE("io_context::run drives a guest, and returns when neither has anything to do") {
   asio::io_context io;
   Caller c(guest, {.host = asio_host(io)});

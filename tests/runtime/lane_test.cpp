@@ -85,6 +85,24 @@ ASYNC_TEST_CASE("keys are compared by type and value, never by their hash alone"
   co_await yield_now();
 }
 
+TEST_CASE("keys whose hashes are the same have lanes of their own") {
+  ManualLoop loop;
+  // The hash of the runtime is that of the type, xor the number times an odd factor: so the second number can be found.
+  constexpr std::uint64_t factor = 0x9E3779B97F4A7C15u;
+  std::uint64_t inverse = factor;
+  for (int i = 0; i < 6; ++i) inverse *= 2 - factor * inverse;
+  const std::uint64_t text = std::hash<std::string>{}(std::string());
+  const long long one = 7;
+  const std::uint64_t hash = typeid(long long).hash_code() ^ (text + static_cast<std::uint64_t>(one)) * factor;
+  const unsigned long long other = (hash ^ typeid(unsigned long long).hash_code()) * inverse - text;
+  bool ran = false;
+  loop.caller.queue_call(one, []() -> Coro<void> { co_await sleep_for(1h); });
+  loop.caller.queue_call(other, [&ran] { ran = true; });
+  for (int i = 0; i < 10; ++i) detail::step(loop.caller.core());
+  CHECK(ran);
+  CHECK(loop.caller.queue_get(one) != loop.caller.queue_get(other));
+}
+
 ASYNC_TEST_CASE("several functions may share one lane by a key") {
   Caller c = Caller::current();
   std::vector<int> log;
@@ -144,6 +162,39 @@ ASYNC_TEST_CASE("queue_close drops what waits and cancels what runs, the next ca
   co_await yield_now();
   co_await yield_now();
   CHECK(ran == 1);
+}
+
+TEST_CASE("what runs in a lane that is closed ends before anything of the next one of its key begins") {
+  ManualLoop loop;
+  std::vector<std::string> seen;
+  const auto item = [&seen](std::string name) -> Coro<void> {
+    seen.push_back("begin " + name);
+    CHECK_CORO_THROWS_AS(co_await sleep_for(1h), PendingCancelled);
+    co_await sleep_for(1ms);
+    seen.push_back("end " + name);
+  };
+  for (const bool by_task : {false, true}) {
+    seen.clear();
+    loop.caller.queue_call("k", item, std::string("1"));
+    detail::step(loop.caller.core());
+    REQUIRE(seen.size() == 1);
+    if (by_task)
+      CHECK(loop.caller.queue_get("k").cancel());
+    else
+      CHECK(loop.caller.queue_close("k"));
+    loop.caller.queue_call("k", [&seen] { seen.push_back("2"); });
+    if (!by_task) {  // the one that waits is closed as well
+      CHECK(loop.caller.queue_close("k"));
+      loop.caller.queue_call("k", [&seen] { seen.push_back("2"); });
+    }
+    while (loop.step()) {
+    }
+    std::string all;
+    for (const auto& what : seen) all += what + ";";
+    CHECK(all == "begin 1;end 1;2;");
+    CHECK(loop.caller.queue_close("k"));
+    loop.settle();
+  }
 }
 
 ASYNC_TEST_CASE("queue_close right after queue_call, before the lane ever ran") {

@@ -138,6 +138,36 @@ TEST_CASE("run_until_complete inside the running loop is an error") {
   CHECK(inner == Errc::already_running);
 }
 
+TEST_CASE("a coroutine that the running loop refuses to complete does not run either") {
+  TaskLoop loop;
+  bool ran = false;
+  loop.call_soon([&] {
+    CHECK_THROWS_AS(loop.run_until_complete([](bool& r) -> Coro<void> {
+      r = true;
+      co_return;
+    }(ran)),
+                    caller::Error);
+    CHECK_THROWS_AS(loop.run_forever(), caller::Error);
+    CHECK_THROWS_AS(loop.run_once(), caller::Error);
+  });
+  loop.call_soon([&] { loop.stop(); });
+  loop.run_forever();
+  CHECK_FALSE(ran);
+}
+
+TEST_CASE("a handle runs in the context it was made in") {
+  TaskLoop loop;
+  caller::ContextVar<int> var;
+  int seen = 0;
+  {
+    const caller::ContextVar<int>::Scope inside(var, 2);
+    loop.call_soon([&] { seen = var.get_or(1); });
+  }
+  CHECK(loop.run_once());
+  CHECK(seen == 2);
+  CHECK(var.get_or(1) == 1);
+}
+
 TEST_CASE("a future of another loop is an error") {
   TaskLoop loop, other;
   auto future = other.create_future<int>();

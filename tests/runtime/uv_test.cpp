@@ -309,6 +309,22 @@ TEST_CASE("a guest with nothing to do does not keep uv_run from returning; one w
   CHECK_FALSE(uv_loop_alive(&host.loop));
 }
 
+TEST_CASE("a host of libuv serves another Caller when the first one has ended") {
+  HostOfGuests host;
+  const auto shared = uv_host(&host.loop);
+  for (int round = 0; round < 2; ++round) {
+    Caller c(guest, {.host = shared});
+    bool ran = false;
+    c.call_later(1ms, [&] {
+      ran = true;
+      c.stop();
+    });
+    uv_run(&host.loop, UV_RUN_DEFAULT);
+    CHECK(ran);
+    CHECK(c.stopped().done());
+  }
+}
+
 TEST_CASE("uv_run returns when its guest has stopped, and its loop can be closed") {
   HostOfGuests host;
   Caller c(guest, {.host = uv_host(&host.loop)});

@@ -21,6 +21,7 @@ template <class F, class... A>
 struct HandleOp : Op {
   std::shared_ptr<HandleState> state;
   Core* core;
+  ContextNode* context = retain(current_context());
   Bound<F, A...> call;
 
   template <class G, class... B>
@@ -29,13 +30,16 @@ struct HandleOp : Op {
     act = [](Op* op, OpAct why) {
       auto* self = static_cast<HandleOp*>(op);
       if (why == OpAct::run && !self->state->cancelled) {
+        this_thread().context = std::exchange(self->context, nullptr);
         try {
           static_cast<void>(self->call());
         } catch (...) {
           report_error(self->core, "TaskLoop handle", std::current_exception());
         }
+        leave_work();
         self->state->finished = true;
       }
+      release(self->context);
       self->~HandleOp();
       deallocate(self, sizeof(HandleOp));
     };
@@ -131,6 +135,7 @@ public:
   /// Errors: Error(already_running, wrong_loop); what the work threw; PendingCancelled.
   template <detail::LoopWork W>
   auto run_until_complete(W&& work) {
+    check_not_running("TaskLoop::run_until_complete");
     auto pending = transform_future(std::forward<W>(work));
     drive(pending);
     return pending.wait();
@@ -146,6 +151,7 @@ private:
   class Entered;
   Caller caller() const;
   void check_loop(const PendingBase& p) const;
+  void check_not_running(const char* operation) const;
   void drive(const PendingBase& p);
   detail::Core* core_;
   bool running_ = false;

@@ -18,30 +18,36 @@ namespace detail {
 struct TimeoutGuard : TimerNode {
   Core* home = nullptr;
   PendingState* task = nullptr;
+  TimeoutGuard* older = nullptr;  // of those of its Core that have fired and not ended
   bool fired = false;
 };
 CALLER_API void begin_guard(TimeoutGuard& guard, std::int64_t timeout_ns);
 /// Takes back what it has not delivered yet. True: its time was over, and nobody else has cancelled the task.
 CALLER_API bool end_guard(TimeoutGuard& guard) noexcept;
+/// For a frame that is destroyed before it ends.
+CALLER_API void drop_guard(TimeoutGuard& guard) noexcept;
 
 template <class T>
 struct TimeoutAwaiter {
   Coro<T> coro;
   std::int64_t timeout_ns;
   TimeoutGuard guard;
+  bool begun = false;
 
   TimeoutAwaiter(Coro<T>&& c, std::int64_t ns) noexcept : coro(std::move(c)), timeout_ns(ns) {}
   TimeoutAwaiter(const TimeoutAwaiter&) = delete;
   TimeoutAwaiter& operator=(const TimeoutAwaiter&) = delete;
   ~TimeoutAwaiter() {
-    if (guard.position != TimerNode::kIdle) remove_timer(*guard.home, guard);
+    if (begun) drop_guard(guard);
   }
   bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(std::coroutine_handle<> parent) {
     begin_guard(guard, timeout_ns);
+    begun = true;
     return typename Coro<T>::Awaiter{coro.handle()}.await_suspend(parent);
   }
   T await_resume() {
+    begun = false;
     const bool over = end_guard(guard);
     try {
       return coro.handle().promise().take();

@@ -122,6 +122,19 @@ void completion_end(CompletionQueue& q, std::exception_ptr error) noexcept {
   wake(q.consumer);
 }
 
+namespace {
+
+/// Whoever made the stream, it may be another task that consumes it.
+void check_not_awaited(CompletionQueue& q) {
+  PendingState* const task = current_task();
+  if (!task) return;
+  const std::lock_guard lock(q.mutex);
+  if (q.unfinished.contains(PendingBase::share(task)))
+    throw Error(Errc::deadlock, "as_completed: an item is the waiting task itself");
+}
+
+}  // namespace
+
 Coro<PendingBase> completion_next(std::shared_ptr<CompletionQueue> q) {
   const auto ready = [&q] { return !q->done.empty() || (q->ended && q->unfinished_count == 0); };
   for (;;) {
@@ -139,6 +152,7 @@ Coro<PendingBase> completion_next(std::shared_ptr<CompletionQueue> q) {
         co_return PendingBase();
       }
     }
+    check_not_awaited(*q);
     co_await GuardedWait(q->mutex, q->consumer, ready);
   }
 }

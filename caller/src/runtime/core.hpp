@@ -194,7 +194,8 @@ public:
   bool orphaned = false;  // the last handle went inside the loop (own thread)
   /// A nested wait got what it waited for (own thread): the loop looks up after this entry.
   void break_drain() noexcept { forgone_ += std::exchange(limit, 0); }
-  bool* nested_broken = nullptr;  // of the innermost nested wait: forsaken, it must end (own thread)
+  TimeoutGuard* fired_guards = nullptr;  // of tasks that run or wait (own thread)
+  bool* nested_broken = nullptr;         // of the innermost nested wait: forsaken, it must end (own thread)
 
   void report(const std::string& where, const std::exception_ptr& error) noexcept;
   Core* child(const CallerOptions& options);  // Caller::get; retained for the caller
@@ -205,6 +206,7 @@ public:
   bool dropping() const noexcept { return closed_; }
   bool between_turns() const noexcept { return guest_ && turns_ == 0; }  // its host's callbacks run on its thread
   void finish_if_stopped();
+  void enter_running();  // own thread; nothing if it did before
 
 private:
   ~Core();
@@ -224,7 +226,6 @@ private:
   [[gnu::cold]] std::size_t run_entries_guarded(FaultGuard guard) noexcept;
   void thread_main();
   void begin_stop() noexcept;
-  void enter_running();
   void close_and_drop() noexcept;
   bool end_waits() noexcept;
   void finalize() noexcept;
@@ -286,6 +287,8 @@ std::string describe_this_thread();
 
 // ---- pending.cpp, suspend.cpp ----
 void deliver_cancel(PendingState& s) noexcept;  // loop's thread
+/// The wait of `task`, or its next one, ends as cancelled, whatever `task` itself has come to. Loop's thread.
+void interrupt_wait(PendingState& task) noexcept;
 /// Why what is waited for is cancelled with its waiter.
 inline constexpr const char* kCancelledWaiter = "its waiter was cancelled";
 /// The error of `from` will be that of `to`, a Pending without a call: moves what a report of it needs.

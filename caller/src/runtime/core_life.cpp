@@ -59,7 +59,7 @@ void Core::thread_main() {
 
 void Core::enter_running() {
   CallerState s = CallerState::initial;
-  if (state_.compare_exchange_strong(s, CallerState::starting)) {
+  if (state() == s && state_.compare_exchange_strong(s, CallerState::starting)) {
     s = CallerState::starting;
     state_.compare_exchange_strong(s, CallerState::running);
     started.set_result();
@@ -102,6 +102,15 @@ CallerState Core::request_stop(bool force) noexcept {
   return state();
 }
 
+namespace {
+
+/// Also of a coroutine whose outcome somebody else has decided, and which goes on all the same.
+void stop_work(PendingBase& work, std::string why) noexcept {
+  if (!work.cancel(std::move(why)) && work.done()) interrupt_wait(*work.state());
+}
+
+}  // namespace
+
 void Core::begin_stop() noexcept {
   stop_begun_ = true;
   std::vector<Core*> copy;
@@ -120,7 +129,8 @@ void Core::begin_stop() noexcept {
   // Cancelling runs callbacks and may end tasks: start over after each that is new to us.
   std::vector<PendingBase> running;
   for (PendingState* s = tasks_; s; s = s->next_task) running.push_back(PendingBase::share(s));
-  for (auto it = running.rbegin(); it != running.rend(); ++it) it->cancel("the caller \"" + name + "\" was stopped");
+  for (auto it = running.rbegin(); it != running.rend(); ++it)
+    stop_work(*it, "the caller \"" + name + "\" was stopped");
 }
 
 struct Core::NudgeOp : Op {
@@ -160,7 +170,7 @@ bool Core::end_waits() noexcept {
   for (PendingState* s = tasks_; s; s = s->next_task) waiting.push_back(PendingBase::share(s));
   for (auto& p : waiting) {
     clear_flag(*p.state(), PendingState::kProtected);
-    p.cancel();
+    stop_work(p, {});
   }
   if (nested_broken) *nested_broken = true;
   return nested_broken || head;
@@ -235,6 +245,7 @@ void Core::abandon() noexcept {
       tasks_ ? ", with coroutines that had not ended" : "");
   stopping.set_result();
   forsaken_.store(true, std::memory_order_relaxed);
+  abandon_operations();  // while the loop can be told: what ends one elsewhere leaves our list alone then
   close_and_drop();
   // First the children: their calls may use what the coroutines below own. They may also wait for what only the end of
   // those coroutines would do, so such waits end.
@@ -249,7 +260,6 @@ void Core::abandon() noexcept {
     c->join_thread();
     c->release();
   }
-  abandon_operations();
   ThreadState& ts = this_thread();
   while (tasks_) {
     PendingState& s = *tasks_;
@@ -268,8 +278,11 @@ void Core::abandon() noexcept {
 }
 
 void Core::join() {
-  if (on_thread()) {  // its own last handle: the thread goes on to its end by itself
-    thread_.detach();
+  // The last handle went on its own thread, or on that of a child, which it waits for: it goes on to its end by itself.
+  for (const Core* c = this_thread().core; c; c = c->parent) {
+    if (c != this) continue;
+    const std::lock_guard lock(mutex);
+    if (thread_.joinable()) thread_.detach();
     return;
   }
   // With a loop to turn meanwhile; else the end of the thread is all to wait for, once instead of twice.

@@ -42,6 +42,16 @@ void cancel_members(GroupState& g, const std::string& message, bool body_too, bo
     if (again || !p.cancelled()) p.cancel(message);
 }
 
+/// Of members, which nobody will be given.
+void report_errors(GroupState& g) noexcept {
+  std::vector<std::exception_ptr> errors;
+  {
+    const std::lock_guard lock(g.mutex);
+    errors.swap(g.errors);
+  }
+  for (const auto& e : errors) report_error(nullptr, "a member of a PendingGroup", e);
+}
+
 void member_done(GroupState& g, const PendingBase& p) {
   bool cancel_others = false;
   {
@@ -52,8 +62,8 @@ void member_done(GroupState& g, const PendingBase& p) {
         g.member_cancelled = true;
         cancel_others = g.options.mode == 1 || g.options.mode == 2;
       }
-    } else if (auto error = p.exception()) {
-      g.errors.push_back(error);
+    } else if (!g.ended && p.state()->is(PendingState::kFailed)) {  // later ones are reported as anybody's are
+      g.errors.push_back(p.exception());
       cancel_others = !g.cancelled;
     }
     if (g.idle()) wake(g.joiner);
@@ -120,6 +130,11 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
       if (auto g = weak.lock()) cancel_members(*g, "the time of the group was over", true);
     });
   }
+  if (PendingState* const task = current_task(); task && !body) {
+    const std::lock_guard lock(group->mutex);
+    if (group->members.contains(PendingBase::share(task)))
+      throw Error(Errc::deadlock, "PendingGroup::join: a member cannot wait for its own group");
+  }
   std::exception_ptr from_outside;
   for (;;) {
     const bool again = from_outside != nullptr;
@@ -142,8 +157,10 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
   }
   if (timer) timer.cancel();
   // Errors before cancellations: nobody else will tell of them.
-  if (body && !body.cancelled() && body.state()->is(PendingState::kFailed))
+  if (body && !body.cancelled() && body.state()->is(PendingState::kFailed)) {
+    report_errors(*group);
     co_return;  // the body's own error leaves unchanged
+  }
   std::lock_guard lock(group->mutex);
   if (!group->errors.empty()) throw PendingGroupError(group->errors);
   if (from_outside) std::rethrow_exception(from_outside);
@@ -188,6 +205,7 @@ PendingGroup::~PendingGroup() {
     state_->ended = true;
   }
   detail::cancel_members(*state_, "the group was left", true);
+  detail::report_errors(*state_);
 }
 
 PendingGroup::Scope::Scope(PendingGroup& group) : saved_(detail::retain(detail::current_context())) {

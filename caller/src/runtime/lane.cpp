@@ -198,8 +198,11 @@ constexpr unsigned kTurn = 256;
   replace_current_context(nullptr);
 }
 
-Coro<void> work_off(LaneEnd end, Core& core) {
+/// `before`: the tasks of closed or cancelled lanes of that key, whose items may still be at their clean-up.
+Coro<void> work_off(LaneEnd end, Core& core, std::vector<PendingBase> before) {
   Lane& lane = *end.lane.get();
+  for (const auto& task : before) co_await task.async_wait_done({.timeout = {}, .protect = true, .shield = true});
+  before.clear();
   const PendingState& self = *current_task();  // `lane.task` may not be written yet
   unsigned in_turn = 0;
   for (;;) {
@@ -287,6 +290,13 @@ using LaneMap = std::unordered_map<OwnedLaneKey, LaneRef, OwnedLaneKeyHash>;
 
 struct Lanes {
   LaneMap map;
+  /// Tasks of lanes that were closed or cancelled, and may not have ended.
+  std::unordered_multimap<OwnedLaneKey, PendingBase, OwnedLaneKeyHash> closing;
+
+  void leave(const OwnedLaneKey& key, const PendingBase& task) {
+    std::erase_if(closing, [](const auto& entry) { return entry.second.done(); });
+    if (!task.done()) closing.emplace(key, task);
+  }
 };
 
 namespace {
@@ -296,6 +306,14 @@ Lane* find_lane(Core& core, const OwnedLaneKey& key) {
   if (!core.lanes) return nullptr;
   const auto it = core.lanes->map.find(key);
   return it != core.lanes->map.end() && it->second->open() ? it->second.get() : nullptr;
+}
+
+/// With the Core's mutex held: of lanes of that key.
+std::vector<PendingBase> tasks_before(Lanes& lanes, const OwnedLaneKey& key) {
+  if (const auto it = lanes.map.find(key); it != lanes.map.end()) lanes.leave(key, it->second->task);
+  std::vector<PendingBase> tasks;
+  for (auto [it, end] = lanes.closing.equal_range(key); it != end; ++it) tasks.push_back(it->second);
+  return tasks;
 }
 
 /// The lane of that key, made if there is none.
@@ -313,7 +331,8 @@ LaneRef lane_of(Core& core, const LaneKey& key, bool& made) {
   ScheduleOptions options;
   options.context = Context();  // nobody's: each item brings its own
   options.opt_out_of_groups = true;
-  lane->task = caller.schedule_call(options, &work_off, LaneEnd(lane), std::ref(core));
+  lane->task =
+      caller.schedule_call(options, &work_off, LaneEnd(lane), std::ref(core), tasks_before(*core.lanes, owned));
   core.lanes->map.insert_or_assign(std::move(owned), lane);
   made = true;
   return lane;
@@ -395,6 +414,7 @@ bool close_lane(Core& core, const LaneKey& key, std::string message) {
     if (it == core.lanes->map.end()) return false;
     lane = std::move(it->second);
     core.lanes->map.erase(it);
+    core.lanes->leave(owned, lane->task);
   }
   log(&core, LogLevel::debug, "a lane was closed");
   lane->task.cancel(std::move(message));

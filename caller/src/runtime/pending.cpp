@@ -238,9 +238,35 @@ bool settle_error(PendingState& s, std::exception_ptr error) noexcept {
   return how != Settle::lost;
 }
 
+namespace {
+
+/// An error of work that was cancelled, or decided by somebody else: nobody can look at it. With its context, owned.
+void report_dropped(PendingState& s, ContextNode* context, const std::exception_ptr& error) noexcept {
+  bool tell = false;
+  try {
+    std::rethrow_exception(error);
+  } catch (const PendingCancelled&) {  // what it was asked for
+  } catch (const std::exception&) {
+    tell = true;
+  } catch (...) {  // no error, but how somebody ends what runs
+  }
+  ContextNode* const mine = retain(current_context());
+  replace_current_context(context);
+  if (tell) report_error(s.core, "a call that was cancelled or decided before it ended", error);
+  replace_current_context(mine);
+}
+
+}  // namespace
+
 void end_work_failed(PendingState& s, std::exception_ptr error) noexcept {
   free_worker(s);
-  if (settle_error(s, std::move(error))) complete(s);
+  ContextNode* const context = retain(s.context);
+  const bool due = settle_error(s, error);
+  if (due && s.is(P::kFailed))
+    release(context);
+  else
+    report_dropped(s, context, error);
+  if (due) complete(s);
   s.unref();
 }
 

@@ -98,6 +98,17 @@ void throw_cancelled(Suspension& s) {
   throw PendingCancelled(t ? cancel_message(*t) : "the wait was cancelled");
 }
 
+void interrupt_wait(PendingState& task) noexcept {
+  Suspension* const w = task.suspended;
+  if (w && w->detach && w->detach(w)) {
+    task.suspended = nullptr;
+    w->cancelled = true;
+    w->home->submit(w);
+  } else if (!w || !w->cancelled) {  // it runs, or is being resumed: the next wait is told
+    set_flag(task, PendingState::kUndelivered);
+  }
+}
+
 void deliver_cancel(PendingState& s) noexcept {
   const PendingState::Word f = s.word.load(std::memory_order_acquire);
   if (f & PendingState::kTimer) {       // cancelled before it began: its timer must not keep it
@@ -147,6 +158,20 @@ bool detach_pending(Suspension* s) noexcept {
   return true;
 }
 
+namespace {
+
+/// A cancellation that is due when the wait begins goes on to what is awaited, as it would a moment later. True: that
+/// is an operation, whose end is to be waited for.
+bool pass_on_what_is_due(PendingWait& w) {
+  PendingState* const task = this_thread().task;
+  if (!w.state || w.keep || !cancellation_due() || !cancel(*w.state, kCancelledWaiter)) return false;
+  if (!w.state->is(PendingState::kOperation)) return false;
+  clear_flag(*task, PendingState::kUndelivered);
+  return true;
+}
+
+}  // namespace
+
 void fire_pending(Waiter* x) noexcept {
   auto& w = *static_cast<PendingWait*>(x);
   submit(*w.home, static_cast<Suspension*>(&w));
@@ -164,7 +189,9 @@ void check_self(const PendingState& s) {
 bool suspend_on_slow(PendingWait& w, std::coroutine_handle<> h) {
   if (w.state->done() && !cancellation_due()) return false;
   check_self(*w.state);
+  const bool due = pass_on_what_is_due(w);
   if (!begin_suspend(w, h)) return false;
+  w.cancelled = due;
   w.fire = &fire_pending;
   w.detach = &detach_pending;
   if (add_waiter(*w.state, w)) [[likely]]
@@ -205,7 +232,9 @@ void timer_due(Op* op, OpAct why) {
 
 bool suspend_timed(TimedWait& w, std::coroutine_handle<> h, std::int64_t timeout_ns) {
   if (w.state) check_self(*w.state);
+  const bool due = pass_on_what_is_due(w);
   if (!begin_suspend(w, h)) return false;
+  w.cancelled = due;
   w.act = &resume_timed_op;
   w.detach = &detach_timed;
   w.timer.owner = &w;
@@ -217,7 +246,7 @@ bool suspend_timed(TimedWait& w, std::coroutine_handle<> h, std::int64_t timeout
       return false;
     }
   }
-  if (timeout_ns == std::numeric_limits<std::int64_t>::max()) return true;
+  if (due || timeout_ns == std::numeric_limits<std::int64_t>::max()) return true;
   if (timeout_ns <= 0 && !w.state) {
     w.timed_out = true;
     w.home->push_local(&w);
@@ -239,18 +268,30 @@ void forget_timed(TimedWait& w) noexcept {
 
 namespace {
 
+void note_fired(TimeoutGuard& guard) noexcept {
+  guard.fired = true;
+  guard.older = std::exchange(guard.home->fired_guards, &guard);
+}
+
+/// Out of the list of its Core. True: a guard around it has fired, too.
+bool forget_fired(TimeoutGuard& guard) noexcept {
+  bool another = false;
+  for (TimeoutGuard** at = &guard.home->fired_guards; *at;) {
+    if (*at == &guard) {
+      *at = guard.older;
+      continue;
+    }
+    another |= (*at)->task == guard.task;
+    at = &(*at)->older;
+  }
+  return another;
+}
+
 void guard_due(Op* op, OpAct why) {
   if (why != OpAct::run) return;
   auto& guard = *static_cast<TimeoutGuard*>(static_cast<TimerNode*>(op));
-  guard.fired = true;
-  PendingState& task = *guard.task;
-  if (Suspension* const w = task.suspended; w && w->detach && w->detach(w)) {
-    task.suspended = nullptr;
-    w->cancelled = true;
-    w->home->submit(w);
-  } else {
-    set_flag(task, PendingState::kUndelivered);  // it is being resumed: the next wait is told
-  }
+  note_fired(guard);
+  interrupt_wait(*guard.task);
 }
 
 }  // namespace
@@ -262,7 +303,7 @@ void begin_guard(TimeoutGuard& guard, std::int64_t timeout_ns) {
   guard.task = ts.task;
   guard.act = &guard_due;
   if (timeout_ns <= 0) {
-    guard.fired = true;
+    note_fired(guard);
     return set_flag(*ts.task, PendingState::kUndelivered);
   }
   Core& core = *ts.core;
@@ -276,11 +317,17 @@ bool end_guard(TimeoutGuard& guard) noexcept {
     if (guard.position != TimerNode::kIdle) guard.home->timers.remove(guard);
     return false;
   }
+  const bool another = forget_fired(guard);  // what it has interrupted counts as this one's: it begins anew
   const PendingState::Word w = lock_word(*guard.task);
   const bool ours = !(w & PendingState::kCancelled);
-  if (!(w & PendingState::kDone))
-    unlock_word(*guard.task, ours ? w & ~PendingState::Word{PendingState::kUndelivered} : w);
+  constexpr PendingState::Word undelivered = PendingState::kUndelivered;
+  if (!(w & PendingState::kDone)) unlock_word(*guard.task, !ours ? w : another ? w | undelivered : w & ~undelivered);
   return ours;
+}
+
+void drop_guard(TimeoutGuard& guard) noexcept {
+  if (guard.fired) forget_fired(guard);
+  if (guard.position != TimerNode::kIdle) remove_timer(*guard.home, guard);
 }
 
 }  // namespace caller::detail

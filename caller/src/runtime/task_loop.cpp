@@ -46,14 +46,18 @@ void TaskLoop::check_loop(const PendingBase& p) const {
   if (of && of != core_ && !p.done()) throw Error(Errc::wrong_loop, "TaskLoop: the Pending belongs to another loop");
 }
 
+void TaskLoop::check_not_running(const char* operation) const {
+  if (running_) throw Error(Errc::already_running, operation);
+}
+
 bool TaskLoop::run_once() {
-  if (running_) throw Error(Errc::already_running, "TaskLoop::run_once");
+  check_not_running("TaskLoop::run_once");
   Entered entered(*core_);
   return core_->drain(1) > 0;
 }
 
 void TaskLoop::run_forever() {
-  if (running_) throw Error(Errc::already_running, "TaskLoop::run_forever");
+  check_not_running("TaskLoop::run_forever");
   Entered entered(*core_);
   running_ = true;
   stopped_ = false;
@@ -62,7 +66,6 @@ void TaskLoop::run_forever() {
 }
 
 void TaskLoop::drive(const PendingBase& p) {
-  if (running_) throw Error(Errc::already_running, "TaskLoop::run_until_complete");
   Entered entered(*core_);
   running_ = true;
   try {

@@ -107,20 +107,7 @@ struct HostHandles {
 
 class UvHost final : public HostLoop {
 public:
-  explicit UvHost(uv_loop_t* loop) : loop_(loop), handles_(new HostHandles) {
-    const auto turn = [](uv_async_t* h) { HostHandles::turn(reinterpret_cast<uv_handle_t*>(h)); };
-    if (const int result = uv_async_init(loop, &handles_->wake, turn); result < 0) {
-      delete handles_;
-      check(result, "uv_async_init");
-    }
-    uv_timer_init(loop, &handles_->timer);
-    handles_->host = this;
-    for (uv_handle_t* h : handles()) {
-      h->data = handles_;
-      ++handles_->open;
-      uv_unref(h);
-    }
-  }
+  explicit UvHost(uv_loop_t* loop) : loop_(loop) { open(); }
   ~UvHost() override { give_back(); }
 
   Backend backend() const noexcept override { return Backend::uv; }
@@ -129,7 +116,7 @@ public:
 protected:
   void request_turn() noexcept override { uv_async_send(&handles_->wake); }
   void set_deadline(std::optional<TimePoint> when) noexcept override {
-    if (!handles_) return;
+    if (!handles_) open();  // a second Caller begins
     if (!when) {
       uv_timer_stop(&handles_->timer);
       return;
@@ -151,6 +138,21 @@ protected:
   void detached() noexcept override { give_back(); }
 
 private:
+  void open() {
+    handles_ = new HostHandles;
+    const auto turn = [](uv_async_t* h) { HostHandles::turn(reinterpret_cast<uv_handle_t*>(h)); };
+    if (const int result = uv_async_init(loop_, &handles_->wake, turn); result < 0) {
+      delete std::exchange(handles_, nullptr);
+      check(result, "uv_async_init");
+    }
+    uv_timer_init(loop_, &handles_->timer);
+    handles_->host = this;
+    for (uv_handle_t* h : handles()) {
+      h->data = handles_;
+      ++handles_->open;
+      uv_unref(h);
+    }
+  }
   std::array<uv_handle_t*, 2> handles() noexcept {
     return {reinterpret_cast<uv_handle_t*>(&handles_->wake), reinterpret_cast<uv_handle_t*>(&handles_->timer)};
   }
@@ -162,7 +164,7 @@ private:
   }
 
   uv_loop_t* loop_;
-  HostHandles* handles_;  // null once they are given back; the other threads' last request came before
+  HostHandles* handles_ = nullptr;  // null once they are given back; the other threads' last request came before
 };
 
 }  // namespace

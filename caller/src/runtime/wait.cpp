@@ -52,6 +52,8 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   PendingState* task = ts.task;
   if (!shield && cancellation_due()) {
     clear_flag(*task, PendingState::kUndelivered);
+    if (!keep) cancel(s, kCancelledWaiter);
+    if (!keep && s.is(PendingState::kOperation)) block_on(s, std::nullopt, true, true);
     throw PendingCancelled(cancel_message(*task));
   }
 
@@ -89,6 +91,7 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   }
   const Core::Pump pump(*core);
   const bool outermost = core->outermost();
+  if (outermost) core->enter_running();
   // A stop cancels the work it finds in the Core's list: this work waits, so it belongs there.
   const bool linked = task && !task->linked;
   if (linked) core->link_task(*task);
@@ -96,12 +99,15 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   bool* const outer_broken = std::exchange(core->nested_broken, &broken);
   core->loop_until([&] { return w.woken || broken || (outermost && core->stop_ready()); });
   core->nested_broken = outer_broken;
+  const bool listed = !w.woken && remove_waiter(s, w);
+  // Who took it out of the list has queued it, or is about to: it must not lie there when this frame is gone.
+  if (!w.woken && !listed) core->loop_until([&] { return w.woken; });
   // A coroutine stays: what it has started in here is younger, and goes before it when the loop is abandoned.
   if (linked && !task->frame()) core->unlink_task(*task);
   core->timers.remove(w.timer);
   if (task) task->suspended = outer;
-  if (!w.woken) {  // the loop was stopped under us
-    if (!remove_waiter(s, w)) return true;
+  if (listed) {  // the loop was stopped under us
+    if (outermost) core->finish_if_stopped();
     throw CallerStopped("Pending::wait: the Caller \"" + core->name + "\" was stopped while it turned");
   }
   if (w.cancelled) {

@@ -114,9 +114,10 @@ protected:
     if (when == armed_) return;
     armed_ = when;
     if (!when) {
-      timer_->cancel();
+      if (timer_) timer_->cancel();
       return;
     }
+    if (!timer_) timer_.emplace(context_);  // of a second Caller
     timer_->expires_at(*when);
     timer_->async_wait([self = shared_from_this()](const boost::system::error_code& aborted) {
       if (aborted) return;
@@ -145,7 +146,10 @@ protected:
     release(guard);
     return true;
   }
-  void detached() noexcept override { timer_.reset(); }
+  void detached() noexcept override {
+    timer_.reset();
+    armed_.reset();
+  }
 
 private:
   using Guard = std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>>;

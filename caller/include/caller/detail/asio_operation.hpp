@@ -74,8 +74,8 @@ Core* core_of_executor(const Executor& executor) noexcept {
   }
 }
 
-/// `home`: it runs in its Core's io_context, so completion and cancellation meet on that thread. Otherwise they may
-/// meet anywhere, and `mutex` keeps them apart.
+/// What runs in its Core's io_context is completed and cancelled on that thread. Otherwise, or where nobody can tell,
+/// both may meet anywhere, and `mutex` keeps them apart.
 template <class T, class Executor>
 struct AsioOperation final : ValueState<T> {
   struct Hook : Suspension {
@@ -87,6 +87,8 @@ struct AsioOperation final : ValueState<T> {
   const std::optional<Executor> elsewhere;
   std::mutex mutex;
   bool ended = false;
+
+  bool anywhere() const noexcept { return std::is_same_v<Executor, NoExecutor> || elsewhere; }
 
   explicit AsioOperation(std::optional<Executor> not_home)
       : ValueState<T>(&on_act, nullptr, 0, 1), elsewhere(std::move(not_home)) {
@@ -109,7 +111,7 @@ struct AsioOperation final : ValueState<T> {
 #if BOOST_VERSION >= 107700
   void emit() noexcept {
     std::unique_lock<std::mutex> lock(mutex, std::defer_lock);
-    if (elsewhere) lock.lock();
+    if (anywhere()) lock.lock();
     if (ended) return;  // what the slot refers to may be gone
     try {
       signal.emit(boost::asio::cancellation_type::terminal);
@@ -133,7 +135,7 @@ struct AsioOperation final : ValueState<T> {
 #endif
 
   void end(bool due) noexcept {
-    if (elsewhere) {
+    if (anywhere()) {
       const std::lock_guard lock(mutex);
       ended = true;
     } else {
