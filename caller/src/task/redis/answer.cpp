@@ -154,7 +154,62 @@ auto rest(const NewInvocation& c) {
                   c.refuse_other_call, c.workflow_id, c.data);
 }
 
+/// In MessagePack.
+void put(std::string& out, std::string_view text) {
+  const std::size_t n = text.size();
+  const auto byte = [&out](std::size_t value) { out += static_cast<char>(value); };
+  if (n < 32) {
+    byte(0xa0 + n);
+  } else if (n < 256) {
+    byte(0xd9);
+    byte(n);
+  } else {
+    byte(n < 65536 ? 0xda : 0xdb);
+    for (int shift = n < 65536 ? 8 : 24; shift >= 0; shift -= 8) byte(n >> shift & 0xff);
+  }
+  out += text;
+}
+void put(std::string& out, const char* name, std::string_view text) {
+  put(out, name);
+  put(out, text);
+}
+
 }  // namespace
+
+bool is_plain(const NewInvocation& c) {
+  return c.parent_id.empty() && c.workflow_id.empty() && c.registration_key.empty() && c.data.empty() &&
+         c.delay <= std::chrono::nanoseconds::zero() && c.args.size() <= kLongInRecord;
+}
+
+std::string common_of(const NewInvocation& c) {
+  std::string out;
+  put(out, "t", c.task_id);
+  put(out, "q", c.queue);
+  out += std::string_view("\xa1s\0\xa1h\x93\0\0\0", 9);  // REGISTERED, with a history of only that
+  if (c.priority != 0) {
+    put(out, "y");
+    nlohmann::json::to_msgpack(nlohmann::json(c.priority), nlohmann::detail::output_adapter<char>(out));
+  }
+  if (!c.running_key.empty()) put(out, "k", c.running_key);
+  if (!c.reroute) {
+    put(out, "f");
+    out += '\xc3';
+  }
+  return out;
+}
+
+std::string own_of(const NewInvocation& c) {
+  // With t, q, s, h, b, n and z.
+  const int fields = 8 + (c.priority != 0) + !c.running_key.empty() + !c.reroute + !c.args.empty();
+  std::string out(1, static_cast<char>(0x80 + fields));
+  const std::string call = compact(c.call_id);
+  if (call.starts_with(c.task_id))
+    put(out, "d", std::string_view(call).substr(c.task_id.size()));
+  else
+    put(out, "c", call);
+  if (!c.args.empty()) put(out, "a", c.args);
+  return out;
+}
 
 bool same_rest(const NewInvocation& a, const NewInvocation& b) { return rest(a) == rest(b); }
 

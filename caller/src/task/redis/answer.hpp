@@ -32,6 +32,16 @@ std::string micros(std::chrono::nanoseconds t);
 std::string rest_of(const NewInvocation& c);
 bool same_rest(const NewInvocation& a, const NewInvocation& b);
 
+/// Longer arguments are kept outside of the record.
+inline constexpr std::size_t kLongInRecord = 256;
+/// There is nothing to do for it but to store its record and to queue it: those, if the rest is the same, are added as
+/// records that are made here.
+bool is_plain(const NewInvocation& c);
+/// The fields of such a record that calls with the same rest share, and what is its own, before them. What only the
+/// server knows, it adds: b, n and z.
+std::string common_of(const NewInvocation& c);
+std::string own_of(const NewInvocation& c);
+
 /// A record as it is stored (lua/prelude.cpp): MessagePack. `args`, `outcome`: what is too long to be in it.
 /// `step`: gets the name of the one that made the last change.
 /// Errors: StateBackendError when it is none; of a field that makes no sense there is nothing.

@@ -27,7 +27,23 @@ void RedisStore::append(Strings& a, NewInvocation& c, const NewInvocation* befor
   a.push_back(std::move(rest));
 }
 
+/// Nobody asks what became of them: they are new.
+Pending<std::vector<Added>> RedisStore::add_plain(std::vector<NewInvocation> calls) {
+  const NewInvocation& first = calls.front();
+  Strings a{first.task_id, first.queue, std::to_string(-static_cast<long>(first.priority)), common_of(first)};
+  a.reserve(4 + 2 * calls.size());
+  const auto out = std::make_shared<std::vector<Added>>(calls.size());
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    (*out)[i].id = calls[i].id;
+    a.push_back(calls[i].id);
+    a.push_back(own_of(calls[i]));
+  }
+  return step<std::vector<Added>>(scripts().add_plain, std::move(a), [out](Answer&) { return std::move(*out); });
+}
+
 Pending<std::vector<Added>> RedisStore::add(std::vector<NewInvocation> calls) {
+  const auto is_like_the_first = [&](const NewInvocation& c) { return is_plain(c) && same_rest(calls.front(), c); };
+  if (!calls.empty() && std::all_of(calls.begin(), calls.end(), is_like_the_first)) return add_plain(std::move(calls));
   Strings a;
   a.reserve(calls.size() * 5);
   const auto out = std::make_shared<std::vector<Added>>(calls.size());

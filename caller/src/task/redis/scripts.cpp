@@ -67,6 +67,7 @@ struct Step {
   const char* body;
 };
 constexpr Step kSteps[] = {{&Scripts::add, "add", lua::kAdd},
+                           {&Scripts::add_plain, "add_plain", lua::kAddPlain},
                            {&Scripts::take, "take", "return take()\n"},
                            {&Scripts::change, "change", "return change()\n"},
                            {&Scripts::next, "next", lua::kNext},
@@ -94,7 +95,7 @@ constexpr Step kSteps[] = {{&Scripts::add, "add", lua::kAdd},
 Scripts make_scripts() {
   const std::string base = table_of_states() + lua::kPrelude;
   const std::string common = base + lua::kAdding + lua::kValues + lua::kAwaiting + "local function change()" +
-                             lua::kChange + "end\nlocal function take()" + lua::kTake + "end\n";
+                             lua::kChange + "end\nlocal function take()" + lua::kTake + "end\n" + lua::kGiving;
   std::string steps;
   for (const Step& s : kSteps) steps += std::string(s.name) + "\n" + s.body;
   // Libraries of several versions of this one live beside each other, each under a name of its own.

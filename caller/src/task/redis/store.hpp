@@ -109,6 +109,7 @@ private:
   std::string token() { return name_ + std::to_string(last_step_.fetch_add(1)); }
 
   // life.cpp; a step that looks at a part only goes on until it has seen all
+  Pending<std::vector<Added>> add_plain(std::vector<NewInvocation> calls);
   static void append(Strings& a, NewInvocation& c, const NewInvocation* before);
   void take_some(Pending<std::vector<InvocationRecord>> p, Strings a);
   void took(const Pending<std::vector<InvocationRecord>>& p, Strings asked, Reply* reply, std::exception_ptr error);

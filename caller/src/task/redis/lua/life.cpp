@@ -25,18 +25,19 @@ local function repeated(a)
   if THERE then return THERE[ARGV[a + 1]] end
   return call('HEXISTS', K.inv, ARGV[a + 1]) == 1
 end
-local function look_for_all()
+-- Of the ids at ARGV[first] and every `step` behind it.
+local function look_for_all(first, step)
   THERE = {}
-  for from = 0, #ARGV - 1, 1000 * W do
+  for from = first, #ARGV, 1000 * step do
     local ids = {}
-    for a = from, math.min(from + 999 * W, #ARGV - 1), W do ids[#ids + 1] = ARGV[a + 1] end
+    for a = from, math.min(from + 999 * step, #ARGV), step do ids[#ids + 1] = ARGV[a] end
     for i, bytes in ipairs(call('HMGET', K.inv, unpack(ids))) do
       if bytes then THERE[ids[i]] = true end
     end
   end
 end
-local function known(a)
-  local key = rest_of(a)[REGISTRATION]
+local function known(a, rest)
+  local key = rest[REGISTRATION]
   if key == '' or repeated(a) then return end
   local id = call('HGET', P .. 'waiting', key)
   local r = id and load(id)
@@ -56,18 +57,20 @@ local function refer(r, packed)
     end
   end
 end
--- `n`: its number.
-local function insert(a, n)
+-- `n`: its number; `rest`: that of it. The table is made with all the places it may need: one that grows is made anew.
+local function insert(a, n, rest)
   local id, called, args, parent = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
-  local task, queue, priority, wait, registered, running, may_wait, _, workflow, data = unpack(rest_of(a))
-  local r = {id = id, t = task, q = queue, s = REGISTERED, h = {REGISTERED, 0, 0}, b = now, n = n}
-  if called:sub(1, #task) == task then r.d = called:sub(#task + 1) else r.c = called end
+  local task, queue, priority, wait, registered, running, may_wait, _, workflow, data = unpack(rest)
+  local short, large, digest, whole = args, nil, nil, nil
+  if called:sub(1, #task) == task then digest = called:sub(#task + 1) else whole = called end
   if #args > 256 then
     call('HSET', P .. 'args', id, args)
-    r.A = true
-  elseif args ~= '' then
-    r.a = args
+    short, large = nil, true
+  elseif args == '' then
+    short = nil
   end
+  local r = {id = id, t = task, q = queue, s = REGISTERED, h = {REGISTERED, 0, 0}, b = now, n = n, a = short, A = large,
+             d = digest, c = whole, z = nil}
   if parent ~= '' then
     r.p = parent
     call('ZADD', P .. 'kin', 0, kin_prefix('p', parent) .. pad(n))
@@ -100,44 +103,50 @@ end
 local function add_with(from)
   THERE, COMMON = nil, {}
   for a = from, #ARGV - 1, W do
-    if not known(a) and not repeated(a) and not R[ARGV[a + 1]] then insert(a, call('INCR', K.seq)) end
+    local rest = rest_of(a)
+    if not known(a, rest) and not repeated(a) and not R[ARGV[a + 1]] then insert(a, call('INCR', K.seq), rest) end
   end
 end
 )lua";
 
+// ARGV: what all have in common, task, queue, score and, in MessagePack, fields of their records; of each call id, and what
+// is its own of the record, before all else. There is nothing more to them: see is_plain().
+const char kAddPlain[] = R"lua(
+local task, queue, at_score, tail, added = ARGV[1], ARGV[2], ARGV[3], ARGV[4], 0
+tail = tail .. '\161b' .. cmsgpack.pack(now) .. '\161n'
+local many = (#ARGV - 4) / 2
+local idle = call('EXISTS', P .. 'idle') == 1
+local looked_at = idle or watched(task)
+local n = call('INCRBY', K.seq, many) - many  -- those of repeated ones stay unused
+look_for_all(5, 2)
+for a = 5, #ARGV, 2 do
+  local id = ARGV[a]
+  n = n + 1
+  if not THERE[id] then
+    THERE[id] = true
+    added = added + 1
+    local number, at = cmsgpack.pack(n), #order
+    local bytes = ARGV[a + 1] .. tail .. number .. '\161z' .. number
+    order[at + 1], order[at + 2] = num(n), id
+    queue_new(queue, at_score, n, id)
+    if looked_at then
+      local r = cmsgpack.unpack(bytes)
+      r.id = id
+      R[id] = r
+      keep_change(r, REGISTERED)
+      dirty[id] = true
+    else
+      at = #plain
+      plain[at + 1], plain[at + 2] = id, bytes
+    end
+  end
+end
+if idle and added > 0 then give_to_idle(added) end
+return commit({'ok'})
+)lua";
+
 // Answers of those that are not new their places, ids, how it is with them, calls and arguments.
 const char kAdd[] = R"lua(
--- A runner that found nothing gets what it would take now, and is spared the asking. True: all that was added is given.
-local function give_to_idle(added, filled)
-  local idle, given, old = call('HGETALL', P .. 'idle'), 0, false
-  local function serves(asked)
-    for q in pairs(filled) do
-      if #asked == 1 and q:sub(1, 1) ~= '.' or has(asked, q) then return true end
-    end
-  end
-  for i = 1, #idle, 2 do
-    local runner, channel = idle[i], P .. 'r:' .. idle[i]
-    if given == added then break end
-    local asked = cmsgpack.unpack(idle[i + 1])
-    if not serves(asked) then
-      -- it wants none of these
-    elseif call('PUBSUB', 'NUMSUB', channel)[2] == 0 then
-      call('HDEL', P .. 'idle', runner)  -- it is gone
-    else
-      ARGV = {runner, '1', asked[1], '1', unpack(asked, 2)}
-      again, together = false, true
-      local taken = take()
-      together = false
-      local id = taken[3]
-      if id then
-        call('HDEL', P .. 'idle', runner)
-        given, old = given + 1, old or STORED[id]
-        told[#told + 1] = {channel, 'h' .. #id .. ':' .. id .. #taken[5] .. ':' .. taken[5], id}
-      end
-    end
-  end
-  return given == added and not old
-end
 local out, many, last, added = {'ok'}, #ARGV / W, nil, 0
 THERE, COMMON = nil, {}
 local function give(a, id, how, called, args)
@@ -145,31 +154,27 @@ local function give(a, id, how, called, args)
   out[at + 1], out[at + 2], out[at + 3], out[at + 4], out[at + 5] = num(a / W), id, how, called, args
 end
 for a = 0, #ARGV - 1, W do
-  local r = rest_of(a)[REFUSES] and known(a)
+  local rest = rest_of(a)
+  local r = rest[REFUSES] and known(a, rest)
   if r and call_of(r) ~= ARGV[a + 2] then
     out = {'refused'}
     give(a, r.id, 'refused', call_of(r), args_of(r))
     return out
   end
 end
-if many > 1 then look_for_all() end
+if many > 1 then look_for_all(1, W) end
 for a = 0, #ARGV - 1, W do
-  local r = known(a)
+  local rest = rest_of(a)
+  local r = known(a, rest)
   if r then
     give(a, r.id, 'reused', call_of(r), args_of(r))
   elseif not repeated(a) and not R[ARGV[a + 1]] then
     last = last or call('INCRBY', K.seq, many) - many  -- those of the others stay unused
     last, added = last + 1, added + 1
-    insert(a, last)
+    insert(a, last, rest)
   end
 end
-if work and call('EXISTS', P .. 'idle') == 1 then
-  local filled = fresh
-  put_fresh()
-  work = false
-  local all = give_to_idle(added, filled)
-  work = work or not all  -- the takes may have found that others are due
-end
+if work and call('EXISTS', P .. 'idle') == 1 then give_to_idle(added) end
 return commit(out)
 )lua";
 
@@ -240,6 +245,45 @@ if taken == 0 and out[2] == '0' and how >= '2' then
   call('HSET', P .. 'idle', runner, cmsgpack.pack({token, unpack(ARGV, 5)}))
 end
 return commit(out)
+)lua";
+
+// For all that add, once there is take().
+const char kGiving[] = R"lua(
+-- A runner that found nothing gets what it would take now, and is spared the asking; all others are told if that was not
+-- all that was added.
+local function give_to_idle(added)
+  local filled = fresh
+  put_fresh()
+  work = false
+  local idle, given, old = call('HGETALL', P .. 'idle'), 0, false
+  local function serves(asked)
+    for q in pairs(filled) do
+      if #asked == 1 and q:sub(1, 1) ~= '.' or has(asked, q) then return true end
+    end
+  end
+  for i = 1, #idle, 2 do
+    local runner, channel = idle[i], P .. 'r:' .. idle[i]
+    if given == added then break end
+    local asked = cmsgpack.unpack(idle[i + 1])
+    if not serves(asked) then
+      -- it wants none of these
+    elseif call('PUBSUB', 'NUMSUB', channel)[2] == 0 then
+      call('HDEL', P .. 'idle', runner)  -- it is gone
+    else
+      ARGV = {runner, '1', asked[1], '1', unpack(asked, 2)}
+      again, together = false, true
+      local taken = take()
+      together = false
+      local id = taken[3]
+      if id then
+        call('HDEL', P .. 'idle', runner)
+        given, old = given + 1, old or STORED[id]
+        told[#told + 1] = {channel, 'h' .. #id .. ':' .. id .. #taken[5] .. ':' .. taken[5], id}
+      end
+    end
+  end
+  work = work or given < added or old  -- the takes may have found that others are due
+end
 )lua";
 
 // ARGV: id, to, runner, result or exception, delay, who asks, and, if there are any, data and calls

@@ -23,6 +23,7 @@ const char kPrelude[] = R"lua(
 -- told of its end (with a + behind: of the record, too), R result, E exception, A/B in args/out, T which step made the last change, W workflow if it is another's (true:
 -- its parent's id), D hashes of data.
 local P, ARGV, call, now, R, dirty, count, told, work, sooner, WATCHED, fresh, order, begins
+local plain  -- ids and packed records that are new, and that nothing else in the step looks at
 local again  -- this step is asked for again, as its answer may have been lost
 local STORED, PACKED -- records as they were stored when the step began, and as those will be that it has shown
 local NOW    -- as a text: numbers that are given to `call` are written with all their digits each time
@@ -38,7 +39,7 @@ local function begin(keys, arguments)
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
   NOW = time[1] .. string.rep('0', 6 - #time[2]) .. time[2]
   R, dirty, count, told, work, sooner, WATCHED, fresh, order, begins = {}, {}, {}, {}, false, false, {}, {}, {}, false
-  together, STORED, PACKED = false, {}, {}
+  together, STORED, PACKED, plain = false, {}, {}, {}
 end
 
 local function decoded(id, bytes)
@@ -128,18 +129,21 @@ local function dequeue(r)
   call('ZREM', P .. 'q:' .. r.q, pad(r.z) .. r.id)
   r.z = nil
 end
+local function queue_new(queue, at_score, n, id)
+  work = true
+  local list = fresh[queue]
+  if not list then
+    list = {}
+    fresh[queue] = list
+  end
+  local at = #list
+  list[at + 1], list[at + 2] = at_score, pad(n) .. id
+end
 local function enqueue(r)
   work = true
   if #r.h == 3 then  -- it is new: its number is its ticket, and `commit` writes all of those at once
     r.z = r.n
-    local list = fresh[r.q]
-    if not list then
-      list = {}
-      fresh[r.q] = list
-    end
-    local at = #list
-    list[at + 1], list[at + 2] = score(r), pad(r.z) .. r.id
-    return
+    return queue_new(r.q, score(r), r.z, r.id)
   end
   r.z = call('INCR', K.seq)
   call('SADD', K.queues, r.q)
@@ -316,7 +320,7 @@ local function put_fresh()
 end
 local function commit(value)
   if together then return value end
-  local records = {}
+  local records = plain
   for id in pairs(dirty) do
     local bytes, at = PACKED[id], #records
     if not bytes then
