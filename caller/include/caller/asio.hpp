@@ -32,8 +32,9 @@ namespace caller {
 /// Cancel-safety: Pending::cancel (a cancelled or timed-out waiter, a group, a stopping Caller) is passed on to the
 /// operation through its cancellation slot (terminal), on the thread of its executor; the Pending is done when the
 /// operation has really ended. A waiter that gives up waits for that, too, so buffers may live in the waiting
-/// coroutine. Errors: what the operation ends with; PendingCancelled; a Caller that has stopped gives a cancelled
-/// Pending. Source: asio::use_future, asio::use_awaitable; async-kernel: awaiting anything of the backend.
+/// coroutine; not so with Boost before 1.77, see above. Errors: what the operation ends with; PendingCancelled; a
+/// Caller that has stopped gives a cancelled Pending. Source: asio::use_future, asio::use_awaitable; async-kernel:
+/// awaiting anything of the backend.
 struct use_pending_t {
   constexpr use_pending_t() = default;
 };
