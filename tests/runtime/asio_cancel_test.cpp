@@ -111,6 +111,52 @@ TEST_CASE("a cancelled waiter passes its cancellation on, sees the end, and may 
   }
 }
 
+TEST_CASE("an operation awaited with a cancellation due has ended before its waiter unwinds") {
+  Caller c(manual);
+  Connection pair(c);
+  bool ended = false;
+  struct Look {
+    PendingBase& operation;
+    bool& ended;
+    ~Look() { ended = operation.done(); }
+  };
+  const auto read = [&](bool at_once) -> Coro<void> {
+    PendingBase operation;
+    char byte = 0;
+    const Look look{operation, ended};
+    auto reading = pair.b.async_read_some(asio::buffer(&byte, 1), use_pending);
+    operation = reading;
+    if (at_once) current_pending().cancel("now");
+    co_await reading;
+  };
+  auto cancelled = c.call_soon(read, true);
+  cancelled.wait_done({.protect = true});
+  CHECK(cancelled.cancelled());
+  CHECK(ended);
+  ended = false;
+  auto no_time =
+      c.call_soon([&]() -> Coro<void> { CHECK_CORO_THROWS_AS(co_await with_timeout(0ms, read(false)), TimedOut); });
+  no_time.wait();
+  CHECK(ended);
+}
+
+TEST_CASE("a limit interrupts the wait for an operation once, and the clean-up may wait") {
+  Caller c(manual);
+  Connection pair(c);
+  bool cleaned = false;
+  const auto read = [&]() -> Coro<void> {
+    char byte = 0;
+    auto reading = pair.b.async_read_some(asio::buffer(&byte, 1), use_pending);
+    CHECK_CORO_THROWS_AS(co_await reading, PendingCancelled);
+    co_await sleep_for(1ms);
+    cleaned = true;
+    throw PendingCancelled("as it was told");
+  };
+  auto all = c.call_soon([&]() -> Coro<void> { CHECK_CORO_THROWS_AS(co_await with_timeout(1ms, read()), TimedOut); });
+  all.wait();
+  CHECK(cleaned);
+}
+
 TEST_CASE("a group cancels the operations begun in it") {
   Caller c(manual);
   FarTimer timer(c);

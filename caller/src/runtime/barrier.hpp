@@ -4,7 +4,7 @@
 namespace caller::detail {
 
 /// What the other threads of the process have stored before it is visible after it, and what this one has stored before
-/// it is seen by whatever they load after it. False: the system does not have it, and nothing is known.
-bool barrier_of_all_threads() noexcept;
+/// it is seen by whatever they load after it. Nothing, unless `loops_spare_barrier`.
+void barrier_of_all_threads() noexcept;
 
 }  // namespace caller::detail

@@ -127,7 +127,7 @@ void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept {
 }
 
 void enqueue_launch(Core& core, PendingState& s) noexcept {
-  s.core = &core;
+  if (s.core != &core) s.core = &core;  // of a call of to_thread; else a group may have told somebody of it already
   if (!core.accepts_calls() || !core.submit(&s)) s.act(&s, OpAct::drop);
 }
 

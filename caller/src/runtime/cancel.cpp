@@ -30,11 +30,13 @@ Canceller take_canceller(PendingState& s) noexcept {
 }
 
 /// With the lock held and `w` the word. False: it will not begin before the word is unlocked, and not without a look at
-/// it then. `here`: this is the thread it would begin in.
-bool may_have_begun(const PendingState& s, P::Word w, bool here) noexcept {
+/// it then.
+bool has_begun(const PendingState& s, P::Word w) noexcept {
   if (s.has_begun()) return true;
-  if (here || (w & P::kTimer)) return false;
-  return !barrier_of_all_threads() || s.has_begun();
+  if (w & P::kTimer) return false;
+  if (!(w & P::kWorker) && s.core->on_thread()) return false;  // in whose thread it would
+  barrier_of_all_threads();
+  return s.has_begun();
 }
 
 /// Tells the loop of `s` to look at its cancellation.
@@ -93,8 +95,7 @@ bool cancel(PendingState& s, std::string message) {
     return false;
   }
   // The core cannot end before this work is done, and the work cannot be done while we hold the lock.
-  const bool here = !s.core || s.core->on_thread();
-  const bool running = (w & P::kWork) && may_have_begun(s, w, here);
+  const bool running = (w & P::kWork) && has_begun(s, w);
   const bool foreign = w & P::kForeign;
   const P::Word now = w | P::kCancelled | P::kUndelivered | (running || foreign ? P::Word{0} : P::Word{P::kClaimed});
   std::optional<std::stop_source> stop;
@@ -116,6 +117,7 @@ bool cancel(PendingState& s, std::string message) {
     complete_locked(s, now);
     return true;
   }
+  const bool here = !s.core || s.core->on_thread();
   if (here && (w & P::kTimer)) {
     unschedule(s);
     unlock_word(s, now & ~P::Word{P::kTimer});

@@ -150,7 +150,7 @@ void Core::end_faulted(const std::exception_ptr& fault, const char* where) noexc
   }
   s->context = std::exchange(ts.context, nullptr);  // the error is reported in it
   s->ref();                                         // for ever: timers in the lost frames still refer to it
-  s->set_begun();  // there is no frame any more
+  s->set_begun();                                   // there is no frame any more
   s->suspended = nullptr;
   unlink_task(*s);
   std::optional<OwnedLaneKey> lane;

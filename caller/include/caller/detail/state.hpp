@@ -7,10 +7,10 @@
 //            value to its own storage and publishes it by the one step that sets DONE, which fails if somebody claimed
 //            or cancelled. So everybody else's value for a state with work goes into a box of its own.
 //   cancel   sets kCancelled unless claimed; from then on the outcome can only be "cancelled".
-//   begin    the loop sets `begun` and looks at the word; cancel() locks the word and looks at `begun`, in another
-//   thread
-//            with a barrier for all threads between (barrier.hpp), which spares the loop, the one that is hurried, its
-//            own. So work which was cancelled first never begins, and work which began first is told.
+//   begin    the loop sets `begun` and looks at the word; cancel() locks the word and looks at `begun`, with a barrier
+//            for all threads between if it may begin in another one, which spares the loop, the one that is hurried,
+//            its own (`loops_spare_barrier`). So work which was cancelled first never begins, and work which began
+//            first is told. `core` of a call of to_thread is decided before it begins, and to be read only after.
 //   core     valid until DONE: a Core ends only after all its unfinished work has; `core` is used under LOCK, not DONE.
 //   alone    who finds `refs` to be 1 and holds that reference has the state to itself: no handle, nobody to race with.
 //            It looks at `refs` first and at the word only then, which is how others left it; not the other way round.
@@ -107,8 +107,8 @@ struct PendingState : Op {
   Extras* extra() const noexcept { return extras.load(std::memory_order_acquire); }
   bool alone() const noexcept { return refs.load(std::memory_order_acquire) == 1; }
   std::uint32_t holders() const noexcept { return refs.load(std::memory_order_acquire); }
-  bool has_begun() const noexcept { return begun.load(std::memory_order_relaxed); }
-  void set_begun() noexcept { begun.store(this, std::memory_order_relaxed); }
+  bool has_begun() const noexcept { return begun.load(std::memory_order_acquire); }
+  void set_begun() noexcept { begun.store(this, std::memory_order_release); }
   /// Of the root coroutine, null if there is none. On the loop's thread.
   std::coroutine_handle<> frame() const noexcept {
     void* const p = begun.load(std::memory_order_relaxed);
@@ -182,12 +182,16 @@ inline bool throw_outcome(PendingState& s) {
   return throw_outcome_slow(s);
 }
 
+/// Set as the library is loaded, if the system has a barrier for all threads of a process at once.
+extern CALLER_API std::atomic<bool> loops_spare_barrier;
+
 /// On the loop's thread, before work runs. False: it was cancelled (or the Caller stopped) first, and is complete.
 inline bool begin_work(PendingState& s) noexcept {
   using P = PendingState;
   s.set_begun();
   std::atomic_signal_fence(std::memory_order_seq_cst);  // and no more than that: see "begin" above
-  const P::Word w = s.word.load(std::memory_order_acquire);
+  const P::Word w = loops_spare_barrier.load(std::memory_order_relaxed) ? s.word.load(std::memory_order_acquire)
+                                                                        : s.word.fetch_or(0, std::memory_order_acq_rel);
   if (!(w & ~(P::kList | P::kWork | P::kProtected | P::kWorker | P::kSole)) && this_thread().queue->accepting())
       [[likely]]
     return true;
