@@ -210,6 +210,43 @@ TEST_CASE("of a kind one is at work at a time, also in batches and with many run
   });
 }
 
+TEST_CASE("of a kind the next one gets its turn also when the one whose turn it was is cancelled before it is taken") {
+  on_every_setting([](const Setting& s) {
+    Bench b(s);
+    TaskOptions o;
+    o.running_concurrency = Concurrency::TASK;
+    const auto only = b.app.task("t.only", [](int n) { return n; }, {"n"}, o);
+    Store& store = b.app.store();
+    std::vector<Invocation<int>> all;
+    for (int i = 0; i < 6; ++i) all.push_back(only(i));
+    const auto taken = [&] {
+      std::vector<std::string> out;
+      for (const auto& r : store.take("runner", 10, {}, true).wait()) out.push_back(r.id);
+      return out;
+    };
+    const auto end = [&](int i, Status to) {
+      const std::string& id = all[static_cast<std::size_t>(i)].id();
+      store.change({id, to, "runner", "0", {}, {}}).wait();
+    };
+    CHECK(taken() == std::vector{all[0].id()});
+    CHECK(all[5].status() == Status::concurrency_controlled);
+    CHECK(all[2].cancel());  // while it is held
+    CHECK(all[3].status() == Status::concurrency_controlled);
+    end(0, Status::success);
+    CHECK(all[1].status() == Status::rerouted);
+    CHECK(all[1].cancel());
+    CHECK(all[3].status() == Status::rerouted);
+    CHECK(all[4].status() == Status::concurrency_controlled);
+    CHECK(taken() == std::vector{all[3].id()});
+    end(3, Status::retry);
+    CHECK(all[4].status() == Status::rerouted);
+    CHECK(all[4].cancel());
+    CHECK(all[3].cancel());
+    CHECK(all[5].status() == Status::rerouted);
+    CHECK(taken() == std::vector{all[5].id()});
+  });
+}
+
 TEST_CASE("what must not run beside another of its kind is refused, if it does not want to wait") {
   on_every_setting([](const Setting& s) {
     Bench b(s, 2);

@@ -72,6 +72,8 @@ void MemoryStore::leave(Record& r, Status to, News& news) {
       busy_.erase(key);
       admit_next(key, news);
     }
+  } else if (is_runnable(r.status) && is_final(to) && !r.running_key().empty()) {  // it may have been its turn
+    if (const std::string key(r.running_key()); !busy_.contains(key)) admit_next(key, news);
   }
   if (r.status == Status::killed) killed_.erase(&r);
   if (r.status == Status::concurrency_controlled) {

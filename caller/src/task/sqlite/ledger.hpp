@@ -93,6 +93,7 @@ private:
   void set(Row& row, Status to, const std::string& owner, News& news, const Change* with = nullptr);
   void note(std::int64_t number, std::int64_t step, Status status, const std::string& owner, std::int64_t at);
   void admit_next(const std::string& running_key, News& news);
+  bool is_busy(const std::string& running_key);
   std::optional<std::int64_t> next(const std::vector<std::string>& queues);
 
   // waits.cpp

@@ -96,6 +96,7 @@ void Ledger::note(std::int64_t number, std::int64_t step, Status status, const s
 void Ledger::set(Row& r, Status to, const std::string& owner, News& news, const Change* with) {
   const std::int64_t at = stamp();
   const bool leaves_runner = r.has_owner && !is_owned(to);
+  const bool gives_up = is_runnable(r.status) && is_final(to);  // it may have been its turn
   int changed;
   std::optional<std::int64_t> due;
   if (is_owned(to) && r.has_owner && r.owner == owner) {  // which no index but one of status knows
@@ -144,7 +145,8 @@ void Ledger::set(Row& r, Status to, const std::string& owner, News& news, const 
   r.retries += to == Status::retry;
   ++r.steps;
   r.due = due;
-  if (leaves_runner && !r.running_key.empty()) admit_next(r.running_key, news);
+  if (!r.running_key.empty() && (leaves_runner || (gives_up && !is_busy(r.running_key))))
+    admit_next(r.running_key, news);
   if (is_final(to)) end_waits(r);
   if (is_runnable(to) && r.cancel) set(r, Status::cancelled, {}, news);
 }
@@ -170,10 +172,19 @@ void Ledger::change(const Change& c, News& news) {
 
 /// The one held longest may run.
 void Ledger::admit_next(const std::string& running_key, News& news) {
-  const auto number = db_.number(
-      "SELECT number FROM invocation WHERE running_key = ?1 AND held IS NOT NULL ORDER BY held LIMIT 1", running_key);
-  if (!number) return;
-  if (auto r = by_number(*number)) set(*r, Status::rerouted, {}, news);
+  for (;;) {
+    const auto number = db_.number(
+        "SELECT number FROM invocation WHERE running_key = ?1 AND held IS NOT NULL ORDER BY held LIMIT 1", running_key);
+    if (!number) return;
+    auto r = by_number(*number);
+    if (r && r->status == Status::concurrency_controlled) return set(*r, Status::rerouted, {}, news);
+    db_.run("UPDATE invocation SET held = NULL WHERE number = ?1", *number);  // written by a stranger
+  }
+}
+
+bool Ledger::is_busy(const std::string& running_key) {
+  return db_.number("SELECT 1 FROM invocation WHERE running_key = ?1 AND owner IS NOT NULL LIMIT 1", running_key)
+      .has_value();
 }
 
 bool Ledger::cancel(const std::string& id, News& news) {
@@ -242,8 +253,7 @@ std::vector<InvocationRecord> Ledger::take(const std::string& runner, std::size_
       db_.run("UPDATE invocation SET ticket = NULL WHERE number = ?1", *number);
       continue;
     }
-    if (!r->running_key.empty() &&
-        db_.number("SELECT 1 FROM invocation WHERE running_key = ?1 AND owner IS NOT NULL LIMIT 1", r->running_key)) {
+    if (!r->running_key.empty() && is_busy(r->running_key)) {
       set(*r, r->reroute ? Status::concurrency_controlled : Status::concurrency_controlled_final, {}, news);
       continue;
     }

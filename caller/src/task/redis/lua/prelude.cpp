@@ -225,6 +225,8 @@ local function leave(r, to)
       call('HDEL', P .. 'busy', r.k)
       admit(r.k)
     end
+  elseif r.k and RUNNABLE[s] and FINAL[to] and call('HEXISTS', P .. 'busy', r.k) == 0 then
+    admit(r.k)  -- it may have been its turn
   end
   if s == PENDING and not begins then call('ZREM', P .. 'pending', r.id) end
   if s == KILLED then call('SREM', P .. 'killed', r.id) end
