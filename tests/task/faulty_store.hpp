@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,11 +20,15 @@ public:
   /// From now on.
   void fail_after(int steps) { left_ = steps; }
   bool failed() const { return failed_; }
+  /// What happens before anybody knows of the calls that were added.
+  std::function<void()> after_add;
 
   std::string description() const override { return store_->description(); }
   using Store::list;
   Pending<std::vector<Added>> add(std::vector<NewInvocation> calls) override {
-    return step<std::vector<Added>>([&] { return store_->add(std::move(calls)); });
+    auto added = step<std::vector<Added>>([&] { return store_->add(std::move(calls)); });
+    if (after_add && added.wait_done()) after_add();
+    return added;
   }
   Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most, std::vector<std::string> queues,
                                               bool begin) override {

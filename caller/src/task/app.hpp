@@ -13,6 +13,7 @@
 #include <caller/task/workflow.hpp>
 
 #include "client_data.hpp"
+#include "here.hpp"
 #include "local.hpp"
 #include "trigger/book.hpp"
 
@@ -101,6 +102,9 @@ private:
   std::atomic<Store*> used_store_{nullptr};
   LocalStore* local_ = nullptr;  // written before `used_store_`
   std::weak_ptr<RunnerBox> runner_;
+
+public:
+  HereRunner here{*this};  // goes before the store
 };
 
 /// As settings name it: `multi_thread`.
@@ -169,7 +173,10 @@ private:
 /// Whether there is a current_run().
 bool in_run() noexcept;
 
-/// Executes an invocation that was just registered in the calling thread, with its retries.
+/// Waits until an invocation is final, however it ends. In a task the slot of the waiting one is free meanwhile.
+void await_end(const AppPtr& app, const std::string& id);
+/// Executes an invocation in the calling thread, at once, with its retries; waits for its end where another runner has
+/// it.
 void run_here(const AppPtr& app, const std::string& id);
 
 }  // namespace caller::task::detail

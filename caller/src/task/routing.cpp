@@ -66,7 +66,7 @@ std::vector<NewInvocation> prepared(const AppCore& app, const TaskDefinition& de
     }
     n.queue = options.queue;
     n.priority = options.priority;
-    n.delay = options.delay;
+    if (!app.runs_here()) n.delay = options.delay;  // who makes such a call waits for it
     if (!options.call_result_cache) n.registration_key = key_of(options.registration_concurrency, definition, call);
     n.running_key = key_of(options.running_concurrency, definition, call);
     n.reroute = options.reroute_on_concurrency_control;

@@ -174,6 +174,11 @@ std::vector<std::uint32_t> order_of(const AppPtr& app, LocalStore& store, std::s
 
 }  // namespace
 
+void await_end(const AppPtr& app, const std::string& id) {
+  const Routed call{id};
+  (void)ends_of(app, std::array{&call});
+}
+
 std::string result_now(const AppPtr& app, const std::string& id) { return result_now(app, Routed{id}); }
 std::string result_now(const AppPtr& app, const Routed& routed) {
   if (routed.local && routed.local->ended()) {

@@ -49,7 +49,7 @@ struct AppOptions {
   std::string app_id = "caller";
   std::shared_ptr<Store> store{};  ///< none: made by name when it is first used
   Format format = Format::json;    ///< of arguments and results; one for all processes
-  bool dev_mode = false;           ///< calls run where they are made, at once
+  bool dev_mode = false;           ///< calls run where they are made, at once, without delays
   /// A vanished runner's invocations go back to the queue after this. Runners tell of themselves three times as often.
   std::chrono::milliseconds lease{10'000};
   std::chrono::milliseconds max_pending{5'000};        ///< from taken to begun

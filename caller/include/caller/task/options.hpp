@@ -82,7 +82,7 @@ struct TaskOptions {
   bool reroute_on_concurrency_control = true;
   /// From its start; then its stop token is set, and it has failed. 0: none.
   std::chrono::milliseconds timeout{0};
-  /// From the call until it may be taken. 0: at once.
+  /// From the call until it may be taken; calls that run where they are made do at once. 0: at once.
   std::chrono::milliseconds delay{0};
   /// Higher ones are taken first.
   int priority = 0;

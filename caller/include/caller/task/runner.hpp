@@ -20,7 +20,7 @@ class App;
 /// How a runner executes. Source: pynenc's runner classes.
 enum class RunnerKind : std::uint8_t {
   dummy,  ///< not at all: calls are registered, others execute them, and their ends are waited for
-  sync,   ///< calls run where they are made, from start() to stop()
+  sync,   ///< calls run where they are made, at once and without delays, from start() to stop()
   thread,
   process,             ///< a process for each invocation
   persistent_process,  ///< processes that stay, one invocation at a time in each
