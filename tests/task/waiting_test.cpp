@@ -2,16 +2,19 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
 
 #include "new_call.hpp"
-#include "stores.hpp"
+#include "settings.hpp"
 
 using namespace caller::task;
 
@@ -110,4 +113,34 @@ TEST_CASE("those who gave up waiting do not keep others from being told") {
   CHECK_FALSE(all.done());
   succeed(*store, "a");
   CHECK(all.wait().size() == 2);
+}
+
+TEST_CASE("a coroutine awaits calls made at once as one, and of those without results that all have ended") {
+  on_every_setting([](const Setting& s) {
+    Bench b(s, 2);
+    std::atomic<int> ran{0};
+    const auto twice = b.app.task("t.twice", [](int n) { return 2 * n; }, {"n"});
+    const auto nothing = b.app.task("t.nothing",
+                                    [&](int n) {
+                                      ++ran;
+                                      if (n == 2) throw std::out_of_range("two");
+                                    },
+                                    {"n"});
+    const std::vector<std::tuple<int>> calls{{3}, {1}, {5}}, bad{{2}, {1}, {5}};
+    const auto outer = b.app.task("t.outer", [&]() -> caller::Coro<std::vector<int>> {
+      co_await nothing.parallelize(calls);
+      co_return co_await twice.parallelize(calls);
+    });
+    b.start();
+    CHECK(outer().result() == std::vector{6, 2, 10});
+    CHECK(ran == 3);
+    const auto here = [&]() -> caller::Coro<std::vector<int>> {
+      const auto group = twice.parallelize(calls);
+      co_return co_await group;
+    };
+    CHECK(caller::call_async_from_sync(here) == std::vector{6, 2, 10});
+    const auto fails = [&]() -> caller::Coro<void> { co_await nothing.parallelize(bad); };
+    CHECK_THROWS_AS(caller::call_async_from_sync(fails), std::out_of_range);
+    CHECK(ran == 6);
+  });
 }

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,6 +31,19 @@ enum class InvocationKind : std::uint8_t {
 
 namespace detail {
 CALLER_API Routed routed_from_json(const AppCore& app, std::string_view json, InvocationKind* kind);
+
+/// Of a coroutine that is made for the one who awaits.
+template <class R>
+struct ResultAwaiter {
+  using caller_awaitable = void;
+  Coro<R> coro;
+  typename Coro<R>::Awaiter inner = std::move(coro).operator co_await();
+  bool await_ready() const noexcept { return inner.await_ready(); }
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<> parent) const noexcept {
+    return inner.await_suspend(parent);
+  }
+  R await_resume() const { return inner.await_resume(); }
+};
 }  // namespace detail
 
 /// What is the same for invocations of any result.
@@ -87,17 +101,7 @@ public:
   /// The same for coroutines: `co_await add(1, 2)`. Cancel-safety: the invocation goes on.
   Coro<R> async_result() const { return get(app_, routed_.id); }
   using caller_awaitable = void;
-  struct Awaiter {
-    using caller_awaitable = void;
-    Coro<R> coro;
-    typename Coro<R>::Awaiter inner = std::move(coro).operator co_await();
-    bool await_ready() const noexcept { return inner.await_ready(); }
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<> parent) const noexcept {
-      return inner.await_suspend(parent);
-    }
-    R await_resume() const { return inner.await_resume(); }
-  };
-  Awaiter operator co_await() const { return Awaiter{async_result()}; }
+  detail::ResultAwaiter<R> operator co_await() const { return {async_result()}; }
 
 private:
   static Coro<R> get(detail::AppPtr app, std::string id) {
@@ -128,14 +132,37 @@ public:
   }
   /// Waits until all have ended. Errors: as Invocation::result(), of the first that has failed.
   void wait() const { (void)detail::results_now(app_, calls(), false); }
-  /// `co_await group`: as ordered_results(), for coroutines.
+  /// As ordered_results(), for coroutines. Cancel-safety: the invocations go on.
   Coro<std::vector<R>> async_results() const
     requires(!std::is_void_v<R>)
   {
     return get(list_);
   }
+  /// As wait(), for coroutines. Cancel-safety: the invocations go on.
+  Coro<void> async_wait() const { return end(list_); }
+  using caller_awaitable = void;
+  /// `co_await group`: all results in the order of the calls; of tasks without results it is async_wait().
+  auto operator co_await() const {
+    if constexpr (std::is_void_v<R>)
+      return detail::ResultAwaiter<void>{async_wait()};
+    else
+      return detail::ResultAwaiter<std::vector<R>>{async_results()};
+  }
 
 private:
+  static Coro<void> end(std::vector<Invocation<R>> list) {
+    std::exception_ptr error;
+    for (const auto& i : list) {
+      try {
+        (void)co_await i.async_result();
+      } catch (const PendingCancelled&) {
+        throw;
+      } catch (...) {
+        if (!error) error = std::current_exception();
+      }
+    }
+    if (error) std::rethrow_exception(error);
+  }
   static Coro<std::vector<R>> get(std::vector<Invocation<R>> list) {
     std::vector<R> out;
     for (const auto& i : list) {
