@@ -101,6 +101,49 @@ TEST_CASE("every supported type comes back as it was, as JSON and as CBOR") {
   CHECK(std::isnan(from_bytes<double>(Format::json, to_bytes(Format::json, std::nan("")))));
 }
 
+TEST_CASE(
+    "maps whose keys are no UTF-8 come back, and a key of one's own that is none is refused where it is written") {
+  comes_back(std::map<std::string, int>{{"\xff\xfe", 1}, {"plain", 2}, {"", 3}});
+  comes_back(std::unordered_map<std::string, std::vector<std::string>>{{"\xed\xa0\x80", {"\xff"}}});
+  for (const Format f : {Format::json, Format::cbor}) {
+    std::string out;
+    Writer w(f, &out);
+    w.map(1);
+    CHECK_THROWS_AS(w.key("\xff"), SerializationError);
+  }
+}
+
+TEST_CASE("times beyond the years that nanoseconds reach come back, and one its type cannot hold is refused") {
+  using namespace std::chrono;
+  for (const int y : {-9999, 1, 1677, 1678, 1970, 2262, 2263, 9999, 32767}) {
+    const sys_days day = year(y) / December / 31;
+    comes_back(day);
+    comes_back(sys_seconds(day) + 12345s);
+    comes_back(sys_time<microseconds>(day) - 1us);
+  }
+  comes_back(sys_time<nanoseconds>::max());
+  comes_back(sys_time<nanoseconds>::min());
+  for (const Format f : {Format::json, Format::cbor}) {
+    const std::string far = to_bytes(f, sys_days(year(9999) / 1 / 1));
+    CHECK_THROWS_AS((void)from_bytes<sys_time<nanoseconds>>(f, far), SerializationError);
+    CHECK_THROWS_AS((void)from_bytes<sys_days>(f, to_bytes(f, std::vector<std::int64_t>{1LL << 62, 0})),
+                    SerializationError);
+    CHECK_THROWS_AS((void)from_bytes<sys_days>(f, to_bytes(f, std::vector{1, 2, 3})), SerializationError);
+  }
+}
+
+TEST_CASE("large maps are read, and one key that stands there twice is found among many") {
+  std::map<std::string, int> large;
+  for (int i = 0; i < 200'000; ++i) large.emplace("key" + std::to_string(i), i);
+  comes_back(large);
+  comes_back(
+      std::map<std::string, std::map<std::string, int>>{{"\xc3\xbc", large}});  // not as the plain reader takes it
+  std::string twice = "{";
+  for (int i = 0; i < 100; ++i) twice += (i ? ",\"" : "\"") + std::to_string(i % 99) + "\":1";
+  const std::string why = refused<std::map<std::string, int>>(Format::json, twice + "}");
+  CHECK(why.find("\"0\" stands there twice") != std::string::npos);
+}
+
 TEST_CASE("JSON is what anybody would write by hand") {
   CHECK(to_bytes(Format::json, Shape{"p", {{1, 2.5}}, {}}) ==
         R"({"name":"p","points":[{"x":1,"y":2.5}],"colour":null})");

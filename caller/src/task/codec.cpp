@@ -29,28 +29,6 @@ void append_base64(std::string& out, std::span<const std::byte> bytes) {
   }
 }
 
-/// As RFC 3629 has it: no overlong forms, no surrogates.
-bool is_utf8(std::string_view s) noexcept {
-  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
-  for (std::size_t i = 0; i < s.size();) {
-    const unsigned char c = at(i);
-    if (c < 0x80) {
-      ++i;
-      continue;
-    }
-    const int more = c >= 0xc2 && c <= 0xdf ? 1 : c >= 0xe0 && c <= 0xef ? 2 : c >= 0xf0 && c <= 0xf4 ? 3 : 0;
-    if (!more || i + static_cast<std::size_t>(more) >= s.size()) return false;
-    const unsigned char second = at(i + 1);
-    if ((c == 0xe0 && second < 0xa0) || (c == 0xed && second > 0x9f) || (c == 0xf0 && second < 0x90) ||
-        (c == 0xf4 && second > 0x8f))
-      return false;
-    for (int k = 1; k <= more; ++k)
-      if ((at(i + static_cast<std::size_t>(k)) & 0xc0) != 0x80) return false;
-    i += static_cast<std::size_t>(more) + 1;
-  }
-  return true;
-}
-
 void append_quoted(std::string& out, std::string_view text) {
   out += '"';
   std::size_t plain = 0;
@@ -93,6 +71,27 @@ void append_number(std::string& out, N n) {
 }
 
 }  // namespace
+
+bool detail::is_utf8(std::string_view s) noexcept {
+  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
+  for (std::size_t i = 0; i < s.size();) {
+    const unsigned char c = at(i);
+    if (c < 0x80) {
+      ++i;
+      continue;
+    }
+    const int more = c >= 0xc2 && c <= 0xdf ? 1 : c >= 0xe0 && c <= 0xef ? 2 : c >= 0xf0 && c <= 0xf4 ? 3 : 0;
+    if (!more || i + static_cast<std::size_t>(more) >= s.size()) return false;
+    const unsigned char second = at(i + 1);
+    if ((c == 0xe0 && second < 0xa0) || (c == 0xed && second > 0x9f) || (c == 0xf0 && second < 0x90) ||
+        (c == 0xf4 && second > 0x8f))
+      return false;
+    for (int k = 1; k <= more; ++k)
+      if ((at(i + static_cast<std::size_t>(k)) & 0xc0) != 0x80) return false;
+    i += static_cast<std::size_t>(more) + 1;
+  }
+  return true;
+}
 
 // ---- writing ----
 
@@ -190,7 +189,7 @@ void Writer::number(double value) {
 }
 
 void Writer::text(std::string_view value) {
-  if (!is_utf8(value)) return bytes(std::as_bytes(std::span(value)));
+  if (!detail::is_utf8(value)) return bytes(std::as_bytes(std::span(value)));
   begin_value();
   if (format_ == Format::json) {
     append_quoted(out_, value);
@@ -246,6 +245,7 @@ void Writer::raw(std::string_view value) {
 
 void Writer::key(std::string_view name) {
   assert(!levels_.empty() && levels_.back().map && "a key outside of a map");
+  if (!detail::is_utf8(name)) throw SerializationError("the key of a map has to be UTF-8");
   if (format_ == Format::json) {
     if (!levels_.back().first) out_ += ',';
     levels_.back().first = false;

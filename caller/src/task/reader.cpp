@@ -59,6 +59,23 @@ std::optional<std::vector<std::byte>> from_base64(std::string_view text) {
 using detail::Node;
 using Kind = Reader::Kind;
 
+/// One that stands there twice; null: none does.
+const std::string* repeated(const std::vector<std::string>& keys) {
+  constexpr std::size_t kFew = 8;
+  if (keys.size() <= kFew) {
+    for (auto k = keys.begin(); k != keys.end(); ++k)
+      if (std::find(keys.begin(), k, *k) != k) return &*k;
+    return nullptr;
+  }
+  std::vector<const std::string*> sorted;
+  sorted.reserve(keys.size());
+  for (const auto& k : keys) sorted.push_back(&k);
+  std::sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) { return *a < *b; });
+  const auto twice =
+      std::adjacent_find(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) { return *a == *b; });
+  return twice == sorted.end() ? nullptr : *twice;
+}
+
 /// Takes the events of nlohmann's reader, which stops as soon as one is answered by false.
 class Builder {
 public:
@@ -107,8 +124,6 @@ public:
   bool end_object() { return close(); }
   bool end_array() { return close(); }
   bool key(std::string& k) {
-    for (const auto& known : open_.back()->keys)
-      if (known == k) return refuse("the key \"" + k + "\" stands there twice");
     open_.back()->keys.push_back(std::move(k));
     return true;
   }
@@ -141,6 +156,8 @@ private:
     return true;
   }
   bool close() {
+    const std::string* const twice = repeated(open_.back()->keys);
+    if (twice) return refuse("the key \"" + *twice + "\" stands there twice");
     open_.pop_back();
     return true;
   }
@@ -236,12 +253,11 @@ private:
       if (map) {
         std::string key;
         if (!text(key) || !take(':')) return false;
-        if (std::find(to.keys.begin(), to.keys.end(), key) != to.keys.end()) return false;
         to.keys.push_back(std::move(key));
       }
       if (!value(to.items.emplace_back(), depth + 1)) return false;
     } while (take(','));
-    return take(close);
+    return take(close) && !repeated(to.keys);
   }
   bool number(Node& to) {
     constexpr std::numeric_limits<std::int64_t> limits;

@@ -43,8 +43,8 @@ inline constexpr int kDeepest = 128;
 
 /// Appends one value to a text. Containers are begun with their size, and end by themselves when they are full.
 ///
-/// Thread-safety: one thread. Errors: none; a value more than a container holds is the user's error (assertion).
-/// Source: –
+/// Thread-safety: one thread. Errors: those of key(); a value more than a container holds is the user's error
+/// (assertion). Source: –
 class CALLER_API Writer {
 public:
   /// Appends to `into`, which must outlive it.
@@ -74,7 +74,7 @@ public:
   void map(std::size_t size);
   /// One value that is written already, in the same format.
   void raw(std::string_view value);
-  /// Before each value of a map.
+  /// Before each value of a map. Errors: SerializationError for a name that is no UTF-8.
   void key(std::string_view name);
 
 private:
@@ -284,6 +284,42 @@ struct IsByteVector<std::vector<std::byte>> : std::true_type {};
 template <class T>
 inline constexpr bool kNever = false;
 
+/// As RFC 3629 has it: no overlong forms, no surrogates.
+CALLER_API bool is_utf8(std::string_view text) noexcept;
+
+/// Whether texts can be the keys of a map; else it is a list of pairs.
+template <class Map>
+bool has_plain_keys(const Map& map) {
+  for (const auto& entry : map)
+    if (!is_utf8(entry.first)) return false;
+  return true;
+}
+
+/// In nanoseconds or, further away than those reach, a list of seconds and the nanoseconds behind them.
+template <class T>
+void encode_time(Writer& w, const T& value) {
+  using namespace std::chrono;
+  constexpr std::int64_t kReach = duration_cast<seconds>(nanoseconds::max()).count();
+  const auto since = value.time_since_epoch();
+  const seconds whole = floor<seconds>(since);
+  if (whole.count() >= -kReach && whole.count() < kReach) return w.integer(duration_cast<nanoseconds>(since).count());
+  w.list(2);
+  w.integer(whole.count());
+  w.integer(duration_cast<nanoseconds>(since - whole).count());
+}
+template <class T>
+T decode_time(const Reader& r) {
+  using namespace std::chrono;
+  using D = typename T::duration;
+  if (r.kind() != Reader::Kind::list) return T(duration_cast<D>(nanoseconds(r.integer())));
+  if (r.size() != 2) r.fail("a list of seconds and nanoseconds");
+  const std::int64_t whole = r.item(0).integer(), rest = r.item(1).integer(0, 999'999'999);
+  const auto far = static_cast<double>(whole);
+  if (far + 1 >= duration<double>(D::max()).count() || far - 1 <= duration<double>(D::min()).count())
+    r.fail("a time that its type can hold");
+  return T(duration_cast<D>(seconds(whole)) + duration_cast<D>(nanoseconds(rest)));
+}
+
 template <class V, std::size_t I = 0>
 V decode_alternative(const Reader& r, std::size_t index) {
   if constexpr (I == std::variant_size_v<V>) {
@@ -335,24 +371,26 @@ void encode(Writer& w, const T& value) {
   } else if constexpr (IsDuration<T>::value) {
     encode(w, value.count());
   } else if constexpr (IsTimePoint<T>::value) {
-    w.integer(std::chrono::duration_cast<std::chrono::nanoseconds>(value.time_since_epoch()).count());
+    encode_time(w, value);
   } else if constexpr (IsTuple<T>::value) {
     w.list(std::tuple_size_v<T>);
     std::apply([&](const auto&... v) { (encode(w, v), ...); }, value);
   } else if constexpr (MapLike<T>) {
     if constexpr (std::is_convertible_v<const typename T::key_type&, std::string_view>) {
-      w.map(value.size());
-      for (const auto& [k, v] : value) {
-        w.key(k);
-        encode(w, v);
+      if (has_plain_keys(value)) {
+        w.map(value.size());
+        for (const auto& [k, v] : value) {
+          w.key(k);
+          encode(w, v);
+        }
+        return;
       }
-    } else {
-      w.list(value.size());
-      for (const auto& [k, v] : value) {
-        w.list(2);
-        encode(w, k);
-        encode(w, v);
-      }
+    }
+    w.list(value.size());
+    for (const auto& [k, v] : value) {
+      w.list(2);
+      encode(w, k);
+      encode(w, v);
     }
   } else if constexpr (Range<T>) {
     w.list(value.size());
@@ -408,7 +446,7 @@ T decode(const Reader& r) {
   } else if constexpr (IsDuration<T>::value) {
     return T(decode<typename T::rep>(r));
   } else if constexpr (IsTimePoint<T>::value) {
-    return T(std::chrono::duration_cast<typename T::duration>(std::chrono::nanoseconds(r.integer())));
+    return decode_time<T>(r);
   } else if constexpr (IsTuple<T>::value) {
     if (r.size() != std::tuple_size_v<T>) r.fail("a list of " + std::to_string(std::tuple_size_v<T>) + " values");
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
@@ -418,14 +456,16 @@ T decode(const Reader& r) {
     T out;
     const std::size_t n = r.size();
     if constexpr (std::is_same_v<typename T::key_type, std::string>) {
-      for (std::size_t i = 0; i < n; ++i)
-        out.emplace(std::string(r.key(i)), decode<typename T::mapped_type>(r.item(i)));
-    } else {
-      for (std::size_t i = 0; i < n; ++i) {
-        const Reader pair = r.item(i);
-        if (pair.size() != 2) pair.fail("a list of key and value");
-        out.emplace(decode<typename T::key_type>(pair.item(0)), decode<typename T::mapped_type>(pair.item(1)));
+      if (r.kind() == Reader::Kind::map) {
+        for (std::size_t i = 0; i < n; ++i)
+          out.emplace(std::string(r.key(i)), decode<typename T::mapped_type>(r.item(i)));
+        return out;
       }
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      const Reader pair = r.item(i);
+      if (pair.size() != 2) pair.fail("a list of key and value");
+      out.emplace(decode<typename T::key_type>(pair.item(0)), decode<typename T::mapped_type>(pair.item(1)));
     }
     return out;
   } else if constexpr (Range<T>) {
