@@ -77,6 +77,39 @@ TEST_CASE("an exception of a type that is not known here keeps its type's name, 
   }
 }
 
+TEST_CASE("an exception that was thrown with another one nested in it keeps its type, and its causes when it is back") {
+  register_exception<Mine>();
+  const auto nested = [](auto e) {
+    try {
+      try {
+        throw std::out_of_range("cause");
+      } catch (...) {
+        std::throw_with_nested(e);
+      }
+    } catch (...) {
+      return std::current_exception();
+    }
+  };
+  const auto check = [&](auto e, const char* type) {
+    const ExceptionRecord record = ExceptionRecord::of(nested(e));
+    CHECK(record.type == type);
+    REQUIRE(record.cause);
+    CHECK(record.cause->type == "std::out_of_range");
+    try {
+      ExceptionRecord::from_json(record.to_json()).rethrow();
+    } catch (const decltype(e)& back) {
+      CHECK(std::string(back.what()) == e.what());
+      CHECK_THROWS_AS(std::rethrow_if_nested(back), std::out_of_range);
+      CHECK(ExceptionRecord::of(std::current_exception()).type == type);
+    }
+  };
+  check(Mine("mine"), detail::type_name(typeid(Mine)).c_str());
+  check(std::invalid_argument("x"), "std::invalid_argument");
+  check(StateBackendError("gone"), "StateBackendError");
+  const ExceptionRecord unknown = ExceptionRecord::of(nested(Unknown("u")));
+  CHECK(unknown.type == detail::type_name(typeid(Unknown)));
+}
+
 TEST_CASE("what is no std::exception crosses, too") {
   for (const auto& error : {std::make_exception_ptr(std::string("text")), std::make_exception_ptr(17),
                             std::make_exception_ptr("literal"), std::exception_ptr()})

@@ -198,11 +198,11 @@ struct ExceptionTypes {
   template <class E>
   void standard() {
     add(typeid(E), detail::type_name(typeid(E)),
-        [](const ExceptionRecord& r) { return std::make_exception_ptr(E(r.message)); });
+        [](const ExceptionRecord& r) { return detail::with_causes(E(r.message), r); });
   }
   template <class E, class F>
   void own(const char* name, F make) {
-    add(typeid(E), name, [make](const ExceptionRecord& r) { return std::make_exception_ptr(make(r)); });
+    add(typeid(E), name, [make](const ExceptionRecord& r) { return detail::with_causes(make(r), r); });
   }
 
   ExceptionTypes() {
@@ -273,6 +273,14 @@ ExceptionTypes& exception_types() {
   return *types;
 }
 
+/// That of an exception as the code that threw it knows it: std::throw_with_nested() derives one of its own from it.
+const std::type_info& thrown_type(const std::exception& e) {
+  const std::type_info& type = typeid(e);
+  constexpr std::string_view kNested = "St17_Nested_exceptionI";
+  const auto* const derived = dynamic_cast<const abi::__vmi_class_type_info*>(&type);
+  return derived && std::string_view(type.name()).starts_with(kNested) ? *derived->__base_info[0].__base_type : type;
+}
+
 ExceptionRecord record_of(const std::exception_ptr& error, int depth);
 
 void add_cause(ExceptionRecord& record, const std::nested_exception& nested, int depth) {
@@ -294,13 +302,13 @@ ExceptionRecord record_of(const std::exception_ptr& error, int depth) {
     if (const auto* nested = dynamic_cast<const std::nested_exception*>(&e)) add_cause(record, *nested, depth);
   } catch (const std::exception& e) {
     record.message = e.what();
+    const std::type_info& type = thrown_type(e);
     auto& types = exception_types();
     {
       const std::lock_guard lock(types.mutex);
-      if (const auto it = types.names.find(std::type_index(typeid(e))); it != types.names.end())
-        record.type = it->second;
+      if (const auto it = types.names.find(std::type_index(type)); it != types.names.end()) record.type = it->second;
     }
-    if (record.type.empty()) record.type = detail::type_name(typeid(e));
+    if (record.type.empty()) record.type = detail::type_name(type);
     if (const auto* nested = dynamic_cast<const std::nested_exception*>(&e)) add_cause(record, *nested, depth);
   } catch (const std::string& s) {
     record.type = "std::string";

@@ -301,9 +301,24 @@ namespace detail {
 CALLER_API std::string type_name(const std::type_info& type);
 CALLER_API void register_exception(const std::type_info& type, std::string name,
                                    std::function<std::exception_ptr(const ExceptionRecord&)> make);
+
+/// `e` as it was thrown: with what caused it nested in it.
+template <class E>
+std::exception_ptr with_causes(E e, const ExceptionRecord& record) {
+  if (!record.cause) return std::make_exception_ptr(std::move(e));
+  try {
+    try {
+      record.cause->rethrow();
+    } catch (...) {
+      std::throw_with_nested(std::move(e));
+    }
+  } catch (...) {
+    return std::current_exception();
+  }
+}
 }  // namespace detail
 
-/// From now on an E that crosses processes comes back as an E, made from its words.
+/// From now on an E that crosses processes comes back as an E, made from its words, with its causes nested in it.
 ///
 /// `name` must be the same in every process; the default is the type's own. The standard library's exceptions and those
 /// of this module are registered already. Thread-safety: any thread. Errors: none. Source: –
@@ -311,7 +326,7 @@ template <class E>
   requires std::is_constructible_v<E, const std::string&>
 void register_exception(std::string name = detail::type_name(typeid(E))) {
   detail::register_exception(typeid(E), std::move(name),
-                             [](const ExceptionRecord& r) { return std::make_exception_ptr(E(r.message)); });
+                             [](const ExceptionRecord& r) { return detail::with_causes(E(r.message), r); });
 }
 
 }  // namespace caller::task
