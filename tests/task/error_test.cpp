@@ -45,6 +45,7 @@ TEST_CASE("an exception comes back with its type, its words and its data") {
   comes_back(InvocationStatusOwnershipError("id", Status::running, "r1", "r2"));
   comes_back(InvocationStatusRaceConditionError("id", Status::registered, Status::pending));
   comes_back(InvocationNotFoundError("id"));
+  comes_back(UnreadableError("what"));
   comes_back(CycleDetectedError("a -> b -> a"));
   comes_back(PendingInvocationLockError("id"));
   comes_back(InvocationCancelledError("id"));

@@ -429,6 +429,39 @@ TEST_CASE("triggers: hostile bytes are nobody's harm") {
   });
 }
 
+TEST_CASE("triggers: invocations that can never be read are left out, however many, and hold up no others") {
+  on_every_store([](const std::shared_ptr<Store>& store) {
+    Process p(store);
+    const auto work = p.app.task("t.work", [](const std::string&) {}, {"s"});
+    p.app.on(status(work, Status::success), p.note, [](const Match& m) { return m.argument<std::string>("s"); });
+    CHECK(p.app.evaluate_triggers() == 0);
+    const auto add = [&](const std::string& id, const std::string& args) {
+      NewInvocation n = call(id);
+      n.task_id = "t.work";
+      n.args = args;
+      store->add({n}).wait();
+    };
+    std::string packed;  // as it is stored where a part is kept apart
+    {
+      Process large(store);
+      const auto big = large.app.task("t.big", [](const std::string&) {}, {"s"});
+      packed = store->get(big(std::string(200'000, 'x')).id()).wait().args;
+    }
+    REQUIRE(ClientDataStore::is_reference(packed));
+    std::string lost = packed;
+    for (char& c : lost)
+      if (c >= 'a' && c <= 'f') c = 'a';  // of a hash that nobody has put
+    for (int i = 0; i < 10; ++i) add("bad" + std::to_string(i), i % 2 ? lost : packed.substr(0, 3));
+    add("good", R"({"s":"good"})");
+    for (const auto& r : store->take("runner", 100, {}, true).wait())
+      store->change({r.id, Status::success, "runner", "null", {}, {}}).wait();
+    CHECK(p.app.evaluate_triggers() == 1);
+    CHECK(p.notes() == Notes{"good"});
+    CHECK(p.nothing_left());
+    CHECK(p.log->size() == 10);
+  });
+}
+
 TEST_CASE("triggers: in development mode they act where something happens") {
   AppOptions o;
   o.dev_mode = true;

@@ -57,7 +57,7 @@ std::string whole(const Head& head, const std::vector<std::string>& parts) {
 }
 
 std::string found(std::optional<std::string> content, const std::string& hash) {
-  if (!content) throw StateBackendError("the data " + hash + " is not in the store any more");
+  if (!content) throw UnreadableError("the data " + hash + " is not in the store any more");
   return std::move(*content);
 }
 

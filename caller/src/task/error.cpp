@@ -44,7 +44,8 @@ public:
                                              "the task failed",
                                              "the invocation was cancelled",
                                              "the time is over",
-                                             "the worker's process ended"};
+                                             "the worker's process ended",
+                                             "what is stored makes no sense"};
     const auto n = static_cast<std::size_t>(code);
     return n >= 1 && n <= std::size(kWords) ? kWords[n - 1] : "unknown error " + std::to_string(code);
   }
@@ -158,6 +159,9 @@ InvocationNotFoundError::InvocationNotFoundError(const std::string& invocation_i
                         {{"invocation_id", invocation_id}}) {}
 InvocationNotFoundError::~InvocationNotFoundError() = default;
 
+UnreadableError::UnreadableError(const std::string& text) : StateBackendError(text, Errc::unreadable) {}
+UnreadableError::~UnreadableError() = default;
+
 RunnerError::RunnerError(const std::string& text, Errc code) : TaskingError(code, text) {}
 RunnerError::~RunnerError() = default;
 RunnerNotExecutableError::RunnerNotExecutableError(const std::string& text)
@@ -256,6 +260,7 @@ struct ExceptionTypes {
       return InvocationStatusRaceConditionError(get(r, "invocation_id"), status(r, "expected"), status(r, "found"));
     });
     own<StateBackendError>("StateBackendError", [](R r) { return StateBackendError(r.message); });
+    own<UnreadableError>("UnreadableError", [](R r) { return UnreadableError(r.message); });
     own<InvocationNotFoundError>("InvocationNotFoundError",
                                  [=](R r) { return InvocationNotFoundError(get(r, "invocation_id")); });
     own<RunnerError>("RunnerError", [](R r) { return RunnerError(r.message); });

@@ -43,6 +43,7 @@ enum class Errc {
   cancelled,                 ///< the invocation was taken back
   timed_out,                 ///< the task ran longer than its time-out, or a wait for it did
   worker_crashed,            ///< the process that executed the task ended in the midst of it
+  unreadable,                ///< what is stored makes no sense
 };
 
 /// The category of Errc. Thread-safety: any thread. Errors: none.
@@ -211,6 +212,13 @@ public:
   CALLER_TASK_ERROR(InvocationNotFoundError)
   /// Of which invocation.
   std::string invocation_id() const { return detail("invocation_id"); }
+};
+
+/// What is stored cannot be read, now or later, though the store can be used. Source: –
+class CALLER_API UnreadableError : public StateBackendError {
+public:
+  explicit UnreadableError(const std::string& text);
+  CALLER_TASK_ERROR(UnreadableError)
 };
 
 /// A runner cannot go on. Source: pynenc RunnerError.

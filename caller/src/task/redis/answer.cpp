@@ -81,7 +81,7 @@ InvocationRecord record_of(std::string id, std::string_view bytes, std::string a
   };
   const std::int64_t status = number("s");
   if (!stored.is_object() || status < 0 || status >= static_cast<std::int64_t>(kStatusCount))
-    throw StateBackendError("what is stored of invocation " + id + " cannot be read; purge it");
+    throw UnreadableError("what is stored of invocation " + id + " cannot be read; purge it");
   if (step) *step = text("T");
   InvocationRecord r;
   r.id = std::move(id);
@@ -114,7 +114,7 @@ void check(Answer& a, Status to) {
   const std::string& what = a.what();
   if (what == "absent") throw InvocationNotFoundError(a.text());
   if (what == "unreadable")
-    throw StateBackendError("what is stored of invocation " + a.text() + " cannot be read; purge it");
+    throw UnreadableError("what is stored of invocation " + a.text() + " cannot be read; purge it");
   if (what == "cycle") throw CycleDetectedError(a.text());
   if (what == "owner") {
     const std::string id = a.text();

@@ -178,7 +178,7 @@ std::vector<std::int64_t> page(Database& db, const Selection& selection, std::si
 
 Status status_named(const std::string& text, const std::string& id) {
   if (const auto status = status_of(text)) return *status;
-  throw StateBackendError("invocation " + id + " is stored with a status that there is not: \"" + text + "\"");
+  throw UnreadableError("invocation " + id + " is stored with a status that there is not: \"" + text + "\"");
 }
 
 InvocationRecord read_record(Database& db, const std::string& id) {

@@ -164,6 +164,10 @@ void TriggerPass::evaluate(Entry& e) {
   part.payload = e.payload;
   part.format = app_.options.format;
   bool there = true;
+  const auto drop = [&](const std::exception& why) {  // or it would be looked at again and again
+    there = false;
+    app_.log("triggers: what invocation " + e.name.id + " became leads to nothing: " + why.what());
+  };
   if (e.asked) {
     try {
       InvocationRecord record = e.asked->wait();
@@ -172,6 +176,10 @@ void TriggerPass::evaluate(Entry& e) {
       if (part.status == Status::failed) part.exception = std::move(record.exception);
     } catch (const InvocationNotFoundError&) {
       there = false;  // it was purged meanwhile
+    } catch (const UnreadableError& why) {
+      drop(why);
+    } catch (const SerializationError& why) {
+      drop(why);
     }
   }
   Fired fired;
