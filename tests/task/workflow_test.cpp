@@ -210,5 +210,16 @@ TEST_CASE("what a workflow kept goes when the invocation that began it has been 
     (void)keeps.result();
     forget(bench.app);
     CHECK(store.values("wf:", "", 10).wait().size() == 2);
+    for (const char* id : {"a:b", ":", "x:d:y"}) {  // ids that look like others, with something behind them
+      NewInvocation n = again(store.get(keeps.id()).wait(), id);
+      n.workflow_id = id;
+      store.add({n}).wait();
+      store.ended(id).wait();
+    }
+    forget(bench.app);
+    CHECK(store.values("wf:", "", 10).wait().size() == 8);
+    (void)store.purge(std::chrono::nanoseconds(0)).wait();
+    forget(bench.app);
+    CHECK(store.values("wf:", "", 10).wait().empty());
   });
 }

@@ -4,6 +4,8 @@
 #include <caller/task/workflow.hpp>
 
 #include <charconv>
+#include <utility>
+#include <vector>
 
 #include "app.hpp"
 
@@ -25,6 +27,28 @@ std::shared_ptr<const Run> run_for(const char* what) {
 /// Names the run's next operation of a kind.
 std::string next_operation(const Run& run, const std::string& kind) {
   return run.id + ":" + kind + ":" + std::to_string(run.operations.next(kind));
+}
+
+/// The workflows whose value that may be: ids and keys have any bytes.
+std::vector<std::string> owners_of(const std::string& key) {
+  std::vector<std::string> out;
+  for (std::size_t at = kPrefix.size(); (at = key.find(':', at)) != std::string::npos; ++at)
+    if (const std::string kind = key.substr(at, 3); kind == ":d:" || kind == ":t:")
+      out.push_back(key.substr(kPrefix.size(), at - kPrefix.size()));
+  return out;
+}
+
+/// Also where nobody can say.
+Coro<bool> may_be_there(Store& store, const std::string& id) {
+  const Pending<InvocationRecord> found = store.get(id);
+  (void)co_await found.async_wait_done();
+  try {
+    (void)found.result();
+  } catch (const InvocationNotFoundError&) {
+    co_return false;
+  } catch (...) {  // it stays
+  }
+  co_return true;
 }
 
 }  // namespace
@@ -50,21 +74,16 @@ Coro<void> forget_ended_workflows(AppPtr app) {
     const auto list = page.result();
     for (const auto& [key, value] : list) {
       after = key;
-      const std::string id = key.substr(kPrefix.size(), key.find(':', kPrefix.size()) - kPrefix.size());
-      if (id == known) continue;
-      if (id != gone) {
-        const Pending<InvocationRecord> found = store.get(id);
-        (void)co_await found.async_wait_done();
-        bool is_gone = false;
-        try {
-          (void)found.result();
-        } catch (const InvocationNotFoundError&) {
-          is_gone = true;
-        } catch (...) {  // nobody can say, so it stays
+      bool wanted = false;
+      for (const std::string& id : owners_of(key)) {
+        if (id != known && id != gone) {
+          Coro<bool> looking = may_be_there(store, id);
+          const bool is_there = co_await std::move(looking);
+          (is_there ? known : gone) = id;
         }
-        (is_gone ? gone : known) = id;
-        if (!is_gone) continue;
+        wanted = wanted || id == known;
       }
+      if (wanted) continue;
       ValueChange erase;
       erase.key = key;
       const Pending<bool> erased = store.set_value(std::move(erase));
