@@ -143,6 +143,15 @@ TEST_CASE("calls of the same kind share the invocation that waits: by task, by a
     const auto before = counted();
     CHECK_THROWS(strict.parallelize(std::vector<std::tuple<int, int>>{{7, 7}, {1, 4}}));
     CHECK(counted() == before);
+    try {
+      (void)strict.parallelize(std::vector<std::tuple<int, int>>{{8, 1}, {9, 1}, {8, 1}, {8, 2}});
+      FAIL("nothing was thrown");
+    } catch (const InvocationConcurrencyWithDifferentArgumentsError& e) {
+      CHECK(e.difference() == "y: 1, called with 2");
+    }
+    CHECK(counted() == before);
+    const auto same = strict.parallelize(std::vector<std::tuple<int, int>>{{8, 1}, {8, 1}});
+    CHECK(same.invocations()[0].id() == same.invocations()[1].id());
     b.start();
     CHECK(first.result() == 12);
     CHECK(k.result() == 12);

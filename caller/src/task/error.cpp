@@ -93,11 +93,14 @@ TaskRoutingError::TaskRoutingError(const std::string& task_id, const std::string
 TaskRoutingError::~TaskRoutingError() = default;
 InvocationConcurrencyWithDifferentArgumentsError::InvocationConcurrencyWithDifferentArgumentsError(
     const std::string& task_id, const std::string& existing_id, const std::string& difference)
-    : TaskRoutingError(task_id,
-                       "task " + task_id + ": invocation " + existing_id +
-                           " of the same key is under way with other arguments: " + difference,
-                       Errc::different_arguments,
-                       {{"existing_invocation_id", existing_id}, {"difference", difference}}) {}
+    : TaskRoutingError(
+          task_id,
+          "task " + task_id + ": " +
+              (existing_id.empty()
+                   ? "two calls made at once have the same key and other arguments: "
+                   : "invocation " + existing_id + " of the same key is under way with other arguments: ") +
+              difference,
+          Errc::different_arguments, {{"existing_invocation_id", existing_id}, {"difference", difference}}) {}
 InvocationConcurrencyWithDifferentArgumentsError::~InvocationConcurrencyWithDifferentArgumentsError() = default;
 
 InvocationError::InvocationError(const std::string& invocation_id, const std::string& text, Errc code,

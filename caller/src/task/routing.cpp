@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 
 #include "app.hpp"
 
@@ -76,6 +77,19 @@ std::vector<NewInvocation> prepared(const AppCore& app, const TaskDefinition& de
     list.push_back(std::move(n));
   }
   return list;
+}
+
+/// Two calls made at once may be of one kind as little as one that was made before.
+void refuse_other_calls(const AppCore& app, const TaskDefinition& definition, const std::vector<CallBytes>& calls,
+                        const std::vector<NewInvocation>& list) {
+  if (!definition.options.on_diff_non_key_args_raise) return;
+  std::unordered_map<std::string_view, std::size_t> first;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const auto [known, fresh] = first.try_emplace(list[i].registration_key, i);
+    if (fresh || list[known->second].call_id == list[i].call_id) continue;
+    throw InvocationConcurrencyWithDifferentArgumentsError(
+        definition.id, {}, difference(app.options.format, definition, calls[known->second].args, calls[i]));
+  }
 }
 
 std::vector<Routed> settled(AppCore& app, const TaskDefinition& definition, const std::vector<CallBytes>& calls,
@@ -192,6 +206,7 @@ std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition
   const auto run = current_run();
   std::map<std::string, std::string> data;
   std::vector<NewInvocation> list = prepared(*app, *definition, calls, run.get(), id, data);
+  refuse_other_calls(*app, *definition, calls, list);
   if (run)
     for (const auto& n : list) store.check_cycle(run->id, n.task_id, n.call_id).wait();
   std::vector<Pending<void>> puts;
