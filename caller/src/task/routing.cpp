@@ -28,19 +28,33 @@ std::string key_of(Concurrency kind, const TaskDefinition& definition, const Cal
   return {};
 }
 
+/// No object: it is none, or goes deeper than those can go who compare and write it.
+nlohmann::json read_object(Format format, const std::string& bytes) {
+  try {
+    (void)Document(format, bytes);
+  } catch (const SerializationError&) {
+    return {};
+  }
+  return format == Format::json ? nlohmann::json::parse(bytes, nullptr, false)
+                                : nlohmann::json::from_cbor(bytes, true, false);
+}
+
+std::string words_of(const nlohmann::json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 /// In words: which arguments of the stored call are others.
 std::string difference(Format format, const TaskDefinition& definition, const std::string& stored,
                        const CallBytes& call) {
-  const auto there = format == Format::json ? nlohmann::json::parse(stored, nullptr, false)
-                                            : nlohmann::json::from_cbor(stored, true, false);
+  const auto there = read_object(format, stored);
   if (!there.is_object()) return "the stored arguments cannot be read";
   std::string out;
   for (const auto& [name, json] : named_of(definition, call)) {
     const auto here = nlohmann::json::parse(json, nullptr, false);
     const auto it = there.find(name);
     if (it != there.end() && *it == here) continue;
-    out += (out.empty() ? "" : ", ") + name + ": " + (it == there.end() ? "missing" : it->dump()) + ", called with " +
-           json;
+    out += (out.empty() ? "" : ", ") + name + ": " + (it == there.end() ? "missing" : words_of(*it)) +
+           ", called with " + json;
   }
   return out;
 }

@@ -93,15 +93,30 @@ void assign_runner(const TaskFlags& flags, Config& config) {
   config.option(std::move(worker));
 }
 
+/// What goes too deep to be written is not read, either.
+json read(Format format, const std::string& bytes) {
+  json out(json::value_t::discarded);
+  try {
+    (void)Document(format, bytes);
+    out = format == Format::json ? json::parse(bytes, nullptr, false) : json::from_cbor(bytes, true, false);
+  } catch (const SerializationError&) {
+  }
+  if (out.is_discarded()) return "(cannot be read)";
+  return out;
+}
+
 json value_of(const App& app, std::string bytes, bool whole) {
   if (ClientDataStore::is_reference(bytes)) {
     if (!whole) return "(large)";
-    bytes = app.client_data_store().resolve(std::move(bytes));
+    try {
+      bytes = app.client_data_store().resolve(std::move(bytes));
+    } catch (const UnreadableError& e) {
+      return "(" + std::string(e.what()) + ")";
+    } catch (const SerializationError&) {
+      return "(cannot be read)";
+    }
   }
-  json out =
-      app.serializer() == Format::json ? json::parse(bytes, nullptr, false) : json::from_cbor(bytes, true, false);
-  if (out.is_discarded()) return "(cannot be read)";
-  return out;
+  return read(app.serializer(), bytes);
 }
 
 /// `whole`: with large arguments and results, too.
@@ -118,10 +133,7 @@ json as_json(const App& app, const InvocationRecord& r, bool whole) {
   if (!r.parent_id.empty()) out["parent"] = r.parent_id;
   if (!r.owner.empty()) out["runner"] = r.owner;
   if (r.status == Status::success) out["result"] = value_of(app, r.result, whole);
-  if (r.status == Status::failed) {
-    json error = json::parse(r.exception, nullptr, false);
-    out["exception"] = error.is_discarded() ? json("(cannot be read)") : error;
-  }
+  if (r.status == Status::failed) out["exception"] = read(Format::json, r.exception);
   return out;
 }
 

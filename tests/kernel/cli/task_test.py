@@ -10,6 +10,7 @@ import pty
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -103,6 +104,17 @@ class Tasks(unittest.TestCase):
             os.close(theirs)
         self.assertIn("\x1b[90mCANCELLED\x1b[0m", shown)
         self.assertEqual(re.sub(r"\x1b\[\d+m", "", shown), plain)
+
+    def test_what_is_stored_and_goes_too_deep_to_be_shown_is_said_so(self):
+        invocation = self.started("demo.endless")
+        self.output("task", "cancel", invocation, "--sqlite", self.database)
+        for deep in (b"[" * 200_000, b"[" * 200_000 + b"]" * 200_000, b'{"a":' * 200_000, b"\xff[[1]]\n{}"):
+            with sqlite3.connect(self.database, timeout=10) as database:
+                database.execute("UPDATE content SET args = ?", (deep,))
+            database.close()
+            self.assertEqual(self.shown(invocation)["arguments"], "(cannot be read)")
+            self.assertIn("(cannot be read)", self.output("task", "show", invocation, "--sqlite", self.database))
+            self.assertIn(self.listed()[0]["arguments"], ("(cannot be read)", "(large)"))
 
     def test_a_runner_executes_calls_of_another_process_and_a_signal_ends_it(self):
         runner = self.runner("--slots", "2")
