@@ -12,6 +12,7 @@
 #include <caller/task/all.hpp>
 
 #include "gate.hpp"
+#include "new_call.hpp"
 #include "settings.hpp"
 
 using namespace caller::task;
@@ -158,6 +159,56 @@ TEST_CASE("calls of the same kind share the invocation that waits: by task, by a
     const auto next = by_task(5, 6);  // the other one has ended
     CHECK(next.id() != first.id());
     CHECK(next.result() == 56);
+  });
+}
+
+TEST_CASE("of several that wait with one key each is known until it is taken, also one that is tried again") {
+  on_every_setting([](const Setting& s) {
+    const auto store = s.make();
+    const auto add = [&](const std::string& id) {
+      NewInvocation n = call(id);
+      n.registration_key = "key";
+      return store->add({n}).wait().front().id;
+    };
+    const auto take = [&] { return store->take("runner", 1, {}, true).wait().at(0).id; };
+    CHECK(add("a") == "a");
+    CHECK(take() == "a");
+    CHECK(add("b") == "b");
+    CHECK(add("c") == "b");
+    store->change({"a", Status::retry, "runner", {}, {}, {}}).wait();
+    CHECK(take() == "b");
+    CHECK(add("d") == "a");
+    store->change({"b", Status::retry, "runner", {}, {}, {}}).wait();
+    CHECK(store->cancel("b").wait());
+    CHECK(add("e") == "a");
+    CHECK(take() == "a");
+    CHECK(add("f") == "f");
+    CHECK(take() == "f");
+    CHECK(add("g") == "g");
+    store->purge(std::nullopt).wait();
+    CHECK(add("h") == "h");
+  });
+}
+
+TEST_CASE("arguments that go too deep to be compared are said to be others") {
+  on_every_setting([](const Setting& s) {
+    Bench b(s);
+    TaskOptions o;
+    o.registration_concurrency = Concurrency::TASK;
+    const auto task = b.app.task("t.deep", [](int) {}, {"n"}, o);
+    const char open = s.format == Format::json ? '[' : '\x81';
+    for (const std::string& args : {std::string(200'000, open), "\xa1\x61n" + std::string(200'000, open),
+                                    "{\"n\":" + std::string(200'000, open) + std::string(200'000, ']') + "}"}) {
+      NewInvocation n = call(std::to_string(args.size()));
+      n.task_id = "t.deep";
+      n.registration_key = "t.deep";
+      n.args = args;
+      b.app.store().add({n}).wait();
+      const auto inv = task(1);
+      CHECK(inv.id() == n.id);
+      CHECK(inv.diff_arg() == "the stored arguments cannot be read");
+      CHECK(inv.cancel());
+    }
   });
 }
 

@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kLanes = 8;                              // of a queue that are kept when they are empty
 constexpr nanoseconds kFirstLease = std::chrono::seconds(10);  // of a runner that has not told of itself yet
 
-void leave_kin(std::unordered_map<std::string, std::map<std::uint64_t, Record*>>& all, std::string_view id,
+void leave_all(std::unordered_map<std::string, std::map<std::uint64_t, Record*>>& all, std::string_view id,
                const Record& r) {
   const auto it = all.find(std::string(id));
   if (it == all.end()) return;
@@ -81,10 +81,8 @@ void MemoryStore::leave(Record& r, Status to, News& news) {
     others.erase(std::find(others.begin(), others.end(), &r));
   }
   dequeue(r);
-  if (!r.registration_key().empty() && waits_to_be_taken(r.status) && !waits_to_be_taken(to)) {
-    if (const auto it = waiting_.find(std::string(r.registration_key())); it != waiting_.end() && it->second == &r)
-      waiting_.erase(it);
-  }
+  if (!r.registration_key().empty() && waits_to_be_taken(r.status) && !waits_to_be_taken(to))
+    leave_all(waiting_, r.registration_key(), r);
 }
 
 void MemoryStore::enter(Record& r, Status to, Owner* owner, News& news) {
@@ -100,7 +98,8 @@ void MemoryStore::enter(Record& r, Status to, Owner* owner, News& news) {
   }
   if (to == Status::killed) killed_.insert(&r);
   if (to == Status::concurrency_controlled) controlled_[std::string(r.running_key())].push_back(&r);
-  if (!r.registration_key().empty() && waits_to_be_taken(to)) waiting_.emplace(r.registration_key(), &r);
+  if (!r.registration_key().empty() && waits_to_be_taken(to))
+    waiting_[std::string(r.registration_key())].emplace(r.number, &r);
   if (is_runnable(to) || to == Status::scheduled) {
     if (r.cancel_requested) return set(r, Status::cancelled, nullptr, news);
     if (r.due() != Steady::time_point{} && r.due() > Steady::now())
@@ -224,8 +223,8 @@ void MemoryStore::forget(Record& r, News& news) {
   leave(r, Status::cancelled, news);
   end(r, news);
   release(r);
-  if (!r.parent_id().empty()) leave_kin(children_, r.parent_id(), r);
-  if (r.has_workflow()) leave_kin(members_, r.rare->workflow_id, r);
+  if (!r.parent_id().empty()) leave_all(children_, r.parent_id(), r);
+  if (r.has_workflow()) leave_all(members_, r.rare->workflow_id, r);
   records_.erase(r);
   r.forget();
   r.unref();

@@ -64,7 +64,7 @@ Record& MemoryStore::at(std::string_view id) {
 Record* MemoryStore::waiting(const NewInvocation& call) {
   if (call.registration_key.empty() || find(call.id)) return nullptr;
   const auto it = waiting_.find(call.registration_key);
-  return it == waiting_.end() ? nullptr : it->second;
+  return it == waiting_.end() ? nullptr : it->second.begin()->second;
 }
 
 Added MemoryStore::add_one(NewInvocation&& call, News& news) {

@@ -189,8 +189,8 @@ private:
   std::map<std::string, Queue, std::less<>> queues_;
   std::map<std::tuple<std::int64_t, std::uint64_t>, Record*> urgent_;
   std::multimap<Steady::time_point, std::string> due_;
-  std::unordered_map<std::string, Record*> waiting_;  // by registration key
-  std::unordered_set<std::string> busy_;              // running keys at work
+  std::unordered_map<std::string, ByNumber> waiting_;  // by registration key
+  std::unordered_set<std::string> busy_;               // running keys at work
   std::unordered_map<std::string, std::list<Record*>> controlled_;
   std::unordered_set<Record*> killed_;
   std::list<Group> groups_;

@@ -94,7 +94,7 @@ local function insert(a, n, rest)
     enter(r, SCHEDULED)
   else  -- what enter() does with one that was nothing before
     keep_change(r, REGISTERED)
-    if r.g then call('HSETNX', P .. 'waiting', r.g, id) end
+    if r.g then waits_for_its_turn(r) end
     enqueue(r)
     dirty[id] = true
   end

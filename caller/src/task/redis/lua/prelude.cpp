@@ -9,7 +9,8 @@ const char kPrelude[] = R"lua(
 --   inv       id -> record (below)                 args, out  id -> arguments, outcome too long for the record
 --   order     ids by number                        seq        numbers and tickets
 --   queues    names;  q:<name> waiting, by priority and ticket, before all those that others wait for
---   due       ids by time                          waiting    registration key -> id;  busy  running key -> id
+--   due       ids by time                          busy       running key -> id
+--   waiting   registration key -> id;  also  others that wait with it, by that key and number
 --   cc        held back, by running key            own:<runner>, pending (by time), killed, ended (by time)
 --   leases    runners by end of lease;  runners  runner -> what it told;  idle  runner -> its take that found nothing
 --   counts    status -> how many, but for REGISTERED, which is what is left;  few:<status> ids by number, of the states in which there are few
@@ -96,7 +97,7 @@ local function workflow_of(r)
   if r.W == true then return r.p or r.id end
   return r.W or r.id
 end
-local function cc_prefix(key) return #key .. ':' .. key .. ':' end
+local function key_prefix(key) return #key .. ':' .. key .. ':' end
 
 local set
 
@@ -156,13 +157,37 @@ local function delay(r)
 end
 -- The one held back longest may run.
 local function admit(key)
-  local prefix = cc_prefix(key)
+  local prefix = key_prefix(key)
   while true do
     local first = call('ZRANGEBYLEX', P .. 'cc', '[' .. prefix, '+', 'LIMIT', 0, 1)[1]
     if not first or first:sub(1, #prefix) ~= prefix then return end
     local r = load(first:sub(#prefix + 9))
     if r and r.s == CC then return set(r, REROUTED) end
     call('ZREM', P .. 'cc', first)
+  end
+end
+-- Whom a further call with its registration key gets: the one that waits, or another one that does.
+local function waits_for_its_turn(r)
+  if call('HSETNX', P .. 'waiting', r.g, r.id) == 0 and call('HGET', P .. 'waiting', r.g) ~= r.id then
+    call('ZADD', P .. 'also', 0, key_prefix(r.g) .. pad(r.n) .. r.id)
+  end
+end
+local function waits_no_more(r)
+  local prefix = key_prefix(r.g)
+  if call('HGET', P .. 'waiting', r.g) ~= r.id then
+    call('ZREM', P .. 'also', prefix .. pad(r.n) .. r.id)
+    return
+  end
+  call('HDEL', P .. 'waiting', r.g)
+  while true do
+    local first = call('ZRANGEBYLEX', P .. 'also', '[' .. prefix, '+', 'LIMIT', 0, 1)[1]
+    if not first or first:sub(1, #prefix) ~= prefix then return end
+    call('ZREM', P .. 'also', first)
+    local other = load(first:sub(#prefix + 9))
+    if other and other.g == r.g and other.id ~= r.id and waits(other.s) then
+      call('HSET', P .. 'waiting', r.g, other.id)
+      return
+    end
   end
 end
 local function args_of(r) return r.A and call('HGET', P .. 'args', r.id) or r.a or '' end
@@ -230,14 +255,12 @@ local function leave(r, to)
   end
   if s == PENDING and not begins then call('ZREM', P .. 'pending', r.id) end
   if s == KILLED then call('SREM', P .. 'killed', r.id) end
-  if s == CC then call('ZREM', P .. 'cc', cc_prefix(r.k or '') .. pad(r.j or 0) .. r.id); r.j = nil end
+  if s == CC then call('ZREM', P .. 'cc', key_prefix(r.k or '') .. pad(r.j or 0) .. r.id); r.j = nil end
   if RUNNABLE[s] or s == SCHEDULED then
     dequeue(r)
     if r.u then call('ZREM', P .. 'due', r.id) end
   end
-  if r.g and waits(s) and not waits(to) and call('HGET', P .. 'waiting', r.g) == r.id then
-    call('HDEL', P .. 'waiting', r.g)
-  end
+  if r.g and waits(s) and not waits(to) then waits_no_more(r) end
 end
 local function enter(r, to, owner)
   local was = OWNED[r.s] and r.o
@@ -268,9 +291,9 @@ local function enter(r, to, owner)
   if to == KILLED then call('SADD', P .. 'killed', r.id) end
   if to == CC then
     r.j = call('INCR', P .. 'seq')
-    call('ZADD', P .. 'cc', 0, cc_prefix(r.k or '') .. pad(r.j) .. r.id)
+    call('ZADD', P .. 'cc', 0, key_prefix(r.k or '') .. pad(r.j) .. r.id)
   end
-  if r.g and waits(to) then call('HSETNX', P .. 'waiting', r.g, r.id) end
+  if r.g and waits(to) then waits_for_its_turn(r) end
   if RUNNABLE[to] or to == SCHEDULED then
     if r.x then return set(r, CANCELLED) end
     if r.u and r.u > now then

@@ -76,7 +76,7 @@ if ARGV[1] == '' then
   local n = call('HLEN', P .. 'inv')
   for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do call('UNLINK', P .. 'q:' .. q) end
   for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do call('UNLINK', P .. 'own:' .. runner) end
-  for _, key in ipairs({'inv', 'args', 'out', 'order', 'queues', 'due', 'waiting', 'busy', 'cc', 'pending', 'killed',
+  for _, key in ipairs({'inv', 'args', 'out', 'order', 'queues', 'due', 'waiting', 'also', 'busy', 'cc', 'pending', 'killed',
                         'ended', 'counts', 'kin', 'val', 'vals', 'vexp', 'data', 'refs', 'unused'}) do
     call('UNLINK', P .. key)
   end
