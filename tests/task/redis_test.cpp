@@ -205,6 +205,46 @@ TEST_CASE("a stored record that is nonsense is an error of its own, and holds up
   CHECK_THROWS_WITH_AS(store->add({call("1")}).wait(), doctest::Contains("WRONGTYPE"), StateBackendError);
 }
 
+TEST_CASE("a field of a stored record that is of another kind costs its own invocation, and no step of any other") {
+  const RedisServer server;
+  const auto store = make_redis_store(server.url(), "app");
+  struct Damage {
+    std::string fields, value;  // as MessagePack
+  };
+  const Damage damages[] = {{"snzbmruj", "\xa1x"},     {"snzbmruj", "\xcb\x7f\xf8" + std::string(6, '\0')},
+                            {"snzbmruj", "\xff"},      {"y", "\xa1x"},
+                            {"tcdapqogkRETW", "\x07"}, {"ABfx", "\x07"},
+                            {"hODwvl", "\xa1x"},       {"ODwvl", "\x91\x90"}};
+  std::vector<std::string> ids;
+  for (const auto& [fields, value] : damages)
+    for (const char field : fields) {
+      ids.push_back(std::string(1, field) + std::to_string(ids.size()));
+      CAPTURE(ids.back());
+      NewInvocation n = call(ids.back());
+      n.running_key = "key" + ids.back();
+      n.registration_key = ids.back();
+      store->add({n}).wait();
+      const std::string answer = server.command({"HGET", "caller:{app}:inv", n.id});
+      std::string bytes = answer.substr(answer.find('\n') + 1);
+      bytes.resize(bytes.size() - 2);
+      REQUIRE((bytes[0] & 0xf0) == 0x80);
+      ++bytes[0];  // one field more: of two with one name the last one counts
+      server.command({"HSET", "caller:{app}:inv", n.id, bytes + "\xa1" + field + value});
+      CHECK_THROWS_AS((void)store->get(n.id).wait(), UnreadableError);
+    }
+  store->add({call("waits"), call("good")}).wait();
+  for (const auto& id : ids) CHECK_THROWS_AS(store->wait_for("waits", {id}).wait(), UnreadableError);
+  std::size_t taken = 0;
+  while (const std::size_t n = store->take("r", 10, {}, true).wait().size()) taken += n;
+  CHECK(taken == 2);
+  CHECK(store->recover(0ns).wait().empty());
+  CHECK(store->purge(0ns).wait() == 0);
+  store->change({"good", Status::success, "r", "1", {}, {}}).wait();
+  CHECK(store->get("good").wait().result == "1");
+  CHECK(store->list("", std::nullopt, 0, 100).wait().size() == 2);
+  CHECK(store->purge(std::nullopt).wait() == ids.size() + 2);
+}
+
 TEST_CASE(
     "a user who may do nothing but use the application's keys and channels is enough, and a wrong password is told") {
   const RedisServer server;

@@ -237,6 +237,71 @@ TEST_CASE(
   CHECK(store->get("odd").wait().result.empty());
 }
 
+TEST_CASE("a row with a field of another kind costs its own invocation, and no step of any other") {
+  const caller::test::TemporaryFolder folder;
+  const char* const damages[] = {"queue = x'ff00'",
+                                 "task_id = x'ff00'",
+                                 "steps = 'x'",
+                                 "steps = 0",
+                                 "steps = 9223372036854775807, retries = 9223372036854775807",
+                                 "id = x'6f6464'",
+                                 "due = 'x'",
+                                 "due = 'x', ticket = NULL, status = 'SCHEDULED'",
+                                 "status = CAST(status AS BLOB)",
+                                 "status = 'NONSENSE'",
+                                 "owner = x'ff'",
+                                 "owner = 'ghost'",
+                                 "status = 'RUNNING'",
+                                 "running_key = x'ff'",
+                                 "registration_key = x'ff'",
+                                 "priority = 'x', ticket = 'x'",
+                                 "waiters = 'x', waits = 0",
+                                 "cancel = 'x'"};
+  int count = 0;
+  for (const char* const damage : damages) {
+    CAPTURE(damage);
+    const std::string database = folder.file(std::to_string(++count) + ".db");
+    const auto store = make_sqlite_store(database, kQuick);
+    NewInvocation odd = call("odd"), first = call("first"), held = call("held"), next = call("next");
+    odd.running_key = first.running_key = held.running_key = next.running_key = "key";
+    store->add({first, held, next, odd, call("fine"), call("other", "u")}).wait();
+    sql(database, ("UPDATE invocation SET " + std::string(damage) + " WHERE id = 'odd'").c_str());
+    std::set<std::string> taken;
+    const auto take = [&] {
+      for (const auto& r : store->take("runner", 10, {}, true).wait()) taken.insert(r.id);
+    };
+    take();
+    for (const char* const id : {"fine", "other"}) CHECK(taken.contains(id));
+    (void)store->list("", Status::running, 0, 10).wait();
+    CHECK(store->list("u", Status::running, 0, 10).wait().size() == 1);
+    (void)store->recover(1h).wait();
+    CHECK(store->get("other").wait().status == Status::running);
+    // Whoever was first of the kind, the others get their turns.
+    for (int i = 0; i < 8; ++i) {
+      for (const auto& r : store->list("", Status::running, 0, 10).wait())
+        if (r.owner == "runner" && r.id != "fine" && r.id != "other")
+          (void)store->change({r.id, Status::success, "runner", {}, {}, {}}).wait_done();
+      take();
+    }
+    for (const char* const id : {"first", "held", "next"}) CHECK(store->get(id).wait().status == Status::success);
+    store->purge(0ns).wait();
+    store->purge(std::nullopt).wait();
+  }
+}
+
+TEST_CASE("a held row that cannot be read is not what the others of its kind wait for") {
+  const caller::test::TemporaryFolder folder;
+  const std::string database = folder.file("tasks.db");
+  const auto store = make_sqlite_store(database, kQuick);
+  NewInvocation calls[] = {call("0"), call("1"), call("2")};
+  for (auto& c : calls) c.running_key = "key";
+  store->add({calls[0], calls[1], calls[2]}).wait();
+  CHECK(store->take("runner", 3, {}, true).wait().size() == 1);
+  sql(database, "UPDATE invocation SET status = 'NONSENSE' WHERE id = '1'");
+  store->change({"0", Status::success, "runner", {}, {}, {}}).wait();
+  CHECK(store->take("runner", 3, {}, true).wait().at(0).id == "2");
+}
+
 TEST_CASE("a step that fails undoes itself, and not those written with it") {
   const caller::test::TemporaryFolder folder;
   const auto store = make_sqlite_store(folder.file("tasks.db"), kQuick);

@@ -42,6 +42,7 @@ public:
   std::optional<std::int64_t> maybe(int column) const {
     return null(column) ? std::nullopt : std::optional(integer(column));
   }
+  bool is_text(int column) const { return sqlite3_column_type(statement_, column) == SQLITE_TEXT; }
   /// As bytes, whatever it is.
   std::string text(int column) const;
 

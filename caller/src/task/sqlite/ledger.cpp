@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <fstream>
 
 namespace caller::task::sqlite {
@@ -30,6 +31,17 @@ const std::string& boot() {
   "SELECT number, id, task_id, status, owner, retries, steps, running_key, reroute, cancel, waiters, waits, due " \
   "FROM invocation WHERE "
 
+namespace {
+/// What is written by a stranger may be no number, or more than can be counted.
+std::int64_t count_of(const Cursor& c, int column) {
+  return std::clamp<std::int64_t>(c.integer(column), 0, std::int64_t(1) << 53);
+}
+/// Whether a step may be made with it: what it is found by again must be as this library writes it.
+bool is_sound(const Cursor& c) {
+  return c.is_text(1) && c.is_text(3) && status_of(c.text(3)) && (c.null(4) || c.is_text(4));
+}
+}  // namespace
+
 Ledger::Row Ledger::row_of(const Cursor& c) {
   Row r;
   r.number = c.integer(0);
@@ -39,8 +51,8 @@ Ledger::Row Ledger::row_of(const Cursor& c) {
   r.status = status_named(r.status_text, r.id);
   r.owner = c.text(4);
   r.has_owner = !c.null(4);
-  r.retries = c.integer(5);
-  r.steps = c.integer(6);
+  r.retries = count_of(c, 5);
+  r.steps = count_of(c, 6);
   r.running_key = c.text(7);
   r.reroute = c.integer(8) != 0;
   r.cancel = c.integer(9) != 0;
@@ -53,12 +65,14 @@ Ledger::Row Ledger::row_of(const Cursor& c) {
 Ledger::Row Ledger::by_id(const std::string& id) {
   Cursor c = db_.query(CALLER_ROW "id = ?1", id);
   if (!c.next()) throw InvocationNotFoundError(id);
-  return row_of(c);
+  Row r = row_of(c);
+  if (!is_sound(c)) throw UnreadableError("what is stored of invocation " + id + " cannot be used; purge it");
+  return r;
 }
 
 std::optional<Ledger::Row> Ledger::by_number(std::int64_t number) {
   Cursor c = db_.query(CALLER_ROW "number = ?1", number);
-  if (!c.next() || !status_of(c.text(3))) return std::nullopt;
+  if (!c.next() || !is_sound(c)) return std::nullopt;
   return row_of(c);
 }
 

@@ -102,6 +102,7 @@ private:
 
   // upkeep.cpp
   void know_runner(const std::string& runner);
+  void disown(std::int64_t number, News& news);
 
   // values.cpp
   void name_data(const std::vector<std::string>& hashes, std::vector<std::string>& named);

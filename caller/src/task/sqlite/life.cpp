@@ -89,7 +89,9 @@ void Ledger::insert(const NewInvocation& call, News& news) {
 }
 
 void Ledger::note(std::int64_t number, std::int64_t step, Status status, const std::string& owner, std::int64_t at) {
-  db_.run("INSERT INTO history VALUES(?1, ?2, ?3, nullif(?4, ''), ?5)", number, step, name(status), owner, at);
+  // Or replace: a count of steps that a stranger wrote must not keep the step from being made.
+  db_.run("INSERT OR REPLACE INTO history VALUES(?1, ?2, ?3, nullif(?4, ''), ?5)", number, step, name(status), owner,
+          at);
 }
 
 /// One that is allowed. `with`: its result or error, and for how long it waits.
@@ -224,16 +226,16 @@ std::optional<std::int64_t> Ledger::next(const std::vector<std::string>& queues)
     for (const std::string& queue : queues) look(queue);
     return best;
   }
-  std::optional<std::string> queue;
+  std::optional<std::string> queue;  // texts: bytes come behind all of them, and would not be found by their text
   for (;;) {
     {
       Cursor c = queue ? db_.query(
                              "SELECT queue FROM invocation INDEXED BY invocation_ready WHERE ticket IS NOT NULL AND "
-                             "queue > ?1 ORDER BY queue LIMIT 1",
+                             "queue > ?1 AND queue < x'' ORDER BY queue LIMIT 1",
                              *queue)
                        : db_.query(
-                             "SELECT queue FROM invocation INDEXED BY invocation_ready WHERE ticket IS NOT NULL "
-                             "ORDER BY queue LIMIT 1");
+                             "SELECT queue FROM invocation INDEXED BY invocation_ready WHERE ticket IS NOT NULL AND "
+                             "queue < x'' ORDER BY queue LIMIT 1");
       if (!c.next()) return best;
       queue = c.text(0);
     }

@@ -120,12 +120,14 @@ std::vector<std::int64_t> family(Database& db, const Selection& s, Bounds bounds
   return out;
 }
 
+/// Those that are texts: bytes come behind all of them, and would not be found by their text.
 std::vector<std::string> tasks_in(Database& db, const std::string& status) {
   std::vector<std::string> out;
   for (bool first = true;; first = false) {
     Cursor c =
-        first ? db.query("SELECT min(task_id) FROM invocation WHERE status = ?1", status)
-              : db.query("SELECT min(task_id) FROM invocation WHERE status = ?1 AND task_id > ?2", status, out.back());
+        first ? db.query("SELECT min(task_id) FROM invocation WHERE status = ?1 AND task_id < x''", status)
+              : db.query("SELECT min(task_id) FROM invocation WHERE status = ?1 AND task_id > ?2 AND task_id < x''",
+                         status, out.back());
     if (!c.next() || c.null(0)) return out;
     out.push_back(c.text(0));
   }

@@ -28,6 +28,18 @@ void Ledger::forget_runner(const std::string& runner) {
   db_.run("UPDATE runner SET lease_uptime = 0 WHERE id = ?1", runner);
 }
 
+/// What a stranger wrote is nobody's: nobody would end it, and its kind would be busy for ever.
+void Ledger::disown(std::int64_t number, News& news) {
+  std::string running_key;
+  {
+    Cursor c = db_.query("SELECT running_key FROM invocation WHERE number = ?1 AND owner IS NOT NULL", number);
+    if (!c.next()) return;
+    running_key = c.text(0);
+  }
+  db_.run("UPDATE invocation SET owner = NULL WHERE number = ?1", number);
+  if (!running_key.empty() && !is_busy(running_key)) admit_next(running_key, news);
+}
+
 std::vector<std::string> Ledger::recover(nanoseconds max_pending, News& news) {
   const std::int64_t up = uptime();
   std::vector<std::int64_t> lost;
@@ -45,7 +57,7 @@ std::vector<std::string> Ledger::recover(nanoseconds max_pending, News& news) {
   std::vector<std::string> out;
   const auto put_back = [&](std::int64_t number) {
     auto r = by_number(number);
-    if (!r || is_final(r->status)) return;
+    if (!r || is_final(r->status) || (r->has_owner && !is_owned(r->status))) return disown(number, news);
     if (is_owned(r->status))
       set(*r, r->status == Status::pending ? Status::pending_recovery : Status::running_recovery, {}, news);
     if (!may_follow(r->status, Status::rerouted)) return;

@@ -380,7 +380,8 @@ void Writer::look() {
 void Writer::set_timer() {
   itimerspec at{};
   try {
-    if (const auto due = db_->number("SELECT min(due) FROM invocation WHERE due IS NOT NULL"))
+    if (const auto due = db_->number(
+            "SELECT due FROM invocation WHERE due IS NOT NULL AND typeof(due) = 'integer' ORDER BY due LIMIT 1"))
       at.it_value = {std::max<std::int64_t>(*due, 1) / 1'000'000'000, std::max<std::int64_t>(*due, 1) % 1'000'000'000};
   } catch (const StateBackendError&) {
     return;  // as above

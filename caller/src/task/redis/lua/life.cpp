@@ -109,8 +109,8 @@ local function add_with(from)
 end
 )lua";
 
-// ARGV: what all have in common, task, queue, score and, in MessagePack, fields of their records; of each call id, and what
-// is its own of the record, before all else. There is nothing more to them: see is_plain().
+// ARGV: task, queue, score and fields of the record, in MessagePack, that all have in common; of each call its id and what
+// is its own of the record, which comes first in there. There is nothing more to them: see is_plain().
 const char kAddPlain[] = R"lua(
 local task, queue, at_score, tail, added = ARGV[1], ARGV[2], ARGV[3], ARGV[4], 0
 tail = tail .. '\161b' .. cmsgpack.pack(now) .. '\161n'
@@ -264,8 +264,10 @@ local function give_to_idle(added)
   for i = 1, #idle, 2 do
     local runner, channel = idle[i], P .. 'r:' .. idle[i]
     if given == added then break end
-    local asked = cmsgpack.unpack(idle[i + 1])
-    if not serves(asked) then
+    local readable, asked = pcall(cmsgpack.unpack, idle[i + 1])
+    if not readable or type(asked) ~= 'table' or type(asked[1]) ~= 'string' then
+      call('HDEL', P .. 'idle', runner)
+    elseif not serves(asked) then
       -- it wants none of these
     elseif call('PUBSUB', 'NUMSUB', channel)[2] == 0 then
       call('HDEL', P .. 'idle', runner)  -- it is gone

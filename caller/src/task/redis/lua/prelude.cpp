@@ -43,13 +43,36 @@ local function begin(keys, arguments)
   together, STORED, PACKED, plain = false, {}, {}, {}
 end
 
+-- What the fields of a record are. A step that met another kind would fail for all that it is about.
+local KINDS = {t = 'string', c = 'string', d = 'string', a = 'string', p = 'string', q = 'string', o = 'string',
+               g = 'string', k = 'string', R = 'string', E = 'string', T = 'string', A = 'boolean', B = 'boolean',
+               f = 'boolean', x = 'boolean', s = 'whole', n = 'whole', z = 'whole', b = 'whole', m = 'whole',
+               r = 'whole', u = 'whole', j = 'whole', y = 'number', h = 'table', O = 'texts', D = 'texts',
+               w = 'texts', v = 'texts', l = 'texts'}
+local function is_sound(v)
+  if not (v.t and v.q and v.h and v.n and v.b and NAMES[v.s]) or (v.W and v.W ~= true and type(v.W) ~= 'string') then
+    return false
+  end
+  for field, x in pairs(v) do
+    local kind = KINDS[field]
+    if kind == 'whole' then
+      if type(x) ~= 'number' or x < 0 or x > 9007199254740991 or x % 1 ~= 0 then return false end
+    elseif kind == 'texts' then
+      if type(x) ~= 'table' then return false end
+      for i = 1, #x do
+        if type(x[i]) ~= 'string' then return false end
+      end
+    elseif kind and type(x) ~= kind then
+      return false
+    end
+  end
+  return true
+end
 local function decoded(id, bytes)
   local r = false
   if bytes then
     local ok, v = pcall(cmsgpack.unpack, bytes)
-    if ok and type(v) == 'table' and type(v.s) == 'number' and NAMES[v.s] and type(v.q) == 'string' and
-       type(v.t) == 'string' and type(v.h) == 'table' and type(v.n) == 'number' and type(v.b) == 'number' and
-       (not v.D or type(v.D) == 'table') then
+    if ok and type(v) == 'table' and is_sound(v) then
       r = v
       r.id = id
       STORED[id] = bytes

@@ -27,7 +27,7 @@ for i = 1, #list, 2 do
   local bytes, v = call('HGET', P .. 'runners', list[i]), {'', 0, 0}
   if bytes then
     local ok, told = pcall(cmsgpack.unpack, bytes)
-    if ok and type(told) == 'table' and type(told[3]) == 'number' then v = told end
+    if ok and type(told) == 'table' and type(told[2]) == 'number' and type(told[3]) == 'number' then v = told end
   end
   local at = #out
   out[at + 1], out[at + 2], out[at + 3], out[at + 4], out[at + 5] =
