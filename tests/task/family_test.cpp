@@ -2,8 +2,11 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <optional>
 
 #include <caller/task/all.hpp>
+
+#include "gate.hpp"
 
 using namespace caller::task;
 
@@ -61,4 +64,33 @@ TEST_CASE("a task that is not registered is asked for once, and what that throws
   CHECK(asked == 2);
   app.store().add({call_of("t.none", "e")}).wait();  // asked for, and still not there
   CHECK(app.store().final_record("e").wait().exception.find("has no task t.none") != std::string::npos);
+}
+
+TEST_CASE("what is cancelled, or given up, while its task is looked for is not executed when that is found") {
+  for (const bool give_up : {false, true}) {
+    CAPTURE(give_up);
+    Gate gate;
+    std::atomic<bool> ran = false;
+    AppOptions options;
+    options.app_id = "test";
+    options.find_task = [&](const App& app, const std::string& id) {
+      gate.pass();
+      (void)app.task(id, [&] { ran = true; });
+    };
+    const App app(std::move(options));
+    Store& store = app.store();
+    NewInvocation late = call_of("t.late", "a");
+    late.args = "{}";
+    store.add({late}).wait();
+    const auto runner = app.thread_runner({.slots = 1});
+    runner->start();
+    gate.await_entered(1);
+    const auto stopped = give_up ? std::optional(runner->stop(true)) : std::nullopt;
+    if (!give_up) CHECK(store.cancel("a").wait());
+    gate.open_promise.set_value();
+    if (stopped) stopped->wait();
+    if (!give_up) store.ended("a").wait();
+    CHECK(store.get("a").wait().status == (give_up ? Status::rerouted : Status::cancelled));
+    CHECK_FALSE(ran);
+  }
 }

@@ -297,9 +297,11 @@ public:
 
 private:
   struct Work {
-    Pending<std::string> pending;
+    PendingBase pending;  // the search for its task, then its code
+    bool cancelled = false;
     bool give_up = false;  // to be done again by somebody else
   };
+  Coro<DefinitionPtr> find(Work& work, std::string task_id) const;
   Pending<std::string> start(const DefinitionPtr& definition, const std::string& args) const;
 
   AppPtr app_;

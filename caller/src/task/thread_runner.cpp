@@ -8,42 +8,49 @@
 
 namespace caller::task::detail {
 
+/// Compiling it may take a while. Errors: UnknownTaskError; those of AppOptions::find_task.
+Coro<DefinitionPtr> LocalWork::find(Work& work, std::string task_id) const {
+  if (!app_->options.find_task || app_->has(task_id)) co_return app_->find(task_id);
+  const Pending<DefinitionPtr> asked =
+      loop_.to_thread([app = app_, id = std::move(task_id)] { return app->find_or_ask(id); });
+  work.pending = asked;
+  WaitOptions how;
+  how.protect = true;
+  (void)co_await asked.async_wait_done(how);
+  work.cancelled = work.cancelled || asked.cancelled();
+  if (work.cancelled) co_return DefinitionPtr();
+  co_return asked.result();
+}
+
 Coro<Change> LocalWork::work(InvocationRecord record, std::string runner, std::shared_ptr<SlotKeeper> slots,
                              bool timed) {
+  Work& work = active_[record.id];
   DefinitionPtr definition;
   std::exception_ptr error;
-  if (app_->options.find_task && !app_->has(record.task_id)) {
-    // Compiling it may take a while.
-    const Pending<DefinitionPtr> asked =
-        loop_.to_thread([app = app_, id = record.task_id] { return app->find_or_ask(id); });
-    (void)co_await asked.async_wait_done();
-    error = asked.exception();
-    if (!error && asked.cancelled()) {
-      Change killed{record.id, Status::killed, runner, {}, {}, {}};
-      co_return killed;
-    }
-    if (!error) definition = asked.result();
-  } else {
-    try {
-      definition = app_->find(record.task_id);
-    } catch (...) {
-      error = std::current_exception();
-    }
+  try {
+    Coro<DefinitionPtr> finding = find(work, record.task_id);
+    definition = co_await std::move(finding);
+  } catch (...) {
+    error = std::current_exception();
   }
-  if (error) {
-    Change unknown{record.id, Status::failed, runner, {}, ExceptionRecord::of(error).to_json(), {}};
-    co_return unknown;
+  if (work.cancelled || error) {
+    const Status to = !work.cancelled ? Status::failed : work.give_up ? Status::killed : Status::cancelled;
+    active_.erase(record.id);
+    Change end{record.id, to, runner, {}, {}, {}};
+    if (to == Status::failed) end.exception = ExceptionRecord::of(error).to_json();
+    co_return end;
   }
   const auto run = make_run(app_, record, runner, std::move(slots));
-  Work& work = active_[record.id];
-  with_run(run, [&] { work.pending = start(definition, record.args); });
-  const Pending<std::string> running = work.pending;
+  std::optional<Pending<std::string>> started;
+  with_run(run, [&] { started = start(definition, record.args); });
+  const Pending<std::string> running = *started;
+  work.pending = running;
   WaitOptions how;
   how.protect = true;
   if (timed && definition->options.timeout.count() > 0) how.timeout = definition->options.timeout;
   std::string result;
   const bool in_time = co_await running.async_wait_done(how);
-  const bool give_up = active_.at(record.id).give_up;
+  const bool give_up = work.give_up;
   active_.erase(record.id);
   if (!in_time) {
     (void)running.cancel("the task's time is over");
@@ -62,8 +69,10 @@ Coro<Change> LocalWork::work(InvocationRecord record, std::string runner, std::s
 void LocalWork::cancel(const std::string& invocation, bool give_up) {
   const auto it = active_.find(invocation);
   if (it == active_.end()) return;
-  it->second.give_up = it->second.give_up || give_up;
-  (void)it->second.pending.cancel(give_up ? "the runner was stopped" : "cancelled");
+  Work& work = it->second;
+  work.cancelled = true;
+  work.give_up = work.give_up || give_up;
+  if (work.pending) (void)work.pending.cancel(give_up ? "the runner was stopped" : "cancelled");
 }
 
 Pending<std::string> LocalWork::start(const DefinitionPtr& definition, const std::string& args) const {
