@@ -345,6 +345,39 @@ TEST_CASE("what was final for long is forgotten, however much, and what is not s
   last.wait();  // it is over
 }
 
+TEST_CASE("a runner forgets what has been final for as long as is configured, and nothing else") {
+  const caller::test::TemporaryFolder folder;
+  const std::string database = folder.file("tasks.db");
+  AppOptions o;
+  o.app_id = "purge";
+  o.store = make_sqlite_store(database, kQuick);
+  o.lease = 60ms;
+  o.auto_final_invocation_purge = 1h;
+  const App app(std::move(o));
+  Store& store = app.store();
+  const auto one = app.task("t.one", [] { return 1; });
+  TaskOptions elsewhere;
+  elsewhere.queue = "elsewhere";
+  const auto waits = app.task("t.waits", [] { return 1; }, {}, elsewhere);
+  const auto old = one(), recent = one(), waiting = waits();
+  for (const auto& r : store.take("before", 2, {"default"}, true).wait())
+    store.change({r.id, Status::success, "before", "1", {}, {}}).wait();
+  const std::string hours_ago = "UPDATE ended SET at = at - 7200000000000 WHERE id = '" + old.id() + "'";
+  sql(database, hours_ago.c_str());
+  const auto runner = app.thread_runner({.slots = 1, .queues = {"default"}});
+  runner->start();
+  const auto is_there = [&](const std::string& id) {
+    const auto found = store.get(id);
+    (void)found.wait_done();
+    return !found.exception();
+  };
+  const auto until = std::chrono::steady_clock::now() + 20s;
+  while (is_there(old.id()) && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+  CHECK_THROWS_AS((void)old.status(), InvocationNotFoundError);
+  CHECK(recent.result() == 1);
+  CHECK(waiting.status() == Status::registered);
+}
+
 TEST_CASE("a callback of a step may wait for another step") {
   const caller::test::TemporaryFolder folder;
   const auto store = make_sqlite_store(folder.file("tasks.db"), kQuick);

@@ -316,3 +316,24 @@ TEST_CASE("who waits for many final records gets each in its place, of those tha
     CHECK(store.final_records({}).empty());
   });
 }
+
+TEST_CASE("what a living runner has taken and not begun for too long goes back, and what it has begun does not") {
+  on_every_store([](Store& store) {
+    store.heartbeat({"runner", {}, {}, {}, {}}, 1h).wait();
+    store.add({call("taken"), call("begun")}).wait();
+    CHECK(store.take("runner", 2, {}).wait().size() == 2);
+    store.change({"begun", Status::running, "runner", {}, {}, {}}).wait();
+    CHECK(store.recover(1h).wait().empty());
+    std::vector<std::string> back;
+    const auto until = std::chrono::steady_clock::now() + 20s;
+    while (back.empty() && std::chrono::steady_clock::now() < until) back = store.recover(0ns).wait();
+    CHECK(back == std::vector<std::string>{"taken"});
+    std::vector<Status> states;
+    for (const auto& h : store.history("taken").wait()) states.push_back(h.status);
+    CHECK(states == std::vector{Status::registered, Status::pending, Status::pending_recovery, Status::rerouted});
+    CHECK(store.get("begun").wait().owner == "runner");
+    CHECK_THROWS_AS(store.change({"taken", Status::running, "runner", {}, {}, {}}).wait(), InvocationStatusError);
+    CHECK(ids(store.take("other", 5, {}).wait()) == std::vector<std::string>{"taken"});
+    CHECK(store.recover(1h).wait().empty());
+  });
+}
