@@ -21,6 +21,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <ratio>
 #include <span>
 #include <string>
 #include <string_view>
@@ -299,13 +300,17 @@ bool has_plain_keys(const Map& map) {
 template <class T>
 void encode_time(Writer& w, const T& value) {
   using namespace std::chrono;
-  constexpr std::int64_t kReach = duration_cast<seconds>(nanoseconds::max()).count();
   const auto since = value.time_since_epoch();
-  const seconds whole = floor<seconds>(since);
-  if (whole.count() >= -kReach && whole.count() < kReach) return w.integer(duration_cast<nanoseconds>(since).count());
-  w.list(2);
-  w.integer(whole.count());
-  w.integer(duration_cast<nanoseconds>(since - whole).count());
+  if constexpr (std::ratio_less_v<std::nano, typename T::period>) {
+    constexpr std::int64_t kReach = duration_cast<seconds>(nanoseconds::max()).count();
+    const seconds whole = floor<seconds>(since);
+    if (whole.count() < -kReach || whole.count() >= kReach) {
+      w.list(2);
+      w.integer(whole.count());
+      return w.integer(duration_cast<nanoseconds>(since - whole).count());
+    }
+  }
+  w.integer(duration_cast<nanoseconds>(since).count());
 }
 template <class T>
 T decode_time(const Reader& r) {
