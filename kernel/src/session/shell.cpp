@@ -182,7 +182,7 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
     kernel_.settle();
     publish_error(session, request, error);
     content = error_content(error.ename, error.evalue, error.traceback);
-    if (c.stop_on_error && !c.raises_exception) {
+    if (c.stop_on_error && !c.raises_exception && !c.silent) {  // nobody has seen a silent one fail
       const bool interrupted = run->active->stop.load() == ActiveCell::Stop::interrupt;
       const std::lock_guard lock(abort_mutex_);
       abort_before_ = interrupted ? kernel_.cells().asked(*run->active) : Moment::now();

@@ -87,6 +87,16 @@ TEST_CASE_FIXTURE(Session, "stop_on_error false, raises-exception and stop-on-er
   }
 }
 
+TEST_CASE_FIXTURE(Session, "a failing silent request stops nothing (18, 21)") {
+  const auto running = client.execute("ask go");
+  const auto waiting = client.execute("print on");
+  const Received question = client.receive(client.input);
+  CHECK(client.content(client.execute("throw x", {{"silent", true}})).at("status") == "error");
+  client.send(Channel::input, "input_reply", {{"value", ""}}, json::object(), "", {}, question.header);
+  CHECK(client.content(running).at("status") == "ok");
+  CHECK(client.content(waiting).at("status") == "ok");
+}
+
 TEST_CASE_FIXTURE(Session, "user expressions are evaluated after the cell, a failing one alone fails (22)") {
   const auto id = client.execute("print 1", {{"user_expressions", {{"a", "result 7"}, {"b", "throw x"}, {"c", 5}}}});
   const json e = client.content(id).at("user_expressions");

@@ -90,6 +90,13 @@ class Execute(KernelTest):
         failing.wait()
         self.assertEqual(waiting.wait().reply["status"], "ok")
 
+    def test_21_a_failing_silent_request_aborts_nothing(self):
+        running = self.client.execute("co_await caller::sleep_for(1s); 1").wait_started()
+        waiting = self.client.execute("2")
+        silent = self.run_error('throw std::runtime_error("x");', silent=True)
+        self.assertEqual(silent.contents("execute_input"), [])
+        self.assertEqual([cell.wait().result for cell in (running, waiting)], ["1", "2"])
+
     def test_the_timeout_tag_ends_a_cell_with_an_error(self):
         begin = time.monotonic()
         cell = self.run_error("co_await caller::sleep_for(60s);", metadata={"tags": ["timeout=0.5"]})
