@@ -194,7 +194,11 @@ void Output::settle() { state_->settle(); }
 
 void Output::renew_input() {
   std::cin.clear();
-  std::clearerr(stdin);
+  // Whoever reads C's stdin keeps its lock until the user has answered.
+  FILE* const in = stdin;
+  if (::ftrylockfile(in) != 0) return;
+  ::clearerr_unlocked(in);
+  ::funlockfile(in);
 }
 
 int Output::log_descriptor() const noexcept { return state_->capture.original(2); }

@@ -27,7 +27,7 @@ public:
   /// Hands over everything written before the call.
   void settle();
 
-  /// Forgets the failures and ends of file of earlier reads, as each cell expects.
+  /// Forgets the failures and ends of file of earlier reads, as each cell expects. Waits for nobody who reads.
   void renew_input();
 
   /// The process's own stderr, for the log.

@@ -52,12 +52,31 @@ class Stdin(KernelTest):
         self.answer(self.client, self.asked(self.client, start), "b")
         self.assertEqual(cell.wait().result, '"ab"')
 
+    def test_57_the_input_of_c(self):
+        cell, request = self.ask('#include <cstdio>\nint n = 0; char word[20] = ""; std::scanf("%d %19s", &n, word); std::string(word) + std::to_string(n)')
+        self.assertEqual(request["content"], {"prompt": "", "password": False})
+        self.answer(self.client, request, "7 seven")
+        self.assertEqual(cell.wait().result, '"seven7"')
+        cell, request = self.ask("char line[20] = \"\"; std::fgets(line, sizeof line, stdin); std::string(line)")
+        self.answer(self.client, request, "two words")
+        self.assertEqual(cell.wait().result, '"two words\\n"')
+
+    def test_58_the_input_of_c_fails_where_none_is_allowed_and_works_again(self):
+        self.run_ok("#include <cstdio>\nint n = 0;")
+        self.assertEqual(self.run_ok('std::scanf("%d", &n) == EOF && std::ferror(stdin)', allow_stdin=False).result, "true")
+        self.assertEqual(self.run_ok("std::ferror(stdin)").result, "0")
+        cell, request = self.ask('std::scanf("%d", &n); n')
+        self.answer(self.client, request, "5")
+        self.assertEqual(cell.wait().result, "5")
+
     def test_58_not_allowed_is_an_error_at_once(self):
-        for code in ('caller::input("?")', "std::string l; std::getline(std::cin, l); if (!std::cin) throw std::runtime_error(\"no input\");"):
+        for code in ('caller::input("?");', "std::string l; std::getline(std::cin, l);", "int i = 0; std::cin >> i;"):
             begin = time.monotonic()
-            cell = self.client.run(code, allow_stdin=False)
+            cell = self.client.run(code + ' std::cout << "went on";', allow_stdin=False)
             self.assertLess(time.monotonic() - begin, 5)
             self.assertEqual(cell.reply["status"], "error", code)
+            self.assertIn("allow_stdin", cell.reply["evalue"], code)
+            self.assertEqual(cell.text(), "", code)
         self.assertEqual([m for m in self.client.messages if m["channel"] == "stdin"], [])
         self.assert_usable()
 
@@ -91,6 +110,15 @@ class Stdin(KernelTest):
         cell, request = self.ask('caller::input("again")')
         self.answer(self.client, request, "fresh")
         self.assertEqual(cell.wait().result, '"fresh"')
+
+    def test_61_a_wait_in_scanf_holds_up_no_other_thread(self):
+        subshell = self.client.request("control", "create_subshell_request")["subshell_id"]
+        self.run_ok("#include <cstdio>\nint n = 0;")
+        reading, request = self.ask('std::scanf("%d", &n); n')
+        for options in ({"subshell": subshell}, {"metadata": {"tags": ["thread"]}}, {"metadata": {"tags": ["task"]}}):
+            self.assertEqual(self.run_ok("1 + 2", timeout=10, **options).result, "3", options)
+        self.answer(self.client, request, "12")
+        self.assertEqual(reading.wait().result, "12")
 
     def test_61_others_are_served_meanwhile(self):
         cell, request = self.ask('caller::input("?")')
