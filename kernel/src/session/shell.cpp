@@ -1,7 +1,9 @@
 #include "session/shell.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
+#include <vector>
 
 #include <caller/error.hpp>
 
@@ -25,6 +27,8 @@ Backend backend_of(const std::string& name) {
   throw KernelError(KernelErrc::magic, "there is no backend " + name);
 }
 
+Coro<void> nothing() { co_return; }
+
 void publish_error(Session& session, const Request& request, const CellError& error) {
   session.iopub().publish("error", request,
                           {{"ename", error.ename}, {"evalue", error.evalue}, {"traceback", error.traceback}});
@@ -38,8 +42,7 @@ void Shell::submit(Request request) {
   auto ticket = std::make_shared<Ticket>(shared_from_this(), request);
   const auto waiting = ticket;
   auto job = [self = shared_from_this(), ticket = std::move(ticket)](Request r, CellRequest c) {
-    ticket->shell = nullptr;
-    return self->execute(std::move(r), std::move(c));
+    return ticket->take() ? self->execute(std::move(r), std::move(c)) : nothing();
   };
   try {
     switch (cell.mode) {
@@ -61,12 +64,25 @@ void Shell::submit(Request request) {
         break;
     }
   } catch (...) {  // a backend that is not there, another backend than the thread of that name has, a stopped Caller
-    if (std::exchange(waiting->shell, nullptr)) refuse(request, error_content_of_current());
+    if (waiting->take()) refuse(request, error_content_of_current());
   }
 }
 
+Shell::Ticket::Ticket(std::shared_ptr<Shell> s, Request r) : shell(std::move(s)), request(std::move(r)) {
+  const std::lock_guard lock(shell->abort_mutex_);
+  shell->waiting_.push_back(this);
+}
+
+bool Shell::Ticket::take() {
+  const std::lock_guard lock(shell->abort_mutex_);
+  const auto at = std::find(shell->waiting_.begin(), shell->waiting_.end(), this);
+  if (at == shell->waiting_.end()) return false;
+  shell->waiting_.erase(at);
+  return true;
+}
+
 Shell::Ticket::~Ticket() {
-  if (!shell) return;
+  if (!take()) return;
   try {
     shell->refuse(request, error_content("ShellStopped", "the shell ended before this cell could run",
                                          {"ShellStopped: the shell ended before this cell could run"}));
@@ -80,6 +96,32 @@ void Shell::refuse(Request request, json content) {
   publish_error(kernel_.session(), scope.request(), {content["ename"], content["evalue"], content["traceback"]});
   content["execution_count"] = count_.load();
   scope.reply(content);
+}
+
+json Shell::aborted() const {
+  json content =
+      error_content("ExecutionAborted", "an earlier cell failed", {"ExecutionAborted: an earlier cell failed"});
+  content["execution_count"] = count_.load();
+  return content;
+}
+
+void Shell::stop_before(Moment failed) {
+  const std::lock_guard lock(abort_mutex_);
+  abort_before_ = std::move(failed);
+}
+
+// Whoever waits behind a cell that goes on for long is told now, too.
+void Shell::abort_waiting() {
+  std::vector<Request> refused;
+  {
+    const std::lock_guard lock(abort_mutex_);
+    std::erase_if(waiting_, [&](const Ticket* t) {
+      if (!abort_before_.comes_after(*t->request)) return false;
+      refused.push_back(t->request);
+      return true;
+    });
+  }
+  for (Request& request : refused) RequestScope(kernel_.session(), std::move(request)).reply(aborted());
 }
 
 CellError Shell::describe(const std::exception_ptr& error, int number) {
@@ -121,9 +163,20 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
     }
     ~Leave() { now(); }
   } leave{kernel_};
-  const bool aborted = aborts(*request);
-  const int number = c.store_history && !aborted ? ++count_ : count_.load();
-  if (!aborted) {  // before any client is told that it runs: what stops it then finds it
+  struct AbortWaiting {  // when this one is answered and idle
+    Shell& shell;
+    bool due = false;
+    ~AbortWaiting() {
+      try {
+        if (due) shell.abort_waiting();
+      } catch (const std::exception& e) {
+        log(LogLevel::error, std::string("refusing cells: ") + e.what());
+      }
+    }
+  } abort_waiting{*this};
+  const bool is_aborted = aborts(*request);
+  const int number = c.store_history && !is_aborted ? ++count_ : count_.load();
+  if (!is_aborted) {  // before any client is told that it runs: what stops it then finds it
     std::optional<std::string> lane;
     if (c.mode == RunMode::queue) lane = id_;
     leave.cell = run->active = kernel_.cells().add(
@@ -132,11 +185,8 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
   }
   RequestScope scope(session, request, [this] { kernel_.settle(); });
   const auto started = utc_now();
-  if (aborted) {
-    json content =
-        error_content("ExecutionAborted", "an earlier cell failed", {"ExecutionAborted: an earlier cell failed"});
-    content["execution_count"] = number;
-    scope.reply(content);
+  if (is_aborted) {
+    scope.reply(aborted());
     co_return;
   }
   run->work = scope.work();
@@ -184,8 +234,8 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
     content = error_content(error.ename, error.evalue, error.traceback);
     if (c.stop_on_error && !c.raises_exception && !c.silent) {  // nobody has seen a silent one fail
       const bool interrupted = run->active->stop.load() == ActiveCell::Stop::interrupt;
-      const std::lock_guard lock(abort_mutex_);
-      abort_before_ = interrupted ? kernel_.cells().asked(*run->active) : Moment::now();
+      stop_before(interrupted ? kernel_.cells().asked(*run->active) : Moment::now());
+      abort_waiting.due = true;
     }
   } else {
     content = {{"status", "ok"}};

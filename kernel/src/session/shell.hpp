@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -19,7 +20,8 @@ namespace caller::kernel {
 /// Runs the cells of the main shell or of one subshell.
 ///
 /// Queued cells are one lane of the Caller, so comms and `// task` cells go on while one of them awaits. A failure with
-/// stop_on_error refuses the execute_requests received before it, by their time stamps; nothing else is touched.
+/// stop_on_error refuses at once the execute_requests received before it that do not run yet, by their time stamps;
+/// nothing else is touched.
 ///
 /// Thread-safety: any thread.
 /// Errors: none; what goes wrong is the reply of the cell.
@@ -37,14 +39,15 @@ public:
   void submit(Request request);
 
 private:
-  // Holds the place of a request until it runs; dropped before that, it answers with an error.
+  // Holds the place of a request until it runs or is refused; dropped before that, it answers with an error.
   struct Ticket {
-    Ticket(std::shared_ptr<Shell> s, Request r) : shell(std::move(s)), request(std::move(r)) {}
+    Ticket(std::shared_ptr<Shell> s, Request r);
     ~Ticket();
     Ticket(const Ticket&) = delete;
     Ticket& operator=(const Ticket&) = delete;
-    std::shared_ptr<Shell> shell;
-    Request request;
+    bool take();  // true once: for who answers the request
+    const std::shared_ptr<Shell> shell;
+    const Request request;
   };
 
   // What a cell goes through; lives in the coroutine that serves it.
@@ -64,6 +67,9 @@ private:
   Coro<void> user_expressions(RunPtr run);
   Coro<json> user_expression(RunPtr run, std::string expression);
   void refuse(Request request, json content);
+  void stop_before(Moment failed);
+  void abort_waiting();
+  json aborted() const;
   CellError describe(const std::exception_ptr& error, int number);
   std::string debug_path(const Run& run) const;
   CellError stop_error(const Run& run) const;
@@ -75,7 +81,8 @@ private:
   int history_session_;
   std::atomic<int> count_{0};
   std::mutex abort_mutex_;
-  Moment abort_before_;  // a cell failed, or was interrupted: what waited behind it then is not run
+  Moment abort_before_;         // a cell failed, or was interrupted: what waited behind it then is not run
+  std::list<Ticket*> waiting_;  // oldest first
 };
 
 }  // namespace caller::kernel

@@ -90,6 +90,23 @@ class Execute(KernelTest):
         failing.wait()
         self.assertEqual(waiting.wait().reply["status"], "ok")
 
+    def test_21_what_waits_behind_a_cell_that_goes_on_is_refused_at_once(self):
+        running = self.client.execute("co_await caller::sleep_for(60s);").wait_started()
+        waiting = [self.client.execute(f"std::cout << {i};") for i in range(3)]
+        self.client.request("shell", "comm_info_request")  # the kernel has them
+        failing = self.client.execute('// task\nthrow std::runtime_error("x");').wait()
+        self.assertEqual(failing.reply["ename"], "std::runtime_error")
+        for cell in waiting:
+            self.assertEqual(cell.wait(10).reply["ename"], "ExecutionAborted")
+            self.assertEqual(cell.types(), ["status", "status"])
+        self.assertEqual(self.client.of(running.id, "shell"), [], "it still runs")
+        later = self.client.execute("6 * 7")
+        self.client.request("shell", "comm_info_request")
+        self.client.interrupt()
+        self.assertEqual(running.wait(10).reply["ename"], "Interrupted")
+        self.assertEqual(later.wait(10).reply["ename"], "ExecutionAborted")
+        self.assert_usable()
+
     def test_21_a_failing_silent_request_aborts_nothing(self):
         running = self.client.execute("co_await caller::sleep_for(1s); 1").wait_started()
         waiting = self.client.execute("2")
