@@ -12,7 +12,7 @@ namespace caller::kernel {
 ///
 /// The C++ and C streams know the running context, so text reaches the cell whose work wrote it, also from its tasks
 /// and threads. What is written to the descriptors themselves (`write`, child processes, other libraries' streams) goes
-/// to the newest cell. Before any cell, text goes to the original streams.
+/// to the newest cell that is not silent. Before any cell, text goes to the original streams.
 ///
 /// Thread-safety: one object per process; settle: any thread.
 /// Errors: std::system_error from the constructor.

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <optional>
 #include <utility>
 
 #include <caller/pending.hpp>
@@ -12,6 +13,11 @@
 #include "session/line_hold.hpp"
 
 namespace caller::kernel {
+namespace {
+
+thread_local std::optional<std::string> shell_of_thread;  // whose cell ran on it last
+
+}  // namespace
 
 std::string user_name() {
   for (const char* name : {"LOGNAME", "USER", "USERNAME"})
@@ -97,11 +103,7 @@ bool Session::write(StreamName name, std::string_view text) {
 }
 
 bool Session::write_as_newest(StreamName name, std::string_view text) {
-  WorkPtr work;
-  {
-    const std::lock_guard lock(newest_mutex_);
-    work = newest_;
-  }
+  const WorkPtr work = newest();
   if (work) iopub_.stream(work->request, name, text);
   return work != nullptr;
 }
@@ -130,13 +132,27 @@ std::string Session::ask(const std::string& prompt, bool password) {
 
 WorkPtr Session::work_or_newest() {
   if (WorkPtr work = current_work()) return work;
+  if (!shell_of_thread) return newest();
+  const std::lock_guard lock(newest_mutex_);
+  const auto it = newest_of_shell_.find(*shell_of_thread);
+  return it == newest_of_shell_.end() ? newest_ : it->second;
+}
+
+WorkPtr Session::newest() {
   const std::lock_guard lock(newest_mutex_);
   return newest_;
 }
 
-void Session::set_newest(WorkPtr work) {
+void Session::set_newest(const WorkPtr& work) {
+  shell_of_thread = work->request->subshell();
+  if (work->silent) return;
   const std::lock_guard lock(newest_mutex_);
-  newest_ = std::move(work);
+  newest_ = newest_of_shell_[*shell_of_thread] = work;
+}
+
+void Session::forget_shell(const std::string& id) {
+  const std::lock_guard lock(newest_mutex_);
+  newest_of_shell_.erase(id);
 }
 
 }  // namespace caller::kernel

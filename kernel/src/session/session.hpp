@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -55,7 +56,7 @@ public:
   void publish(const std::string& type, const json& content, const json& metadata = json::object(),
                Frames buffers = {});
 
-  /// Text of the running code; of the newest cell where the running thread belongs to none. False: there was no cell
+  /// Text of the running code; of work_or_newest() where the running thread belongs to none. False: there was no cell
   /// yet.
   bool write(StreamName name, std::string_view text);
 
@@ -67,11 +68,16 @@ public:
   /// cancelled.
   std::string ask(const std::string& prompt, bool password);
 
-  /// The work of the running code, or of the newest cell.
+  /// The work of the running code. Of code without one: of the newest cell of the shell that has run a cell on this
+  /// thread, else of the newest cell of all. A silent request is never the newest.
   WorkPtr work_or_newest();
-  void set_newest(WorkPtr work);
+
+  /// On the thread that runs the cell.
+  void set_newest(const WorkPtr& work);
+  void forget_shell(const std::string& id);
 
 private:
+  WorkPtr newest();
   void received(Channel channel, Frames frames);
   void emit(const std::string& type, const Request& parent, const json& content, const json& metadata, Frames buffers);
 
@@ -84,6 +90,7 @@ private:
   std::mutex stop_mutex_;
   std::mutex newest_mutex_;
   WorkPtr newest_;
+  std::map<std::string, WorkPtr> newest_of_shell_;
   std::unique_ptr<ZmqIo> io_;  // last: its thread uses all the others
 };
 

@@ -78,6 +78,22 @@ class Iopub(KernelTest):
         self.assertEqual(first.text(), "late")
         self.assertEqual(second.text(), "2")
 
+    def test_text_without_a_context_goes_to_the_newest_cell_that_is_not_silent(self):
+        self.run_ok('#include <unistd.h>\nstd::atomic<bool> go{false};\nstd::thread raw([] { while (!go) std::this_thread::yield(); std::cout << "raw"; write(1, "written", 7); });')
+        shown = self.run_ok("1;")
+        silent = self.run_ok("go = true; raw.join();", silent=True)
+        shown.wait_text("raw")
+        shown.wait_text("written")
+        self.assertEqual(silent.types(), ["status", "status"])
+
+    def test_text_without_a_context_goes_to_the_newest_cell_of_its_threads_shell(self):
+        self.run_ok("auto of_main = caller::Caller::current();")
+        mine = self.run_ok("1;")
+        subshell = self.client.request("control", "create_subshell_request")["subshell_id"]
+        other = self.run_ok('of_main.post([] { std::cout << "posted" << std::flush; });', subshell=subshell)
+        mine.wait_text("posted")
+        self.assertEqual(other.text(), "")
+
     def test_every_subscriber_sees_every_message(self):
         other = self.kernel.client()
         cell = self.run_ok("std::cout << 1; 2")
