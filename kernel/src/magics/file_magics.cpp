@@ -9,6 +9,7 @@
 
 #include "interpreter/string_literal.hpp"
 #include "magics/functions.hpp"
+#include "protocol/json_text.hpp"
 #include "session/kernel.hpp"
 
 namespace caller::kernel::magics {
@@ -23,7 +24,9 @@ void name_origin(MagicContext& c, const std::string& origin) {
 
 // The code cells of a notebook.
 std::vector<std::string> cells_of(const std::string& path, const std::string& text) {
-  const json file = json::parse(text, nullptr, false);
+  if (nested_too_deep(text))
+    usage("%run " + path + ": is nested deeper than " + std::to_string(kDeepestJson) + " levels");
+  const json file = parse_json(text);
   if (!file.is_object() || !field<json>(file, "cells", nullptr).is_array())
     usage("%run " + path + ": is not a notebook of format 4");
   std::vector<std::string> out;

@@ -11,6 +11,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "protocol/json_text.hpp"
 #include "protocol/log.hpp"
 
 namespace caller::kernel {
@@ -56,7 +57,8 @@ std::string ConnectionInfo::endpoint(int port) const {
 }
 
 ConnectionInfo parse_connection(const std::string& text, const std::string& name) {
-  const json file = json::parse(text, nullptr, false);
+  if (nested_too_deep(text)) fail(name, "is nested deeper than " + std::to_string(kDeepestJson) + " levels");
+  const json file = parse_json(text);
   if (file.is_discarded()) fail(name, "is not valid JSON");
   if (!file.is_object()) fail(name, "must hold an object");
   ConnectionInfo info;

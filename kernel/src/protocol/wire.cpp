@@ -7,40 +7,19 @@
 #include <random>
 #include <utility>
 
+#include "protocol/json_text.hpp"
+
 namespace caller::kernel {
 namespace {
 
 constexpr std::string_view kDelimiter = "<IDS|MSG>";
 constexpr std::size_t kFixedFrames = 5;  // signature and four dicts
 
-constexpr std::size_t kDeepest = 500;  // levels of nesting; copying a value recurses
-
-bool too_deep(const std::string& text) {
-  std::size_t depth = 0;
-  bool in_text = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_text) {
-      if (c == '\\')
-        ++i;
-      else if (c == '"')
-        in_text = false;
-    } else if (c == '"') {
-      in_text = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kDeepest) return true;
-    } else if ((c == ']' || c == '}') && depth > 0) {
-      --depth;
-    }
-  }
-  return false;
-}
-
 // Null stands for an empty object in all four dicts. False: `out` is an empty object.
 bool parse_dict(const std::string& text, json& out) {
-  out = too_deep(text) ? json() : json::parse(text, nullptr, false);  // also refuses ill-formed UTF-8
+  out = parse_json(text);
   if (out.is_object()) return true;
-  const bool good = out.is_null() && !too_deep(text);
+  const bool good = out.is_null();
   out = json::object();
   return good;
 }

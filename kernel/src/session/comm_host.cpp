@@ -6,13 +6,17 @@
 #include <caller/caller.hpp>
 #include <caller/kernel/widget_host.hpp>
 
+#include "protocol/json_text.hpp"
 #include "protocol/wire.hpp"
 
 namespace caller::kernel {
 namespace {
 
 json parsed(const std::string& text, const char* what, bool object) {
-  json out = json::parse(text, nullptr, false);
+  if (nested_too_deep(text))
+    throw std::invalid_argument(std::string("comm: the ") + what + " is nested deeper than " +
+                                std::to_string(kDeepestJson) + " levels");
+  json out = parse_json(text);
   if (out.is_discarded() || (object && !out.is_object()))
     throw std::invalid_argument(std::string("comm: the ") + what + (object ? " is no JSON object: " : " is no JSON: ") +
                                 text.substr(0, 200));

@@ -1,18 +1,27 @@
 #include "session/display_host.hpp"
 
+#include <stdexcept>
+
 #include <caller/kernel/widget_host.hpp>
 
+#include "protocol/json_text.hpp"
 #include "protocol/utf8.hpp"
 
 namespace caller::kernel {
 namespace {
+
+[[noreturn]] void too_deep(const std::string& what) {
+  throw std::invalid_argument("display: " + what + " is nested deeper than " + std::to_string(kDeepestJson) +
+                              " levels");
+}
 
 // A type that ends in `json` holds a document; one that does not parse is shown as the text it is.
 ::nlohmann::json to_json(const MimeBundle& data) {
   auto out = ::nlohmann::json::object();
   for (const auto& [type, text] : data) {
     if (type.ends_with("json")) {
-      auto document = ::nlohmann::json::parse(text, nullptr, false);
+      if (nested_too_deep(text)) too_deep(type);
+      auto document = parse_json(text);
       if (!document.is_discarded()) {
         out[type] = std::move(document);
         continue;
@@ -27,7 +36,8 @@ namespace {
 ::nlohmann::json to_metadata(const MimeBundle& metadata) {
   auto out = ::nlohmann::json::object();
   for (const auto& [type, text] : metadata) {
-    auto document = ::nlohmann::json::parse(text, nullptr, false);
+    if (nested_too_deep(text)) too_deep("the metadata of " + type);
+    auto document = parse_json(text);
     if (document.is_object()) out[type] = std::move(document);
   }
   return out;

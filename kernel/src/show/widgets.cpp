@@ -9,6 +9,7 @@
 #include <caller/kernel/display.hpp>
 #include <caller/kernel/widget_host.hpp>
 
+#include "protocol/json_text.hpp"
 #include "show/widget_model.hpp"
 
 namespace caller::widgets {
@@ -108,7 +109,10 @@ bool Widget::is_open() const noexcept { return state_->comm.is_open(); }
 void Widget::close() const { state_->close(); }
 
 void Widget::set(const std::string& name, const std::string& text) const {
-  json value = json::parse(text, nullptr, false);
+  if (kernel::nested_too_deep(text))
+    throw std::invalid_argument("widget: the value of " + name + " is nested deeper than " +
+                                std::to_string(kernel::kDeepestJson) + " levels");
+  json value = kernel::parse_json(text);
   if (value.is_discarded()) throw std::invalid_argument("widget: the value of " + name + " is no JSON: " + text);
   state_->change({{name, std::move(value)}});
 }

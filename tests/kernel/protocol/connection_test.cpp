@@ -51,6 +51,11 @@ TEST_CASE("null and missing optional fields of a connection file take their defa
 
 TEST_CASE("a bad connection file is refused by a message that names the file and the field") {
   CHECK(message_of("{") == "connection file conn.json: is not valid JSON");
+  for (const int levels : {1000, 200000}) {
+    const std::string deep =
+        std::string(static_cast<std::size_t>(levels), '[') + std::string(static_cast<std::size_t>(levels), ']');
+    CHECK(message_of(replaced("\"127.0.0.1\"", deep)) == "connection file conn.json: is nested deeper than 500 levels");
+  }
   CHECK(message_of("[]") == "connection file conn.json: must hold an object");
   CHECK(message_of(replaced(R"("shell_port":1,)", "")) == "connection file conn.json: field \"shell_port\" is missing");
   CHECK(message_of(replaced(R"("hb_port":5)", R"("hb_port":70000)")) ==

@@ -152,3 +152,32 @@ class Progress(KernelTest):
         cell.wait()
         self.assertEqual(cell.reply["status"], "error")
         self.assertTrue(self.bar(cell)[-1].endswith(" stopped"))
+
+
+class DeepJson(KernelTest):
+    """What the kernel copies and writes level by level would end it when nested deep."""
+
+    def test_json_of_a_cell_that_is_nested_deep_is_an_error_of_the_cell(self):
+        self.run_ok("const std::string deep = std::string(200000, '[') + std::string(200000, ']');\n"
+                    "const std::string fine = std::string(400, '[') + std::string(400, ']');\n"
+                    "auto comm = caller::Comm(\"nowhere\"); caller::widgets::IntSlider slider;")
+        for code in (
+            "caller::json{deep}",
+            "caller::display(caller::json{deep});",
+            "caller::display(caller::vegalite{deep});",
+            'caller::display(caller::mime{{{"text/plain", "x"}}, {{"text/plain", deep}}});',
+            "comm.send(deep);",
+            'slider.set("description", deep);',
+        ):
+            with self.subTest(code=code):
+                cell = self.run_error(code)
+                self.assertIn("nested deeper than 500 levels", cell.reply["evalue"])
+        shown = self.run_ok("caller::display(caller::json{fine});").contents("display_data")[0]
+        self.assertEqual(str(shown["data"]["application/json"]), "[" * 400 + "]" * 400)
+        self.assert_usable()
+
+    def test_a_notebook_that_is_nested_deep_is_not_run(self):
+        path = HOME / "deep.ipynb"
+        path.write_text('{"cells": ' + "[" * 200000 + "]" * 200000 + "}", encoding="utf-8")
+        self.assertIn("nested deeper than 500 levels", self.run_error(f"%run {path}").reply["evalue"])
+        self.assert_usable()

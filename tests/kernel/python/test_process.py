@@ -106,8 +106,9 @@ class Files(unittest.TestCase):
         self.assert_refused(HOME, str(HOME))
 
     def test_63_a_malformed_connection_file(self):
-        for text in ("", "{", "[]", "null", "\x00\x01", '{"shell_port": 1'):
-            with self.subTest(text=text):
+        deep = '{"ip": ' + "[" * 200000 + "]" * 200000 + "}"
+        for text in ("", "{", "[]", "null", "\x00\x01", '{"shell_port": 1', deep):
+            with self.subTest(text=text[:20]):
                 path = write_connection_file(text)
                 self.assert_refused(path, str(path))
 

@@ -74,8 +74,8 @@ struct CommOptions {
 ///
 /// Thread-safety: any thread, also on one comm.
 /// Cancel-safety: an interrupt ends a running handler; the comm stays open.
-/// Errors: std::invalid_argument for data that is no JSON, metadata that is no object, or an id that is taken or longer
-/// than 55 bytes. Sending on a closed comm, or outside of a kernel, returns false.
+/// Errors: std::invalid_argument for data that is no JSON or nested deeper than 500 levels, metadata that is no object,
+/// or an id that is taken or longer than 55 bytes. Sending on a closed comm, or outside of a kernel, returns false.
 /// Source: ipykernel Comm, xeus xcomm.
 class CALLER_API Comm {
 public:

@@ -15,7 +15,7 @@ namespace caller {
 /// look-up, does the same for them; `mime_metadata_repr` gives, by mime type, JSON objects of metadata.
 ///
 /// Thread-safety: distinct objects: safe; shared objects: unsafe to assign, safe to read.
-/// Errors: none.
+/// Errors: none; shown, JSON that is nested deeper than 500 levels is std::invalid_argument.
 /// Source: IPython.display; differs: plain structs.
 struct html {
   std::string text;  ///< HTML source
@@ -79,7 +79,8 @@ CALLER_API MimeBundle mime_bundle_repr(const mermaid& x);
 /// mime type as well, JSON objects such as `{"width": 300}`.
 ///
 /// Thread-safety: distinct objects: safe; shared objects: unsafe to assign, safe to read.
-/// Errors: none; a type that ends in `json` with text that is no JSON is shown as text. Source: IPython raw display.
+/// Errors: none; a type that ends in `json` with text that is no JSON is shown as text. Shown, JSON that is nested
+/// deeper than 500 levels is std::invalid_argument. Source: IPython raw display.
 struct mime {
   MimeBundle data;      ///< a text for each MIME type; pictures in base64
   MimeBundle metadata;  ///< JSON for each MIME type

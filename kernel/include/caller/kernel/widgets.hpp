@@ -32,7 +32,8 @@ public:
   void close() const;
 
   /// Any attribute of the model, such as `set("button_style", R"("danger")")`, as JSON.
-  /// Errors: std::invalid_argument for what is no JSON; get: for a name that is not there.
+  /// Errors: std::invalid_argument for what is no JSON or nested deeper than 500 levels; get: for a name that is not
+  /// there.
   void set(const std::string& name, const std::string& json) const;
   /// An attribute of the model, as JSON; see set().
   std::string get(const std::string& name) const;
