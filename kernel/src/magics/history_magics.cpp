@@ -1,4 +1,5 @@
 // Magics about what was typed: showing it, saving it.
+#include <algorithm>
 #include <charconv>
 #include <climits>
 #include <filesystem>
@@ -40,8 +41,11 @@ std::optional<int> session(std::string_view& text) {
   return back ? -*value : *value;
 }
 
-// `4`, `2-5` (5 included), `2:5` (not included), `~1/7`, `243/1-5`, `~8/`, `~8/1-~6/5`.
-std::vector<Range> read_range(const std::string& word) {
+int after(int line) { return line == INT_MAX ? line : line + 1; }
+
+// `4`, `2-5` (5 included), `2:5` (not included), `~1/7`, `243/1-5`, `~8/`, `~8/1-~6/5`. Of the sessions between two,
+// those up to `newest`, and as many before this one.
+std::vector<Range> read_range(const std::string& word, int newest) {
   const auto wrong = [&] { usage(word + " is no range; examples: 4  2-5  ~1/7  243/1-5  ~8/1-~6/5"); };
   std::string_view text = word;
   Range range;
@@ -54,7 +58,7 @@ std::vector<Range> read_range(const std::string& word) {
   }
   range.session = first_session.value_or(0);
   range.start = *start;
-  range.stop = *start + 1;
+  range.stop = after(*start);
   if (text.empty()) return {range};
   const char separator = text.front();
   if (separator != '-' && separator != ':') wrong();
@@ -62,25 +66,27 @@ std::vector<Range> read_range(const std::string& word) {
   const int last_session = session(text).value_or(range.session);
   const auto end = number(text);
   if (!end || !text.empty() || last_session < range.session) wrong();
-  const int stop = *end + (separator == '-');
+  const int stop = separator == '-' ? after(*end) : *end;
   if (last_session == range.session) {
     range.stop = stop;
     return {range};
   }
   range.stop = -1;
   std::vector<Range> out{range};
-  for (int s = range.session + 1; s < last_session; ++s) out.push_back({s, 1, -1});
+  const int between = std::min(last_session - 1, newest);
+  for (int s = std::max(range.session, -newest - 1) + 1; s <= between; ++s) out.push_back({s, 1, -1});
   out.push_back({last_session, 1, stop});
   return out;
 }
 
 // The entries of the words, in their order; of the whole session without any. The running cell is none of them.
 std::vector<HistoryEntry> entries_of(MagicContext& c, const std::vector<std::string>& words) {
+  History& history = c.kernel.session().history();
+  const int newest = history.newest_session();
   std::vector<Range> ranges;
   for (const auto& word : words)
-    for (const Range& r : read_range(word)) ranges.push_back(r);
+    for (const Range& r : read_range(word, newest)) ranges.push_back(r);
   if (words.empty()) ranges.push_back({});
-  History& history = c.kernel.session().history();
   std::vector<HistoryEntry> out;
   for (const Range& r : ranges) {
     const int wanted = r.session == 0 ? c.shell.history_session() : r.session;

@@ -113,6 +113,13 @@ int History::begin_session() {
   return static_cast<int>(sqlite3_last_insert_rowid(db_->handle));
 }
 
+int History::newest_session() {
+  const std::lock_guard lock(mutex_);
+  int newest = session_;
+  db_->run("SELECT MAX(session) FROM sessions", {}, [&](sqlite3_stmt* s) { newest = sqlite3_column_int(s, 0); });
+  return newest;
+}
+
 void History::store(int session, int line, const std::string& input) {
   const std::lock_guard lock(mutex_);
   db_->run("INSERT OR REPLACE INTO history(session, line, input) VALUES(?, ?, ?)", {session, line, input});
@@ -137,7 +144,7 @@ std::vector<HistoryEntry> History::range(int session, int start, int stop) {
   if (session < 0) {  // counted among the sessions that exist before this one
     wanted = 0;
     db_->run("SELECT session FROM sessions WHERE session < ? ORDER BY session DESC LIMIT 1 OFFSET ?",
-             {session_, -session - 1}, [&](sqlite3_stmt* s) { wanted = sqlite3_column_int(s, 0); });
+             {session_, -(session + 1)}, [&](sqlite3_stmt* s) { wanted = sqlite3_column_int(s, 0); });
   }
   if (stop < 0)
     return db_->entries(

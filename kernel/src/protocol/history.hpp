@@ -37,6 +37,9 @@ public:
   int session() const noexcept { return session_; }
   bool persistent() const noexcept { return persistent_; }
 
+  /// The highest number there is, also of other kernels.
+  int newest_session();
+
   void store(int session, int line, const std::string& input);
   void store_output(int session, int line, const std::string& output);
 

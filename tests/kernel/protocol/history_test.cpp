@@ -74,6 +74,15 @@ TEST_CASE("a history file that cannot be used leaves a history in memory") {
   }
 }
 
+TEST_CASE("the newest session is the highest number there is") {
+  const caller::test::TemporaryFolder dir;
+  History a(dir.file("h"));
+  CHECK(a.newest_session() == a.session());
+  History b(dir.file("h"));
+  CHECK(a.newest_session() == b.session());
+  CHECK(a.newest_session() == b.newest_session());
+}
+
 TEST_CASE("two kernels share one history file") {
   const caller::test::TemporaryFolder dir;
   History a(dir.file("h")), b(dir.file("h"));

@@ -131,6 +131,15 @@ class History(MagicTest):
         self.assert_usage("%history 1..2", "range")
         self.assert_usage("%history -l x", "number")
 
+    def test_ranges_reach_over_the_sessions_that_there_are(self):
+        self.run_ok("int a = 1;")
+        session = self.client.request("shell", "history_request", {"hist_access_type": "tail", "n": 1, "raw": True, "output": False})["history"][0][0]
+        for words in (f"{session}/1-2000000000/1", f"1/1-{session + 1}/1", f"~2000000000/1-{session}/1", "1-2147483647"):
+            self.assertTrue(self.run_ok(f"%history {words}").text().startswith("int a = 1;\n"), words)
+        path = self.folder / "saved.cpp"
+        self.run_ok(f"%save {path} {session}/1-2000000000/1")
+        self.assertTrue(path.read_text(encoding="utf-8").startswith("int a = 1;\n"))
+
     def test_history_searches_all_sessions_by_pattern(self):
         self.run_ok("int apple = 1;")
         self.run_ok("int pear = 2;")
