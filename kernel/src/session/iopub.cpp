@@ -27,6 +27,14 @@ void IopubWriter::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+bool IopubWriter::may_change_locked() {
+  const auto now = now_();
+  const auto until = std::max(changes_until_, now) + kChange;
+  if (until > now + kChangesAhead) return false;
+  changes_until_ = until;
+  return true;
+}
+
 void IopubWriter::append_locked(Gathered& g, StreamName name, std::string_view text) {
   std::string& unfinished = g.unfinished[static_cast<int>(name)];
   std::string whole = std::move(unfinished);
@@ -38,10 +46,13 @@ void IopubWriter::append_locked(Gathered& g, StreamName name, std::string_view t
   if (whole.empty()) return;
   whole = to_valid_utf8(std::move(whole));
   g.size += whole.size();
-  if (!g.pieces.empty() && g.pieces.back().name == name)
+  const std::size_t count = g.pieces.size();
+  if (count > 0 && g.pieces.back().name == name)
     g.pieces.back().text += whole;
-  else
+  else if (count < 2 || may_change_locked())
     g.pieces.push_back({name, std::move(whole)});
+  else
+    g.pieces[count - 2].text += whole;  // the latest of its own stream
 }
 
 void IopubWriter::send_locked(Gathered& g) {

@@ -25,8 +25,12 @@ enum class StreamName { out, err };
 /// earlier when there is much of it (`kSize`, but not more often than each `kBurst`; `kMost` at any time) or when
 /// another message of that request is published. A character split between two writes arrives whole.
 ///
+/// Each change between stdout and stderr is a message more. Where they change more often than `kChange`, for longer
+/// than `kChangesAhead`, the text of an interval is gathered as one message for each of the two: what each says keeps
+/// its order, what one says among the other's does not.
+///
 /// Thread-safety: any thread. The emitter is called under the writer's lock: it must only queue.
-/// Units: kInterval and kBurst milliseconds, kSize and kMost bytes.
+/// Units: kInterval, kBurst, kChange and kChangesAhead milliseconds, kSize and kMost bytes.
 /// Errors: none of its own.
 /// Source: ipykernel OutStream; differs: per request, first text at once, ordered with all other messages.
 class IopubWriter {
@@ -36,6 +40,8 @@ public:
                                   const json& metadata, Frames buffers)>;
   static constexpr std::chrono::milliseconds kInterval{30};
   static constexpr std::chrono::milliseconds kBurst{5};
+  static constexpr std::chrono::milliseconds kChange{4};
+  static constexpr std::chrono::milliseconds kChangesAhead{800};
   static constexpr std::size_t kSize = 64 * 1024;
   static constexpr std::size_t kMost = 1024 * 1024;
 
@@ -70,13 +76,14 @@ private:
   };
   struct Gathered {
     Request parent;
-    std::vector<Piece> pieces;  // in order; neighbours differ in name
+    std::vector<Piece> pieces;  // neighbours differ in name; in order, while changes may be told
     std::string unfinished[2];  // by StreamName
     std::size_t size = 0;
     Clock::time_point last{};  // when text was last sent; the epoch: never
   };
 
   void send_locked(Gathered& g);
+  bool may_change_locked();
   void append_locked(Gathered& g, StreamName name, std::string_view text);
   void run();
 
@@ -85,6 +92,7 @@ private:
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<const Message*, Gathered> gathered_;
+  Clock::time_point changes_until_{};  // the time that the changes told so far take, of all requests
   bool stopping_ = false;
   bool waiting_idle_ = false;  // the thread sleeps without a deadline
   std::thread thread_;

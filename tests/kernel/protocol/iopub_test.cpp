@@ -67,6 +67,48 @@ TEST_CASE("other messages of a request never overtake its text (13, 55)") {
   CHECK(r.texts() == "o:1|o:2|e:3|o:4|display_data|o:5|status|");
 }
 
+TEST_CASE("streams that change all the time make few messages and keep what each says in order") {
+  Recorder r;
+  const Request a = request("a");
+  std::string expected;
+  const auto begin = r.now;
+  for (int i = 0; i < 100'000; ++i) {
+    const std::string text = std::to_string(i) + "\n";
+    r.writer.stream(a, StreamName::out, text);
+    r.writer.stream(a, StreamName::err, text);
+    expected += text;
+    if (i % 1000 != 0) continue;
+    r.now += IopubWriter::kInterval;
+    r.writer.flush_due();
+  }
+  r.writer.finish(a);
+  const double seconds = std::chrono::duration<double>(r.now - begin).count();
+  CHECK(static_cast<double>(r.sent.size()) < 500 * seconds);
+  std::string out, err;
+  for (const auto& s : r.sent)
+    if (s.type == "stream") (s.name == "stdout" ? out : err) += s.text;
+  CHECK(out == expected);
+  CHECK(err == expected);
+}
+
+TEST_CASE("streams that change now and then keep the order of the two") {
+  Recorder r;
+  const Request a = request("a");
+  std::string expected;
+  for (int i = 0; i < 1000; ++i) {
+    const std::string n = std::to_string(i);
+    r.writer.stream(a, StreamName::out, n);
+    r.writer.stream(a, StreamName::err, n);
+    r.now += 2 * IopubWriter::kChange;
+    r.writer.flush_due();
+    expected += n + n;
+  }
+  r.writer.finish(a);
+  std::string seen;
+  for (const auto& s : r.sent) seen += s.text;
+  CHECK(seen == expected);
+}
+
 TEST_CASE("text of two requests is kept apart (14)") {
   Recorder r;
   const Request a = request("a"), b = request("b");

@@ -1,5 +1,7 @@
 """Protocol checklist 52 to 56: the iopub channel; and 10, buffers byte for byte."""
 
+import time
+
 import zmq
 
 from support import KernelTest, parent_id
@@ -40,6 +42,14 @@ class Iopub(KernelTest):
         cell = self.run_ok('for (int i = 0; i < 20; ++i) { std::cout << "o" << i << std::flush; std::cerr << "e" << i << std::flush; }')
         joined = "".join(c["text"] for c in cell.contents("stream"))
         self.assertEqual(joined, "".join(f"o{i}e{i}" for i in range(20)))
+
+    def test_53_streams_that_change_all_the_time_stay_below_a_servers_limit(self):
+        begin = time.monotonic()
+        cell = self.run_ok('for (int i = 0; i < 100000; ++i) { std::cout << "o" << i << std::flush; std::cerr << "e" << i << std::flush; }', timeout=100)
+        seconds = time.monotonic() - begin
+        for name, letter in (("stdout", "o"), ("stderr", "e")):
+            self.assertEqual(cell.text(name), "".join(f"{letter}{i}" for i in range(100000)))
+        self.assertLess(len(cell.contents("stream")), 1000 * max(seconds, 1))
 
     def test_53_a_character_split_between_writes_arrives_whole(self):
         cell = self.run_ok(r'std::cout << "\xc3" << std::flush; co_await caller::sleep_for(200ms); std::cout << "\xa4|\xff|" << std::flush;')
