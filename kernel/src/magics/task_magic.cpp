@@ -103,10 +103,7 @@ Options read_options(const MagicLine& line) {
 Coro<std::optional<CompiledCell>> compile(MagicContext& c, std::string code) {
   CompileOptions options;
   options.number = c.work->number;
-  auto pending =
-      c.kernel.with_interpreter([code = std::move(code), options](Interpreter& i) { return i.compile(code, options); });
-  co_await pending.async_wait_done({.protect = true});
-  auto compiled = co_await pending.async_wait({.shield = true});
+  auto compiled = co_await c.kernel.compile(std::move(code), std::move(options));
   std::optional<CompiledCell> out;
   if (auto* error = std::get_if<CellError>(&compiled))
     c.fail(std::move(*error));

@@ -72,10 +72,7 @@ Coro<std::optional<CellError>> run_generated(MagicContext& c, std::string code) 
   CompileOptions options;
   options.number = c.work->number;
   options.show_result = false;
-  auto pending =
-      c.kernel.with_interpreter([code = std::move(code), options](Interpreter& i) { return i.compile(code, options); });
-  co_await pending.async_wait_done({.protect = true});
-  auto compiled = co_await pending.async_wait({.shield = true});
+  auto compiled = co_await c.kernel.compile(std::move(code), std::move(options));
   if (auto* error = std::get_if<CellError>(&compiled)) co_return std::move(*error);
   CompiledCell cell = std::get<CompiledCell>(std::move(compiled));
   for (Segment& segment : cell.segments) {

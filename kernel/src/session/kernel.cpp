@@ -177,6 +177,20 @@ void run_declarations(Interpreter& interpreter, const std::string& code) {
 
 }  // namespace
 
+Coro<std::variant<CompiledCell, CellError>> Kernel::compile(std::string code, CompileOptions options) {
+  std::stop_source stop;
+  options.stop = stop.get_token();
+  auto pending = with_interpreter(
+      [code = std::move(code), options = std::move(options)](Interpreter& i) { return i.compile(code, options); });
+  struct StopCompile {
+    std::stop_source source;
+    ~StopCompile() { source.request_stop(); }
+  } const stop_compile{stop};  // without effect on what is done
+  co_await pending.async_wait_done({.protect = true});
+  auto compiled = co_await pending.async_wait({.shield = true});
+  co_return compiled;
+}
+
 void Kernel::declare(const std::string& code) {
   auto pending = with_interpreter([this, code](Interpreter& interpreter) {
     run_declarations(interpreter, code);

@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <caller/caller.hpp>
@@ -95,6 +96,11 @@ public:
   auto with_interpreter(F fn) {
     return language_.call_soon([this, fn = std::move(fn)]() mutable { return fn(require_interpreter()); });
   }
+
+  /// Compiles a cell in the compile thread. A compile that nobody awaits any more ends, too, while nothing of it is in
+  /// the session; after that it goes on, its declarations belong to the session, and the next compile waits for it.
+  /// Cancel-safety: ends at once. Errors: as with_interpreter.
+  Coro<std::variant<CompiledCell, CellError>> compile(std::string code, CompileOptions options);
 
   /// Where the compiler's prelude is; empty: beside the program.
   std::string prelude_directory() const { return options_.prelude_dir.string(); }

@@ -299,18 +299,7 @@ Coro<void> Shell::run_code(RunPtr run, std::string code, bool show_result, int o
   options.number = run->work->number;
   options.show_result = show_result;
   options.optimisation = optimisation;
-  // A cell that is stopped meanwhile is answered at once. The compile ends, too, while nothing of it is in the session;
-  // after that it goes on, its declarations belong to the session, and the next compile waits for it.
-  std::stop_source stop;
-  options.stop = stop.get_token();
-  auto pending =
-      kernel_.with_interpreter([code = std::move(code), options](Interpreter& i) { return i.compile(code, options); });
-  struct StopCompile {
-    std::stop_source source;
-    ~StopCompile() { source.request_stop(); }
-  } const stop_compile{stop};  // without effect on what is done
-  co_await pending.async_wait_done({.protect = true});
-  auto compiled = co_await pending.async_wait({.shield = true});
+  auto compiled = co_await kernel_.compile(std::move(code), std::move(options));
   if (auto* error = std::get_if<CellError>(&compiled)) {
     run->error = std::make_shared<CellError>(std::move(*error));
     (void)kernel_.with_interpreter([](Interpreter& i) { i.prepare(); });  // while the user reads
