@@ -128,6 +128,25 @@ struct Magic {
 };
 
 Coro<void> lsmagic(MagicContext&, const MagicLine&);
+Coro<void> misplaced_mode(MagicContext&, const MagicLine&);
+
+// What read_cell takes off the first line of a cell; here are those that stand anywhere else, or are written wrongly.
+const std::map<std::string, Magic>& modes() {
+  static const std::map<std::string, Magic> magics = {
+      {"queue",
+       {misplaced_mode, nullptr, "%queue", "run the cell after those before it, as cells are",
+        "In the first line of a cell; // queue says the same."}},
+      {"task",
+       {misplaced_mode, nullptr, "%task", "run the cell as a task: the next cell starts at once",
+        "In the first line of a cell; // task says the same. %%task is another magic: the cell becomes a task of an\n"
+        "application."}},
+      {"thread",
+       {misplaced_mode, nullptr, "%thread [name=X] [backend=B]", "run the cell on another thread",
+        "In the first line of a cell; // thread says the same. Without a name: on any thread that is free; with one:\n"
+        "on the thread of the child Caller of that name, which has the event loop B (asio, uv)."}},
+  };
+  return magics;
+}
 
 const std::map<std::string, Magic>& table() {
   static const std::map<std::string, Magic> magics = {
@@ -212,21 +231,49 @@ const std::map<std::string, Magic>& table() {
   return magics;
 }
 
+// Null: there is none.
+const Magic* find(const std::string& name, bool whole_cell) {
+  if (const auto it = modes().find(name); it != modes().end() && !whole_cell) return &it->second;
+  const auto it = table().find(name);
+  if (it == table().end() || !(whole_cell ? it->second.cell : it->second.line)) return nullptr;
+  return &it->second;
+}
+
+// As they are written, sorted; of a name, the line's before the cell's.
+std::vector<std::pair<std::string, const Magic*>> all() {
+  std::vector<std::pair<std::string, const Magic*>> out;
+  for (const auto* magics : {&modes(), &table()})
+    for (const auto& [name, magic] : *magics) {
+      const bool word = std::isalpha(static_cast<unsigned char>(name[0])) != 0;
+      if (magic.line) out.emplace_back((word ? "%" : "") + name, &magic);
+      if (magic.cell) out.emplace_back("%%" + name, &magic);
+    }
+  const auto key = [](const auto& entry) {
+    return std::pair(entry.first.substr(entry.first.find_first_not_of('%')), entry.first.size());
+  };
+  std::sort(out.begin(), out.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
+  return out;
+}
+
 Coro<void> lsmagic(MagicContext& c, const MagicLine&) {
   std::vector<std::vector<std::string>> rows;
-  for (const auto& [name, magic] : table()) {
-    if (magic.line) rows.push_back({(name == "!" || name[0] == '?' ? "" : "%") + name, magic.help});
-    if (magic.cell) rows.push_back({"%%" + name, magic.help});
-  }
+  for (const auto& [name, magic] : all()) rows.push_back({name, magic->help});
   print(c, format_table(rows));
   co_return;
 }
 
+Coro<void> misplaced_mode(MagicContext&, const MagicLine& line) {
+  usage("%" + line.name + " says how the cell runs: it must be the cell's first line, of the form " +
+        modes().at(line.name).synopsis);
+}
+
 [[noreturn]] void unknown(const MagicLine& line) {
   std::vector<std::pair<std::size_t, std::string>> near;
-  for (const auto& [name, magic] : table())
-    if ((line.whole_cell ? magic.cell : magic.line) && std::isalpha(static_cast<unsigned char>(name[0])))
+  for (const auto& entry : all()) {
+    const std::string name = entry.first.substr(entry.first.find_first_not_of('%'));
+    if (entry.first.starts_with("%%") == line.whole_cell && entry.first != name)
       near.emplace_back(distance(line.name, name), name);
+  }
   std::sort(near.begin(), near.end());
   const std::string sign = line.whole_cell ? "%%" : "%";
   std::string text = "there is no magic " + sign + line.name + "; the nearest are";
@@ -238,28 +285,26 @@ Coro<void> lsmagic(MagicContext& c, const MagicLine&) {
 }  // namespace
 
 Coro<void> run_magic(MagicContext& context, const MagicLine& line) {
-  const auto it = table().find(line.name);
-  const Function function = it == table().end() ? nullptr : line.whole_cell ? it->second.cell : it->second.line;
-  if (!function) unknown(line);
-  return function(context, line);
+  const Magic* const magic = find(line.name, line.whole_cell);
+  if (!magic) unknown(line);
+  return (line.whole_cell ? magic->cell : magic->line)(context, line);
 }
 
 std::string magic_help(const std::string& name) {
   const auto start = name.find_first_not_of('%');
-  const auto it = start == std::string::npos ? table().end() : table().find(name.substr(start));
-  if (it == table().end() || (start == 2 && !it->second.cell)) return {};
-  const Magic& magic = it->second;
-  const std::string details = magic.details;
-  return std::string(magic.synopsis) + "\n" + magic.help + "\n" + (details.empty() ? "" : "\n" + details + "\n");
+  if (start == std::string::npos) return {};
+  const std::string word = name.substr(start);
+  const Magic* magic = find(word, start == 2);
+  if (!magic && start < 2) magic = find(word, true);  // there is only the cell's
+  if (!magic) return {};
+  const std::string details = magic->details;
+  return std::string(magic->synopsis) + "\n" + magic->help + "\n" + (details.empty() ? "" : "\n" + details + "\n");
 }
 
 std::vector<std::string> magic_names() {
   std::vector<std::string> out;
-  for (const auto& [name, magic] : table()) {
-    if (!std::isalpha(static_cast<unsigned char>(name[0]))) continue;
-    if (magic.line) out.push_back("%" + name);
-    if (magic.cell) out.push_back("%%" + name);
-  }
+  for (const auto& [name, magic] : all())
+    if (name.starts_with('%')) out.push_back(name);
   std::sort(out.begin(), out.end());
   return out;
 }

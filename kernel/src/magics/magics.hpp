@@ -43,7 +43,8 @@ struct MagicContext {
 /// Source: IPython magics; the table stands in magics.cpp.
 Coro<void> run_magic(MagicContext& context, const MagicLine& line);
 
-/// What a magic does and how it is written; `name` with or without its `%`. Empty: there is none of that name.
+/// What a magic does and how it is written; `name` with or without its `%`, `%%` for the one of a whole cell. Empty:
+/// there is none of that name.
 ///
 /// Thread-safety: any thread.
 /// Errors: none.

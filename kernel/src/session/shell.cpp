@@ -263,7 +263,10 @@ Coro<void> Shell::run_text(RunPtr run, std::string text, int depth) {
   const SplitCell split = split_magics(text);
   MagicContext magic{kernel_, *this, run->work, run->active, split.code, -1, {}, {}, {}, {}};
   magic.run_code = [this, run](std::string code, bool show) { return run_code(run, std::move(code), show, -1); };
-  magic.run_cell = [this, run, depth](std::string cell) { return run_text(run, std::move(cell), depth + 1); };
+  magic.run_cell = [this, run, depth](const std::string& cell) {
+    return run_text(run, read_cell({{"code", cell}}, json::object()).code,
+                    depth + 1);  // it runs here, whatever it says
+  };
   magic.error = [run] { return run->error.get(); };
   magic.fail = [run](CellError error) { run->error = std::make_shared<CellError>(std::move(error)); };
   for (const MagicLine& line : split.magics) {

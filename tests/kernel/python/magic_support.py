@@ -6,6 +6,20 @@ import tempfile
 from support import HOME, KernelTest
 
 
+def added(number):
+    """A cell that shows the machine code of a function of its own, which adds a number to itself by way of two variables."""
+    return (
+        f"#include <cstdio>\nint added_{number}(int a) {{ int b = a; int c = b; return c + b; }}\n"
+        f"for (int i = 0; i < 24; ++i) std::printf(\"%02x\", reinterpret_cast<const unsigned char*>(&added_{number})[i]);"
+    )
+
+
+def is_optimised(code):
+    """Of what `added` shows: unoptimised, the variables are on the stack; else one instruction does it: lea (%rdi,%rdi,1), %eax."""
+    assert len(code) == 48, code
+    return "8d043f" in code.partition("c3")[0]
+
+
 class MagicTest(KernelTest):
     def setUp(self):
         super().setUp()

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 
-from magic_support import MagicTest
+from magic_support import MagicTest, added, is_optimised
 from support import HOME, plain
 
 
@@ -16,7 +16,7 @@ class Help(MagicTest):
         names = [line.split()[0] for line in text.splitlines()]
         for name in (
             "! ? ?? %%bash %callers %cd %connect_info %cxxflags %env %history %include_path %interrupts %lib %load %lsmagic %opt %%opt "
-            "%pkg_config %pwd %reset %run %save %subshell %time %%time %timeit %%timeit %%tube %who %%writefile"
+            "%pkg_config %pwd %queue %reset %run %save %subshell %task %%task %thread %time %%time %timeit %%timeit %%tube %who %%writefile"
         ).split():
             self.assertIn(name, names)
         for line in text.splitlines():
@@ -49,6 +49,36 @@ class Help(MagicTest):
         self.assertEqual(reply["matches"], ["%%writefile"])
         every = self.client.request("shell", "complete_request", {"code": "%", "cursor_pos": 1})["matches"]
         self.assertIn("%interrupts", every)
+
+    def test_the_magics_of_the_first_line_are_known_and_run_the_cell_as_they_say(self):
+        pages = {code: self.run_ok(code).reply["payload"][0]["data"]["text/plain"] for code in ("%thread?", "%task?", "%%task?", "?%queue")}
+        self.assertTrue(pages["%thread?"].startswith("%thread [name=X]"), pages)
+        self.assertTrue(pages["%task?"].startswith("%task\n"), pages)
+        self.assertTrue(pages["%%task?"].startswith("%%task [--runner"), pages)
+        self.assertTrue(pages["?%queue"].startswith("%queue\n"), pages)
+        reply = self.client.request("shell", "complete_request", {"code": "%th", "cursor_pos": 3})
+        self.assertEqual(reply["matches"], ["%thread"])
+        reply = self.client.request("shell", "inspect_request", {"code": "%task\n1", "cursor_pos": 3, "detail_level": 0})
+        self.assertTrue(reply["data"]["text/plain"].startswith("%task\n"), reply)
+        self.run_ok("const auto main_thread = std::this_thread::get_id();")
+        for line, same in (("%queue", "true"), ("%task", "true"), ("%thread", "false"), ("%thread name=w", "false")):
+            self.assertEqual(self.run_ok(line + "\nstd::this_thread::get_id() == main_thread").result, same, line)
+        # Anywhere else they say where they belong.
+        for code in ("// first\n%thread\n1", "%thread fast\n1", "%pwd\n%task\n1"):
+            self.assert_usage(code, "the cell's first line")
+
+    def test_a_cell_of_a_notebook_that_is_run_runs_here_whatever_its_first_line_says(self):
+        cells = [{"cell_type": "code", "source": "%thread\nconst bool ran_here = std::this_thread::get_id() == main_thread;", "metadata": {}, "outputs": []}]
+        path = self.write("modes.ipynb", json.dumps({"cells": cells, "nbformat": 4}))
+        self.run_ok("const auto main_thread = std::this_thread::get_id();")
+        self.run_ok(f"%run {path}")
+        self.assertEqual(self.run_ok("ran_here").result, "true")
+
+    def test_line_magics_stand_above_the_code(self):
+        cell = self.run_ok("// a comment\n%pwd\n\n%env CALLER_TEST_ABOVE=1\nint above = 7;\nabove\n  % 4")
+        self.assertEqual(cell.result, "3")
+        self.assertEqual(self.run_ok("%env CALLER_TEST_ABOVE").text(), "1\n")
+        self.run_error("int below = 1;\n%pwd")
 
     def test_an_unknown_magic_names_the_nearest_and_an_unknown_option_the_help(self):
         self.assert_usage("%hisotry", "%history")
@@ -348,17 +378,29 @@ class Others(MagicTest):
     def test_time_and_timeit(self):
         self.assertRegex(self.run_ok("%time int timed = 3;").text(), r"CPU time: .* wall time: ")
         self.assertEqual(self.run_ok("timed").result, "3")
-        self.assertRegex(self.run_ok("%%timeit\ntimed += 1;").text(), r"ns per loop \(best of 5 runs")
+        for code in ("%%timeit\ntimed += 1;", "%timeit timed += 1;", "%timeit\ntimed += 1;"):
+            self.assertRegex(self.run_ok(code).text(), r"^[0-9.e+-]+ ns per loop \(best of 5 runs, [0-9]+ loops each\)\n$", code)
+        self.assertGreater(int(self.run_ok("timed").result), 1000)
+        self.assertIn("no_such_name", self.run_error("%timeit no_such_name").reply["evalue"])
 
     def test_opt_connect_info_subshell_and_callers(self):
-        self.assertEqual(self.run_ok("%%opt 0\n1 + 1").result, "2")
-        self.assert_usage("%opt 7", "0 to 3")
+        for wrong in ("%opt 7", "%opt", "%%opt 12\n1", "%opt fast"):
+            self.assert_usage(wrong, "0 to 3")
         info = json.loads(self.run_ok("%connect_info").text())
         self.assertEqual(info["shell_port"], self.kernel.info["shell_port"])
         self.assertIn("main shell", self.run_ok("%subshell").text())
         lines = self.run_ok("%callers").text().splitlines()
         self.assertEqual(lines[0].split(), ["Name", "Running", "Protected", "Thread", "Caller"])
         self.assertEqual(len([line for line in lines if "\u2190 current" in line]), 1)
+
+    def test_cells_run_optimised_code_unless_they_ask_for_none(self):
+        for number, (before, optimised) in enumerate((
+            ("", True), ("%%opt 0\n", False), ("%opt 0\n", False), ("%%opt 1\n", True), ("%opt 1\n", True), ("%%opt 2\n", True),
+            ("%opt 2\n", True), ("%%opt 3\n", True), ("%opt 3\n", True), ("", True),
+        )):  # fmt: skip
+            with self.subTest(before=before):
+                self.assertEqual(is_optimised(self.run_ok(before + added(number)).text()), optimised)
+        self.assertEqual(self.run_ok("added_1(21) + added_3(0)").result, "42")
 
     def test_an_interrupt_ends_a_command(self):
         cell = self.client.execute("!echo on; sleep 60")
