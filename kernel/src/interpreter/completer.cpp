@@ -1,6 +1,7 @@
 #include "completer.hpp"
 
 #include <clang/AST/DeclLookups.h>
+#include <clang/AST/RawCommentList.h>
 #include <clang/Sema/CodeCompleteConsumer.h>
 
 #include <algorithm>
@@ -171,6 +172,12 @@ bool knows_names(Engine& engine) {
   return !space || !space->getPrimaryContext()->hasExternalVisibleStorage();
 }
 
+// What its documentation comment says in short.
+std::string brief(clang::ASTContext& ast, const clang::NamedDecl* declaration) {
+  const clang::RawComment* comment = declaration ? clang::getCompletionComment(ast, declaration) : nullptr;
+  return comment ? comment->getBriefText(ast) : std::string();
+}
+
 void read_names(Engine& engine) {
   if (auto* space = engine.sema().getStdNamespace())
     for (auto names : space->getPrimaryContext()->lookups()) (void)names;
@@ -218,7 +225,11 @@ Completions ClangInterpreter::complete(const std::string& code, std::size_t curs
         if (all.size() > 4 * kMaxItems) all.resize(4 * kMaxItems);
         Packer p;
         p << std::size_t{knows_names(engine)} << all.size();
-        for (const auto& c : all) p << c.text << c.type << c.signature;
+        std::set<std::string> named;  // of the rest nothing is shown
+        for (const auto& c : all) {
+          const bool shown = named.size() < kMaxItems && named.insert(c.text).second;
+          p << c.text << c.type << c.signature << (shown ? brief(engine.ast(), c.declaration) : "");
+        }
         return p.take();
       },
       kLimit);
@@ -232,6 +243,7 @@ Completions ClangInterpreter::complete(const std::string& code, std::size_t curs
     item.text = u.text();
     item.type = u.text();
     item.signature = readable(u.text());
+    item.brief = u.text();
     if (include) item.type = "module";
     if (seen.insert(item.text).second) out.items.push_back(std::move(item));  // overloads share one line
   }

@@ -59,6 +59,7 @@ struct CompletionItem {
   std::string text;       ///< what replaces [start, end)
   std::string type;       ///< function, class, variable, keyword, module, magic, …
   std::string signature;  ///< may be empty
+  std::string brief{};    ///< what its documentation comment says in short; may be empty
 };
 
 struct Completions {

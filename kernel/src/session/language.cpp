@@ -74,7 +74,7 @@ void Kernel::on_complete(RequestScope& scope) {
     found.start = cursor - typed->size();
     found.end = cursor;
     for (const std::string& name : magic_names())
-      if (name.starts_with(*typed)) found.items.push_back({name, "magic", ""});
+      if (name.starts_with(*typed)) found.items.push_back({name, "magic", "", magic_help(name)});
   } else {
     found = require_interpreter().complete(cxx_only(code), cursor);
   }
@@ -84,6 +84,7 @@ void Kernel::on_complete(RequestScope& scope) {
     matches.push_back(item.text);
     types.push_back(
         {{"start", start}, {"end", end}, {"text", item.text}, {"type", item.type}, {"signature", item.signature}});
+    if (!item.brief.empty()) types.back()["documentation"] = item.brief;
   }
   scope.reply({{"status", "ok"},
                {"matches", std::move(matches)},

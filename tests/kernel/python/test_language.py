@@ -72,6 +72,21 @@ class Language(KernelTest):
         self.assertEqual(types[0]["type"], "function")
         self.assertIn("double", types[0]["signature"])
 
+    def test_24_the_documentation_of_the_matches(self):
+        self.run_ok("/// Doubles its argument.\n///\n/// In all of the detail that nobody reads here.\nint documented_twice(int n) { return 2 * n; }\n"
+                    "int documented_not(int n) { return n; }\nstruct Bowl {\n  /** @brief How much is in it. */\n  int contents = 0;\n};\nBowl bowl;")
+        for code, match, text in (
+            ("documented_", "documented_twice", "Doubles its argument."),
+            ("documented_", "documented_not", None),
+            ("bowl.cont", "contents", "How much is in it."),
+            ("std::vector<int> v;\nv.push_b", "push_back", "Add data to the end of the %vector."),
+        ):
+            reply, _ = self.complete(code)
+            entries = [e for e in reply["metadata"]["_jupyter_types_experimental"] if e["text"] == match]
+            self.assertEqual([e.get("documentation") for e in entries], [text], (code, match))
+        magic = self.complete("%hist")[0]["metadata"]["_jupyter_types_experimental"][0]
+        self.assertIn("show earlier cells", magic["documentation"])
+
     def test_24_always_an_answer(self):
         for code, cursor in (("", 0), ("}{)(", 4), ("abc", 99), ("abc", -3), ('"unfinished', 5), ("std::", 5), ("a" * 100000, 100000)):
             reply, _ = self.complete(code, cursor)
