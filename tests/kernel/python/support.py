@@ -126,7 +126,8 @@ class Client:
     "frames" (from the signature on, as received) and "arrived".
     """
 
-    def __init__(self, info, await_welcome=True):
+    def __init__(self, info, await_welcome=True, reconnect=None):
+        """reconnect: milliseconds until a socket that found nobody tries again."""
         self.info = info
         key = info["key"]
         self.session = Session(key=key if isinstance(key, bytes) else key.encode(), username="tester")
@@ -137,6 +138,8 @@ class Client:
         for channel in CHANNELS:
             socket = self.context.socket(zmq.SUB if channel == "iopub" else zmq.DEALER)
             socket.linger = 0
+            if reconnect:
+                socket.reconnect_ivl = reconnect
             if channel != "iopub":
                 socket.identity = self.session.bsession
             self.encrypt(socket)
