@@ -1,4 +1,5 @@
-"""A soak of the kernel: everything at once, at random, for as long as it is told; memory levels off, nothing stays unanswered.
+"""A soak of the kernel: everything at once, at random, for as long as it is told; every answer is the right one, nothing
+stays unanswered, memory, threads and descriptors level off.
 
 Usage: soak.py [SECONDS] [SEED]; CALLER_SOAK and CALLER_SOAK_SEED say the same. The program is named by CALLER_PROGRAM.
 """
@@ -16,27 +17,30 @@ os.environ["CALLER_KERNEL_TEST_COMMS"] = "1"
 from support import Client, Kernel, parent_id, plain  # noqa: E402  pylint: disable=wrong-import-position
 
 PATIENCE = 60  # seconds until a request that was not answered is a failure
+# What a cell is, and how it ends: None for well, else the name of its error.
 CELLS = (
-    "{n} + 1",
-    "int variable_{k} = {n};",
-    "struct Type_{k} {{ int a = {n}; int get() const {{ return a; }} }};\nType_{k}{{}}.get()",
-    "std::vector<int> list_{k}(100, {n});\nlist_{k}.size()",
-    "for (int i = 0; i < 200; ++i) std::cout << i << std::endl;",
-    'printf("%d\\n", {n}); std::cerr << "error {n}";',
-    "co_await caller::sleep_for({ms}ms);",
-    "auto awaited_{k} = co_await caller::Caller::current().to_thread([] {{ return {n}; }});\nawaited_{k}",
-    "// task\nco_await caller::sleep_for({ms}ms); std::cout << {n};",
-    "// thread\nstd::this_thread::sleep_for({ms}ms); std::cout << {n};",
-    'throw std::runtime_error("{n}");',
-    "no_such_name_{n}",
-    "int broken( {{",
-    "std::this_thread::sleep_for({ms}ms);",
-    "caller::Caller::current().call_later({ms}ms, [] {{ std::cout << {n} << std::endl; }});",
-    "%who",
-    "%history -l 3",
-    "!echo {n}",
-    "caller::display(caller::html{{\"<b>{n}</b>\"}});",
+    ("{n} + 1", None),
+    ("int variable_{k} = {n};", None),
+    ("struct Type_{k} {{ int a = {n}; int get() const {{ return a; }} }};\nType_{k}{{}}.get()", None),
+    ("std::vector<int> list_{k}(100, {n});\nlist_{k}.size()", None),
+    ("for (int i = 0; i < 200; ++i) std::cout << i << std::endl;", None),
+    ('printf("%d\\n", {n}); std::cerr << "error {n}";', None),
+    ("co_await caller::sleep_for({ms}ms);", None),
+    ("auto awaited_{k} = co_await caller::Caller::current().to_thread([] {{ return {n}; }});\nawaited_{k}", None),
+    ("// task\nco_await caller::sleep_for({ms}ms); std::cout << {n};", None),
+    ("// thread\nstd::this_thread::sleep_for({ms}ms); std::cout << {n};", None),
+    ('throw std::runtime_error("{n}");', "std::runtime_error"),
+    ("no_such_name_{n}", "CompileError"),
+    ("int broken( {{", "CompileError"),
+    ("std::this_thread::sleep_for({ms}ms);", None),
+    ("caller::Caller::current().call_later({ms}ms, [] {{ std::cout << {n} << std::endl; }});", None),
+    ("%who", None),
+    ("%history -l 3", None),
+    ("!echo {n}", None),
+    ("caller::display(caller::html{{\"<b>{n}</b>\"}});", None),
 )
+# What may happen to any cell here: an interrupt, an earlier cell's failure, the end of its subshell.
+FATES = ("Interrupted", "ExecutionAborted", "ShellStopped", "SubshellError")
 ENDLESS = ("for (;;) {{}}", "co_await caller::sleep_for(1h);", "std::this_thread::sleep_for(1h);", "while (true) std::vector<int>(100);")
 
 
@@ -51,26 +55,41 @@ class Soak:
         self.comms = []
         self.counts = {}
         self.memory = []
-        self.ended = set()
+        self.threads = []
+        self.descriptors = []
 
     def resident(self):
         with open(f"/proc/{self.kernel.pid}/statm", encoding="ascii") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    def ask(self, client, channel, msg_type, content, reply=True, **options):
+    def take_stock(self):
+        process = pathlib.Path(f"/proc/{self.kernel.pid}")
+        self.memory.append(self.resident())
+        self.threads.append(sum(1 for _ in (process / "task").iterdir()))
+        self.descriptors.append(sum(1 for _ in (process / "fd").iterdir()))
+
+    def ask(self, client, channel, msg_type, content, reply=True, error=None, **options):
+        """error: what the reply must be; None for a good one."""
         msg_id = client.send(channel, msg_type, content, **options)
-        self.open[msg_id] = [client, time.monotonic(), f"{msg_type} {str(content)[:120]}", reply, False]
+        self.open[msg_id] = [client, time.monotonic(), f"{msg_type} {str(content)[:120]}", reply, False, error]
         return msg_id
+
+    def check(self, what, error, content):
+        """The reply is the one that the request must get, or tells of what may happen to any cell."""
+        found = content.get("ename") if content.get("status") == "error" else None
+        if found != error and not (what.startswith("execute_request") and found in FATES):
+            raise AssertionError(f"{what}: {error or 'ok'} was expected, not {plain(str(content))[:1000]}")
 
     # ---- what may happen
 
     def cell(self, client):
-        code = self.random.choice(CELLS).format(n=self.random.randrange(1000), k=self.random.randrange(20), ms=self.random.randrange(30))
+        code, error = self.random.choice(CELLS)
+        code = code.format(n=self.random.randrange(1000), k=self.random.randrange(20), ms=self.random.randrange(30))
         subshell = self.random.choice([None, None, *self.subshells])
-        self.ask(client, "shell", "execute_request", {"code": code, "stop_on_error": self.random.random() < 0.2}, subshell=subshell)
+        self.ask(client, "shell", "execute_request", {"code": code, "stop_on_error": self.random.random() < 0.2}, subshell=subshell, error=error)
 
     def endless(self, client):
-        self.ask(client, "shell", "execute_request", {"code": self.random.choice(ENDLESS).format(), "stop_on_error": False})
+        self.ask(client, "shell", "execute_request", {"code": self.random.choice(ENDLESS).format(), "stop_on_error": False}, error="Interrupted")
         self.interrupt(client)
 
     def interrupt(self, client):
@@ -142,6 +161,7 @@ class Soak:
                 if entry is None or entry[0] is not client:
                     continue
                 if message["channel"] in ("shell", "control"):
+                    self.check(entry[2], entry[5], message["content"])
                     entry[3] = False
                 if message["content"].get("execution_state") == "idle":
                     entry[4] = True
@@ -151,7 +171,7 @@ class Soak:
 
     def assert_answered(self):
         now = time.monotonic()
-        for client, since, what, reply, idle in self.open.values():
+        for client, since, what, reply, idle, _ in self.open.values():
             if now - since > PATIENCE:
                 raise AssertionError(f"after {now - since:.0f} s: {what}: {'no reply' if reply else ''} {'' if idle else 'no idle'}")
         if not self.kernel.alive():
@@ -166,7 +186,7 @@ class Soak:
                 self.take_in(0.1)
                 if not self.open:
                     break
-        for _, since, what, reply, idle in self.open.values():
+        for _, since, what, reply, idle, _ in self.open.values():
             raise AssertionError(f"never answered: {what} (asked {time.monotonic() - since:.0f} s ago; reply wanted {reply}, idle {idle})")
 
     def run(self):
@@ -192,15 +212,24 @@ class Soak:
             self.assert_answered()
             if time.monotonic() > next_stock:
                 self.settle()
-                self.memory.append(self.resident())
+                self.take_stock()
                 cells = self.counts.get("cell", 0)
-                print(f"{cells} cells, {sum(self.counts.values())} deeds, {self.memory[-1]:.0f} MiB", flush=True)
+                print(f"{cells} cells, {sum(self.counts.values())} deeds, {self.memory[-1]:.0f} MiB, {self.threads[-1]} threads, "
+                      f"{self.descriptors[-1]} descriptors", flush=True)
                 next_stock = time.monotonic() + 20
         self.settle()
         cell = self.clients[0].run("20 + 22")
         if cell.result != "42":
             raise AssertionError(plain(str(cell.reply)))
-        self.memory.append(self.resident())
+        self.take_stock()
+
+    def assert_threads_and_descriptors_level_off(self):
+        """Clients and subshells come and go, and have some of their own; what stays of each deed would be more."""
+        for what, counts in (("threads", self.threads), ("descriptors", self.descriptors)):
+            middle = (len(counts) + 1) // 2
+            print(f"{what}: {counts}")
+            if max(counts[middle:], default=0) > max(counts[:middle]) + 60:
+                raise AssertionError(f"{what} grow: {counts}")
 
     def assert_memory_levels_off(self):
         """Cells' code stays (they can be called for ever), so a cell may cost something; more than that may not grow."""
@@ -224,6 +253,7 @@ def main():
     soak = Soak(seconds, seed)
     try:
         soak.run()
+        soak.assert_threads_and_descriptors_level_off()
         soak.assert_memory_levels_off()
     except BaseException:
         print(f"seed {seed} failed; the kernel wrote:\n{soak.kernel.log_text()[-3000:]}", flush=True)
