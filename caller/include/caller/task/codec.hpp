@@ -32,6 +32,7 @@
 #include <vector>
 
 #include <caller/export.hpp>
+#include <caller/task/detail/codec_types.hpp>
 #include <caller/task/error.hpp>
 
 namespace caller::task {
@@ -234,56 +235,6 @@ template <class T>
 T decode(const Reader& r);
 
 namespace detail {
-
-template <class T>
-concept HasFields = requires(T& t) { caller_task_fields(t); };
-template <class T>
-concept HasOwnCodec = requires(Writer& w, const Reader& r, T& t) {
-  task_encode(w, std::as_const(t));
-  task_decode(r, t);
-};
-template <class T>
-concept MapLike = requires {
-  typename T::mapped_type;
-  typename T::key_type;
-};
-template <class T>
-concept Range = requires(T& t) {
-  typename T::value_type;
-  t.begin();
-  t.end();
-  t.size();
-};
-template <class T>
-struct IsTuple : std::false_type {};
-template <class... E>
-struct IsTuple<std::tuple<E...>> : std::true_type {};
-template <class A, class B>
-struct IsTuple<std::pair<A, B>> : std::true_type {};
-template <class T, std::size_t N>
-struct IsTuple<std::array<T, N>> : std::true_type {};
-template <class T>
-struct IsOptional : std::false_type {};
-template <class E>
-struct IsOptional<std::optional<E>> : std::true_type {};
-template <class T>
-struct IsVariant : std::false_type {};
-template <class... E>
-struct IsVariant<std::variant<E...>> : std::true_type {};
-template <class T>
-struct IsDuration : std::false_type {};
-template <class R, class P>
-struct IsDuration<std::chrono::duration<R, P>> : std::true_type {};
-template <class T>
-struct IsTimePoint : std::false_type {};
-template <class D>
-struct IsTimePoint<std::chrono::time_point<std::chrono::system_clock, D>> : std::true_type {};
-template <class T>
-struct IsByteVector : std::false_type {};
-template <>
-struct IsByteVector<std::vector<std::byte>> : std::true_type {};
-template <class T>
-inline constexpr bool kNever = false;
 
 /// As RFC 3629 has it: no overlong forms, no surrogates.
 CALLER_API bool is_utf8(std::string_view text) noexcept;
