@@ -302,11 +302,12 @@ private:
     bool give_up = false;  // to be done again by somebody else
   };
   Coro<DefinitionPtr> find(Work& work, std::string task_id) const;
+  void leave(const std::string& invocation, const Work& work);
   Pending<std::string> start(const DefinitionPtr& definition, const std::string& args) const;
 
   AppPtr app_;
   Caller loop_;
-  std::unordered_map<std::string, Work> active_;
+  std::unordered_map<std::string, std::shared_ptr<Work>> active_;
 };
 
 std::unique_ptr<Runner> make_thread_runner(AppPtr app, RunnerOptions options);

@@ -24,7 +24,9 @@ Coro<DefinitionPtr> LocalWork::find(Work& work, std::string task_id) const {
 
 Coro<Change> LocalWork::work(InvocationRecord record, std::string runner, std::shared_ptr<SlotKeeper> slots,
                              bool timed) {
-  Work& work = active_[record.id];
+  const auto kept = std::make_shared<Work>();
+  Work& work = *kept;
+  active_.insert_or_assign(record.id, kept);
   DefinitionPtr definition;
   std::exception_ptr error;
   try {
@@ -35,7 +37,7 @@ Coro<Change> LocalWork::work(InvocationRecord record, std::string runner, std::s
   }
   if (work.cancelled || error) {
     const Status to = !work.cancelled ? Status::failed : work.give_up ? Status::killed : Status::cancelled;
-    active_.erase(record.id);
+    leave(record.id, work);
     Change end{record.id, to, runner, {}, {}, {}};
     if (to == Status::failed) end.exception = ExceptionRecord::of(error).to_json();
     co_return end;
@@ -51,7 +53,7 @@ Coro<Change> LocalWork::work(InvocationRecord record, std::string runner, std::s
   std::string result;
   const bool in_time = co_await running.async_wait_done(how);
   const bool give_up = work.give_up;
-  active_.erase(record.id);
+  leave(record.id, work);
   if (!in_time) {
     (void)running.cancel("the task's time is over");
     error = std::make_exception_ptr(timeout_error(*definition, record.id));
@@ -66,10 +68,15 @@ Coro<Change> LocalWork::work(InvocationRecord record, std::string runner, std::s
   co_return outcome(*definition, record, runner, error, std::move(result));
 }
 
+/// Unless the invocation has come to us again meanwhile.
+void LocalWork::leave(const std::string& invocation, const Work& work) {
+  if (const auto it = active_.find(invocation); it != active_.end() && it->second.get() == &work) active_.erase(it);
+}
+
 void LocalWork::cancel(const std::string& invocation, bool give_up) {
   const auto it = active_.find(invocation);
   if (it == active_.end()) return;
-  Work& work = it->second;
+  Work& work = *it->second;
   work.cancelled = true;
   work.give_up = work.give_up || give_up;
   if (work.pending) (void)work.pending.cancel(give_up ? "the runner was stopped" : "cancelled");
