@@ -18,6 +18,7 @@
 #ifdef CALLER_HAVE_TASK
 #include "jit_tasks/cell_guard.hpp"
 #endif
+#include "interpreter/faults.hpp"
 #include "protocol/log.hpp"
 #include "session/shell.hpp"
 
@@ -418,7 +419,7 @@ Coro<void> Kernel::serve_comm(Request request) {
       if (!own)
         on_comm(scope);
       else if (own->plain)
-        own->plain();
+        faults::guarded(own->plain);
     }
   } catch (...) {
     error = std::current_exception();

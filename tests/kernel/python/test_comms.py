@@ -214,6 +214,29 @@ class CellComms(KernelTest):
             self.client.idle(msg_id, 5)
         self.assertEqual(self.text(self.send(comm_id, 3)), "served")
 
+    def test_a_fault_in_a_handler_ends_the_handler_only(self):
+        self.run_ok("#include <cstdlib>\n"
+                    'caller::Comm comm("c", {.on_message = [](const caller::CommMessage& m) {\n'
+                    '  if (m.data == "1") *(volatile int*)nullptr = 1;\n'
+                    '  if (m.data == "2") std::exit(3);\n'
+                    '  if (m.data == "3") std::abort();\n'
+                    '  if (m.data == "4") { std::cout << "on" << std::flush; struct Endless { ~Endless() { for (volatile bool on = true; on;) {} } } endless; }\n'
+                    '  std::cout << "served"; }});')  # fmt: skip
+        (comm_id,) = self.comms()
+        for data, error in ((1, "SegmentationFault"), (2, "SystemExit"), (3, "AbortCalled")):
+            self.assertIn(error, self.text(self.send(comm_id, data), "stderr"))
+            self.assertEqual(self.text(self.send(comm_id, 0)), "served")
+        msg_id = self.client.send("shell", "comm_msg", {"comm_id": comm_id, "data": 4})
+        self.client.wait(lambda m: m["msg_type"] == "stream" and parent_id(m) == msg_id)
+        self.client.interrupt()
+        self.client.idle(msg_id, 5)
+        for code in ("co_await caller::sleep_for(60s);", "for (;;) {}"):
+            self.assertEqual(self.text(self.send(comm_id, 0)), "served")
+            cell = self.client.execute("std::cout << 'r' << std::flush; " + code).wait_text("r")
+            self.client.interrupt()
+            self.assertEqual(cell.wait(10).reply["ename"], "Interrupted")
+        self.assert_usable()
+
     def test_what_a_handler_throws_is_an_error_text_of_its_message(self):
         self.run_ok(
             'caller::Comm comm("c", {.on_message = [] { throw std::runtime_error("oh"); }});\n'

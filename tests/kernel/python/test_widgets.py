@@ -139,6 +139,14 @@ class Widgets(KernelTest):
         self.assertEqual("IPY_MODEL_" + message["content"]["comm_id"], states[names["HBoxModel"]]["layout"])
         self.assertEqual(message["content"]["data"]["state"], {"width": "50%"})
 
+    def test_a_click_that_faults_is_answered_and_the_next_one_is_served(self):
+        cell = self.run_ok('int clicks = 0; caller::widgets::Button b; b.on_click([] { if (++clicks % 2) *(volatile int*)nullptr = 1; std::cout << "clicked"; });')
+        names, _ = self.page.opened(cell)
+        for _ in range(3):
+            self.assertIn("SegmentationFault", self.page.text(self.page.event(names["ButtonModel"], "click"), "stderr"))
+            self.assertEqual(self.page.text(self.page.event(names["ButtonModel"], "click")), "clicked")
+        self.assert_usable()
+
     def test_output_is_captured_for_as_long_as_it_is_asked_for(self):
         cell = self.run_ok('caller::widgets::Output out; caller::widgets::Button b; b.on_click([] { auto here = out.capture(); std::cout << "in"; }); out')
         names, _ = self.page.opened(cell)
