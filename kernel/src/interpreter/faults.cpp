@@ -341,6 +341,23 @@ std::string text_of_exception() {
 }
 
 std::shared_ptr<const Fault> fault_of(const Record& r) {
+/// A fault in the middle of `fwrite` leaves the stream locked by this thread, and every other thread would wait for it
+/// for ever.
+void release_streams() noexcept {
+  struct Lock {  // as glibc has it
+    int lock;
+    int count;
+    void* owner;
+  };
+  for (std::FILE* const f : {stdin, stdout, stderr}) {
+    const auto* const lock = f ? reinterpret_cast<const Lock*>(f->_lock) : nullptr;
+    if (!lock) continue;
+    while (__atomic_load_n(&lock->owner, __ATOMIC_RELAXED) == reinterpret_cast<void*>(pthread_self()) &&
+           lock->count > 0)
+      ::funlockfile(f);
+  }
+}
+
   auto fault = std::make_shared<Fault>();
   fault->name = r.name;
   fault->text = r.text;
@@ -387,6 +404,7 @@ std::shared_ptr<const Fault> run(void (*body)(void*), void* argument, bool direc
   exception_globals() = globals;
   interrupt::forget_scopes(scope);
   take_reserve(t);
+  release_streams();
   return fault_of(t.record);
 }
 

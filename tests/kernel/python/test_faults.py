@@ -209,6 +209,13 @@ class Faults(FaultTest):
             self.fault("std::cout << *(std::string*)nullptr << std::endl;", "SegmentationFault")
         self.assert_session_goes_on()
 
+    def test_a_stream_of_c_that_faults_is_not_kept_by_its_thread(self):
+        for code in ("fwrite((const char*)0x1000, 1, 100, stdout);", "flockfile(stdout); flockfile(stderr); *(volatile int*)nullptr = 1;"):
+            for place in ("thread", "to_thread", "raw_thread"):
+                self.fault(PLACES[place].format(code), "SegmentationFault")
+                self.assertEqual(self.run_ok('std::printf("out\\n"); std::fprintf(stderr, "err\\n");').text(), "out\n")
+        self.assert_session_goes_on()
+
     def test_an_exception_that_leaves_a_thread_is_an_error_of_the_cell(self):
         cell = self.fault('std::thread([] { throw std::runtime_error("from the thread"); }).join();', "std::runtime_error")
         self.assertIn("from the thread", cell.reply["evalue"])
