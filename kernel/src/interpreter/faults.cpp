@@ -47,6 +47,7 @@ namespace caller::kernel::faults {
 
 CellFault::~CellFault() = default;
 Host::~Host() = default;
+void Host::loop_begins(const LoopTurns&) noexcept {}
 
 namespace {
 
@@ -340,7 +341,6 @@ std::string text_of_exception() {
   std::abort();
 }
 
-std::shared_ptr<const Fault> fault_of(const Record& r) {
 /// A fault in the middle of `fwrite` leaves the stream locked by this thread, and every other thread would wait for it
 /// for ever.
 void release_streams() noexcept {
@@ -358,6 +358,7 @@ void release_streams() noexcept {
   }
 }
 
+std::shared_ptr<const Fault> fault_of(const Record& r) {
   auto fault = std::make_shared<Fault>();
   fault->name = r.name;
   fault->text = r.text;
@@ -403,8 +404,8 @@ std::shared_ptr<const Fault> run(void (*body)(void*), void* argument, bool direc
     return nullptr;
   exception_globals() = globals;
   interrupt::forget_scopes(scope);
-  take_reserve(t);
   release_streams();
+  take_reserve(t);
   return fault_of(t.record);
 }
 
@@ -413,6 +414,24 @@ std::shared_ptr<const Fault> run(void (*body)(void*), void* argument, bool direc
 std::shared_ptr<const Fault> guard(void (*body)(void*), void* argument) { return run(body, argument, true); }
 
 std::exception_ptr guard_turn(void (*body)(void*), void* argument) {
+  thread_local constinit LoopTurns turns;
+  thread_local constinit bool known = false;
+  if (!known && !interrupt::innermost_scope()) {  // a scope that is there may end before this loop does
+    known = true;
+    if (Host* const host = host_of_faults()) host->loop_begins(turns);
+  }
+  struct Turn {
+    Turn() {
+      interrupt::loop_turned();
+      turns.depth.fetch_add(1, std::memory_order_relaxed);
+      turns.count.fetch_add(1);
+    }
+    ~Turn() {
+      turns.depth.fetch_sub(1, std::memory_order_relaxed);
+      turns.count.fetch_add(1);
+      interrupt::loop_turned();
+    }
+  } const turn;
   auto fault = run(body, argument, false);
   return fault ? std::make_exception_ptr(CellFault(std::move(fault))) : nullptr;
 }
@@ -482,9 +501,7 @@ void exit_called(const char* function, int status) {
   end_cell("SystemExit", text, true);
 }
 
-void interrupted() {
-  end_cell("Interrupted", "the cell was interrupted inside of a function that must not throw", true);
-}
+void interrupted(const char* how) { end_cell("Interrupted", how, true); }
 
 void assertion_failed(const char* text) { end_cell("AssertionFailed", text, false); }
 

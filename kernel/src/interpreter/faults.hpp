@@ -5,7 +5,9 @@
 // could be anything. Then the process says why, and dies.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <string>
@@ -37,6 +39,12 @@ private:
   std::shared_ptr<const Fault> fault_;
 };
 
+/// How far the loop of a thread is, for other threads. Lives as long as its thread.
+struct LoopTurns {
+  std::atomic<std::uint64_t> count{0};  ///< changes when a turn begins, and when it ends
+  std::atomic<int> depth{0};            ///< turns that have begun and not ended; above 1 where one waits in another
+};
+
 /// Whom faults concern beyond the code that failed. All functions may be called in any thread.
 class CALLER_API Host {
 public:
@@ -45,6 +53,8 @@ public:
   virtual std::shared_ptr<void> origin() = 0;
   /// A thread that a cell started (`origin` as it was then) has ended by `error`.
   virtual void thread_failed(const std::shared_ptr<void>& origin, const std::exception_ptr& error) noexcept = 0;
+  /// The first turn of a loop in the calling thread begins.
+  virtual void loop_begins(const LoopTurns& turns) noexcept;
   /// The process is about to die; there are two seconds left to say so.
   virtual void dying(const std::string& reason) noexcept = 0;
 };

@@ -11,7 +11,7 @@ bool in_cell() noexcept;
 /// The running cell ends here, if there is one; else they return.
 void exit_called(const char* function, int status);
 void assertion_failed(const char* text);
-void interrupted();
+void interrupted(const char* how);
 
 Host* host() noexcept;
 

@@ -3,8 +3,13 @@
 // nothing; the functions of blocking_calls.cpp then look at the same state. As the signal may come just before the
 // call blocks, a small thread repeats it until the request is met or the scope ends. A wait on a condition variable
 // does not end by a signal: the variable is signalled instead, which its waiters must expect at any time.
+//
+// A request stands until its scope ends (or the loop turns, for the scope below a loop): `catch (...)` must not swallow
+// it. Once Interrupted was thrown nobody is woken any more, and it is not thrown again before it was caught and its
+// handler has ended.
 #include "interrupt.hpp"
 
+#include <cxxabi.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -15,8 +20,10 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -36,6 +43,12 @@ namespace interrupt {
 struct Scope::State {
   pthread_t thread = pthread_self();
   std::atomic<bool> requested{false};
+  std::atomic<unsigned> number{0};  // of the request
+  std::atomic<unsigned> quiet{0};   // the request for which it is not to be woken: it knows, or is not meant
+  std::atomic<int> thrown{0};       // how often, for this request
+  std::atomic<const void*> whom{nullptr};
+  std::atomic<std::chrono::steady_clock::duration> asked{};  // when
+  Who who = nullptr;
   State* outer = nullptr;
   pthread_cond_t* waits_on = nullptr;
   const void* stack = nullptr;  // the scope's own address: frames below it are the cell's. Null: it is not on the stack
@@ -48,7 +61,6 @@ struct Scope::State {
     const auto* const end = deadly_sites.begin() + deadly_count;
     return deadly_count == deadly_sites.size() || std::find(deadly_sites.begin(), end, site) != end;
   }
-  std::chrono::steady_clock::time_point asked{};
 };
 
 struct Access {
@@ -61,6 +73,7 @@ using State = Access::State;
 
 /// How long an end without destructors is put off: interrupts take effect within a second.
 constexpr auto kPatience = std::chrono::milliseconds(500);
+constexpr int kRepeats = 2;  // what catches it more often, and that long, ends without destructors
 
 thread_local State* innermost = nullptr;
 
@@ -80,8 +93,9 @@ struct Registry {
     sigaction(wake_signal(), &action, nullptr);
   }
 
-  bool any_requested() const {
-    return std::any_of(scopes.begin(), scopes.end(), [](State* s) { return s->requested.load(); });
+  static bool to_wake(const State* s) { return s->requested.load() && s->quiet.load() != s->number.load(); }
+  bool covered(const State* s) const {
+    return std::any_of(scopes.begin(), scopes.end(), [&](State* inner) { return inner->outer == s; });
   }
 
   void wake(State* s) {  // with the mutex
@@ -89,12 +103,12 @@ struct Registry {
     if (s->waits_on) pthread_cond_broadcast(s->waits_on);
   }
 
-  void ask(State* s) {  // with the mutex
-    if (!s->requested.load()) {
-      s->asked = std::chrono::steady_clock::now();
-      s->requested = true;
-      __atomic_add_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
-    }
+  void ask(State* s, const void* whom) {  // with the mutex
+    s->asked = std::chrono::steady_clock::now().time_since_epoch();
+    s->whom = whom;
+    s->thrown = 0;
+    ++s->number;
+    if (!s->requested.exchange(true)) __atomic_add_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
     wake(s);
     if (!nudging) {
       nudging = true;
@@ -110,10 +124,10 @@ struct Registry {
       sigdelset(&all, fault);  // blocked, they kill without a word
     pthread_sigmask(SIG_SETMASK, &all, nullptr);
     std::unique_lock lock(mutex);
-    while (any_requested()) {
+    while (std::any_of(scopes.begin(), scopes.end(), to_wake)) {
       changed.wait_for(lock, std::chrono::milliseconds(20));
       for (State* s : scopes)
-        if (s->requested.load()) wake(s);
+        if (to_wake(s)) wake(s);
     }
     nudging = false;
   }
@@ -124,22 +138,34 @@ Registry& registry() {
   return *r;
 }
 
-bool take(State* s) noexcept {
-  if (!s->requested.exchange(false)) return false;
-  s->deadly_count = 0;
-  __atomic_sub_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
-  return true;
+void drop(State* s) noexcept {
+  if (s->requested.exchange(false)) __atomic_sub_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
+}
+
+/// It flies, or its handler runs.
+bool is_dealt_with() noexcept {
+  if (std::uncaught_exceptions() > 0) return true;
+  const std::type_info* const handled = abi::__cxa_current_exception_type();
+  return handled && *handled == typeid(Interrupted);
+}
+
+bool in_code_of_a_cell() noexcept {
+  const void* frame = nullptr;
+  return faults::cell_frames(&frame, 1) > 0;
 }
 
 }  // namespace
 
-Scope::Scope() noexcept : state_(new State) {
+Scope::Scope() noexcept : Scope(nullptr) {}
+
+Scope::Scope(Who who) noexcept : state_(new State) {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
   state_->stack = on_this_stack(this) ? this : nullptr;
   state_->outer = innermost;
   innermost = state_;
   r.scopes.push_back(state_);
+  state_->who = who;
 }
 
 Scope::~Scope() {
@@ -147,24 +173,25 @@ Scope::~Scope() {
   std::lock_guard lock(r.mutex);
   innermost = state_->outer;
   std::erase(r.scopes, state_);
-  take(state_);
+  drop(state_);
   delete state_;
 }
 
-void Scope::request() noexcept {
+void Scope::request(const void* whom) noexcept {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
-  r.ask(state_);
+  if (!state_->who || !r.covered(state_)) r.ask(state_, whom);
 }
 
 int request_all() noexcept {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
   int n = 0;
+void Scope::withdraw() noexcept { drop(state_); }
+
   for (State* s : r.scopes) {
-    const bool covered = std::any_of(r.scopes.begin(), r.scopes.end(), [&](State* inner) { return inner->outer == s; });
-    if (covered) continue;  // the innermost scope of each thread
-    r.ask(s);
+    if (r.covered(s)) continue;  // the innermost scope of each thread
+    r.ask(s, nullptr);
     ++n;
   }
   return n;
@@ -180,7 +207,7 @@ void forget_scopes(void* up_to) noexcept {
   while (innermost && innermost != up_to) {
     State* const s = std::exchange(innermost, innermost->outer);
     std::erase(r.scopes, s);
-    take(s);
+    drop(s);
     delete s;
   }
 }
@@ -212,11 +239,27 @@ void check_at(const void* site) {
   s->looked = now;
   const Throwing fate = would_throw(s->stack, s->deadly_frame);
   if (fate == Throwing::swallowed)
+  const unsigned number = s->number.load();
+  const int thrown = s->thrown.load();
+  if (thrown > 0 && (is_dealt_with() || !in_code_of_a_cell())) return;
+  const void* const who = s->who ? s->who(thrown > 0) : nullptr;
+  if (const void* const whom = s->whom.load(); s->who && (!who || (whom && who != whom))) {
+    s->quiet = number;
+    return;
+  }
     throw Interrupted();  // ends a blocked call; the request stands until it gets through
-  if (fate == Throwing::safe && take(s)) throw Interrupted();
-  if (fate != Throwing::deadly) return;
+  const bool patience_is_over = now.time_since_epoch() - s->asked.load() > kPatience;
+  if (fate == Throwing::safe) {
+    if (thrown >= kRepeats && patience_is_over)
+      faults::interrupted("the cell was interrupted, and caught that again and again");
+    s->deadly_count = 0;
+    if (s->who) s->whom = who;  // what runs on the loop next is not meant
+    s->quiet = number;
+    ++s->thrown;
+    throw Interrupted();
+  }
   if (!s->knows(site)) s->deadly_sites[s->deadly_count++] = site;
-  if (now - s->asked > kPatience) faults::interrupted();
+  if (patience_is_over) faults::interrupted("the cell was interrupted inside of a function that must not throw");
 }
 
 }  // namespace

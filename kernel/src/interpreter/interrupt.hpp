@@ -17,13 +17,26 @@ namespace caller::kernel::interrupt {
 /// Thread-safety: made and destroyed by one thread; request() by any. Errors: none. Source: ipykernel interrupt.
 class CALLER_API Scope {
 public:
+  /// For whom the calling thread works at this moment; null: nothing runs there that may be interrupted. `again`: it
+  /// has been interrupted already.
+  using Who = const void* (*)(bool again) noexcept;
+
   Scope() noexcept;
+  /// The scope below all others of a thread that runs a loop. Whatever the loop runs next runs in it as well, so a
+  /// request is dropped when the loop turns.
+  explicit Scope(Who who) noexcept;
   ~Scope();
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
 
-  /// Asks this scope's thread to throw Interrupted. Repeats itself until it is met.
-  void request() noexcept;
+  /// Asks this scope's thread to throw Interrupted, while it works for `whom` (null: for anybody), if there are no
+  /// scopes inside of one that was made with `Who`. A blocked call is woken again and again until the request is met.
+  ///
+  /// What catches it and goes on, as `catch (...)` does, is interrupted again as soon as its handler has ended, and is
+  /// left behind without its destructors when that does not help for half a second.
+  void request(const void* whom = nullptr) noexcept;
+  /// Takes a request back that was not met.
+  void withdraw() noexcept;
 
 private:
   friend struct Access;
@@ -33,6 +46,10 @@ private:
 
 /// Asks every thread with a scope. Returns how many were asked. Thread-safety: any thread. Errors: none. Source: –
 CALLER_API int request_all() noexcept;
+
+/// A loop of the calling thread turns: what was asked of the scope below it is void.
+/// Thread-safety: any thread. Errors: none. Source: –
+CALLER_API void loop_turned() noexcept;
 
 /// The calling thread's innermost scope, and how to leave those inside of it whose frames are gone without their
 /// destructors. Thread-safety: any thread. Errors: none. Source: –

@@ -88,7 +88,7 @@ void ActiveCells::stop_all(ActiveCell::Stop why, Moment asked) {
     }
   }
   for (const auto& cell : cells) stop_one(*cell, why, asked);
-  interrupts_.break_all();
+  interrupts_.break_all(nullptr);
   let_go_();
 }
 
@@ -98,7 +98,7 @@ void ActiveCells::stop(const ActiveCellPtr& cell, ActiveCell::Stop why) {
     note_locked(cell, why);
   }
   stop_one(*cell, why, Moment::now());
-  interrupts_.break_thread(cell->thread);
+  interrupts_.break_all(cell->request);
   let_go_();
 }
 

@@ -35,6 +35,14 @@ void FaultHost::thread_failed(const std::shared_ptr<void>& origin, const std::ex
   }
 }
 
+void FaultHost::loop_begins(const faults::LoopTurns& turns) noexcept {
+  try {
+    kernel_.interrupts().watch(turns);
+  } catch (const std::exception& e) {
+    log(LogLevel::error, std::string("a loop cannot be interrupted: ") + e.what());
+  }
+}
+
 void FaultHost::dying(const std::string& reason) noexcept {
   try {
     Session& session = kernel_.session();

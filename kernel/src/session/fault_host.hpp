@@ -28,6 +28,7 @@ public:
 private:
   std::shared_ptr<void> origin() override;
   void thread_failed(const std::shared_ptr<void>& origin, const std::exception_ptr& error) noexcept override;
+  void loop_begins(const faults::LoopTurns& turns) noexcept override;
   void dying(const std::string& reason) noexcept override;
 
   Kernel& kernel_;

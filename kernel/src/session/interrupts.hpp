@@ -1,7 +1,7 @@
 // Which thread runs whose code, so that the right code can be interrupted.
 #pragma once
 
-#include <functional>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -10,26 +10,31 @@
 
 #include <caller/caller.hpp>
 
+#include "interpreter/faults.hpp"
 #include "interpreter/interrupt.hpp"
+#include "protocol/message.hpp"
 
 namespace caller::kernel {
 
-/// A thread that runs cells. It may be gone while a cell or a timer still refers to this.
+/// A thread that runs cells, or a loop on which cells may run something. It may be gone while a cell or a timer still
+/// refers to this.
 ///
-/// `base` stands below all other scopes of the thread and ends with it. It is asked only while a coroutine of a cell
-/// computes: between two resumes there is no scope that could be asked, and a request left over would meet the
-/// kernel's own code.
+/// `base` stands below all other scopes of the thread and ends with it. It is asked only while something computes:
+/// between two turns of the loop there is nothing that could be asked, and a request left over would meet the kernel's
+/// own code.
 struct RunThread {
-  explicit RunThread(Caller c) : base(std::in_place), caller(std::move(c)) {}
+  RunThread();
 
-  std::mutex mutex;  // of all but `caller`
+  std::mutex mutex;  // of all that follows
   std::optional<interrupt::Scope> base;
-  const Caller caller;
-  std::vector<interrupt::Scope*> plain;  // of plain segments and handlers, innermost last
-  bool probed = false;                   // the loop has not turned since it was asked to
+  const faults::LoopTurns* turns = nullptr;  // of its loop; valid while there is `base`
+  std::optional<Caller> caller;              // instead, where turns are not counted
+  std::vector<void*> plain;                  // Interrupts::Plain, innermost last
+  bool probed = false;                       // the loop has not turned since it was asked to
+  Request whom;                              // `base` was asked for; its address is not given to another one
 };
 
-/// All threads that run cells, and how to interrupt what computes there.
+/// All threads that run code of cells, and how to interrupt what computes there.
 ///
 /// What merely awaits is cancelled through its Pending, never here.
 ///
@@ -42,13 +47,19 @@ public:
   static constexpr std::chrono::milliseconds kPatience{50};
   explicit Interrupts(Caller control) : control_(std::move(control)) {}
 
-  /// The calling thread's entry. To be called before any scope of the thread; a Caller must run there.
+  /// The calling thread's entry; it runs cells. To be called before any scope of the thread; a Caller must run there.
   std::shared_ptr<RunThread> enter();
+
+  /// The calling thread begins to run a loop. What a cell runs on it can be interrupted from now on.
+  void watch(const faults::LoopTurns& turns);
+
+  /// The calling thread runs a loop that is the kernel's only, also when it works for a cell.
+  static void exempt_this_thread();
 
   /// Lets signals through to the calling thread: without them nothing ends a blocked call. Not on the main thread.
   static void take_signals();
 
-  /// Plain code of a cell runs in the calling thread while this lives.
+  /// Plain code of the cell that is the current work runs in the calling thread while this lives.
   class Plain {
   public:
     explicit Plain(std::shared_ptr<RunThread> thread);
@@ -58,14 +69,20 @@ public:
     Plain& operator=(const Plain&) = delete;
 
   private:
+    friend class Interrupts;
     std::shared_ptr<RunThread> thread_;
+    const Request whose_;
     interrupt::Scope scope_;
   };
 
-  void break_thread(const std::shared_ptr<RunThread>& thread);
-  void break_all();
+  /// Interrupts what computes for `whom` on any thread; for anybody, if that is null.
+  void break_all(const Request& whom);
 
 private:
+  void add(const std::shared_ptr<RunThread>& thread);
+  void break_thread(const std::shared_ptr<RunThread>& thread, const Request& whom);
+  void break_loop(const std::shared_ptr<RunThread>& thread, const Request& whom);
+
   std::mutex mutex_;
   std::vector<std::weak_ptr<RunThread>> threads_;
   Caller control_;

@@ -68,7 +68,11 @@ Kernel::Kernel(const KernelOptions& options, ConnectionInfo connection, Caller m
     cell_streams_.emplace(session_);
   if (options_.test_comms) comms_.register_echo_target("echo");
   cells_.set_let_go([this] { debugger_.let_go(); });
-  for (const Caller& server : {control_, language_}) (void)server.call_soon([] { debugger::exempt_this_thread(); });
+  for (const Caller& server : {control_, language_})
+    (void)server.call_soon([] {
+      debugger::exempt_this_thread();
+      Interrupts::exempt_this_thread();
+    });
 }
 
 Kernel::~Kernel() {

@@ -57,6 +57,7 @@ public:
 
   Session& session() noexcept { return session_; }
   ActiveCells& cells() noexcept { return cells_; }
+  Interrupts& interrupts() noexcept { return interrupts_; }
   XeusFace& comms() noexcept { return comms_; }
   const Caller& main() const noexcept { return main_; }
   const Caller& control() const noexcept { return control_; }

@@ -144,6 +144,16 @@ TEST_CASE("a handler that cleans up and throws on does not hide a destructor abo
   CHECK(run("begun.load() - whole.load()") == "0");
 }
 
+TEST_CASE("an interrupt that is caught comes again when its handler has ended, and not before") {
+  Cells run;
+  run("volatile long sink = 0; int handled = 0, gone = 0; struct D { ~D() { for (int i = 0; i < 5; ++i) ++gone; } };");
+  const std::string swallows =
+      "try { D d; for (;;) sink = 1; } catch (...) { for (int k = 0; k < 5; ++k) ++handled; }\n";
+  CHECK(interrupted(run, swallows + swallows + swallows + "for (;;) sink = 2;") == "KeyboardInterrupt");
+  CHECK(run("handled") == "15");
+  CHECK(run("gone") == "15");
+}
+
 TEST_CASE("an interrupt of nothing is dropped, and the next cell is unaffected") {
   Cells run;
   CHECK(interrupt::request_all() == 0);

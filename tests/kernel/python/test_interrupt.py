@@ -1,5 +1,6 @@
 """Protocol checklist 42: a cell can always be interrupted, within a second, and the next one is unaffected."""
 
+import os
 import time
 
 from support import KernelTest, parent_id, plain
@@ -184,8 +185,29 @@ class Interrupt(KernelTest):
         self.assertIn("destroyed", cell.text())
         self.assertEqual(self.run_ok("survivor").result, "11")
 
-    def test_42_a_cell_that_catches_everything(self):
+    def test_42_a_cell_that_catches_every_exception_of_the_library(self):
         self.interrupt(self.READY + "for (;;) { try { for (;;) {} } catch (const std::exception&) {} }")
+
+    def test_42_a_cell_that_catches_everything(self):
+        for body in ("for (volatile int i = 0;; ++i) {}", "std::this_thread::sleep_for(60s);", "for (int i = 0; i < 1000; ++i) {}"):
+            for begin in ("", "co_await caller::sleep_for(1ms); "):
+                for handler in ("", "std::this_thread::sleep_for(1ms);"):
+                    self.interrupt(begin + self.READY + "for (;;) { try { " + body + " } catch (...) { " + handler + " } }")
+        self.interrupt("// thread\n" + self.READY + "int n = 0; while (true) try { for (;;) {} } catch (...) { ++n; }")
+        self.interrupt("int retry(int n) { try { for (;;) {} } catch (...) {} return n < 1'000'000'000 ? retry(n + 1) : n; }\n" + self.READY + "retry(0)")
+
+    def test_42_what_catches_an_interrupt_finishes_in_its_handler(self):
+        self.run_ok("struct Slow { ~Slow() { for (int i = 0; i < 3; ++i) std::cout << 'd' << std::flush; } };")
+        cell = self.client.execute("std::string done; try { Slow s; " + self.READY + "for (;;) {} }\n"
+                                   "catch (const caller::kernel::Interrupted&) { for (int i = 0; i < 100; ++i) { done += 'x'; std::this_thread::sleep_for(1ms); } }")
+        cell.wait_text("ready")
+        self.client.interrupt()
+        cell.wait(10)
+        self.assertTrue(cell.text().endswith("ddd"), cell.text())
+        self.assertEqual(self.run_ok("done.size()").result, "100")
+        cell = self.interrupt("{ int tries = 0; try { try { " + self.READY + "for (;;) {} } catch (...) { for (int i = 0; i < 10; ++i) ++tries; throw; } }\n"
+                              "catch (...) { std::cout << tries << \" tries\" << std::flush; throw; } }")
+        self.assertIn("10 tries", cell.text())
 
     def test_42_queued_cells_are_aborted_and_later_ones_run(self):
         cell = self.client.execute(self.READY + "for (;;) {}")
@@ -248,6 +270,79 @@ class Interrupt(KernelTest):
 
     def test_42_ten_times_on_a_thread(self):
         self.ten_times("for (;;) {}", first_line="// thread\n")
+
+    # ---- what a cell runs on other threads
+
+    GONE = "std::atomic<int> gone{0}; struct Guard { ~Guard() { ++gone; } }; auto me = caller::Caller::current(); auto other = me.get({.name = \"other\"});"
+    ENDLESS = ("for (;;) {}", "std::this_thread::sleep_for(60s);", "for (;;) try { std::this_thread::sleep_for(60s); } catch (...) {}")
+    WAYS = ("me.to_thread([] {{ {} }})", "other.call_soon([] {{ {} }})", "me.to_thread([]() -> caller::Coro<void> {{ co_await caller::sleep_for(1ms); {} }})",
+            "me.to_thread([] {{ me.get({{.name = \"third\"}}).call_soon([] {{ {} }}).wait(); }})")
+
+    def gone(self):
+        return int(self.run_ok("gone.load()").result)
+
+    def wait_gone(self, wanted, what):
+        deadline = time.monotonic() + 10
+        while self.gone() < wanted:
+            self.assertLess(time.monotonic(), deadline, what)
+        self.assertEqual(self.gone(), wanted, what)
+
+    def test_42_what_other_threads_do_for_a_cell_that_awaits_it(self):
+        self.run_ok(self.GONE)
+        n = 0
+        for round_ in range(10):
+            for way in self.WAYS[:-1] if round_ else self.WAYS:
+                for code in self.ENDLESS[: 2 if round_ else 3]:
+                    self.interrupt("co_await " + way.format("Guard g; " + self.READY + code) + ";")
+                    n += 1 if "catch" not in code else 0  # ended without destructors
+                    self.wait_gone(n, way + code)
+        self.assertEqual(self.run_ok("co_await me.to_thread([] { return 7; }) + co_await other.call_soon([] { return 8; })").result, "15")
+
+    def test_42_what_other_threads_do_when_no_cell_awaits_it(self):
+        self.run_ok(self.GONE)
+        n = 0
+        for _ in range(10):
+            for way in self.WAYS[:-1]:
+                for code in self.ENDLESS[:2]:
+                    self.run_ok("(void)" + way.format("Guard g; " + self.READY + code) + ";").wait_text("ready")
+                    self.client.interrupt()
+                    n += 1
+                    self.wait_gone(n, way + code)
+        self.assertEqual(self.run_ok("co_await me.to_thread([] { return 7; }) + co_await other.call_soon([] { return 8; })").result, "15")
+
+    def test_42_the_next_cell_on_a_thread_is_not_meant(self):
+        self.run_ok(self.GONE)
+        for _ in range(5):
+            cell = self.client.execute("co_await other.call_soon([] { " + self.READY + "for (;;) {} });", stop_on_error=False)
+            after = self.client.execute("co_await other.call_soon([] { int n = 0; for (volatile int i = 0; i < 1'000'000; ++i) ++n; return n; })")
+            cell.wait_text("ready")
+            self.client.interrupt()
+            self.assertEqual(cell.wait(10).reply["ename"], "Interrupted")
+            self.assertEqual(after.wait().result, "1000000")
+
+    def test_42_a_time_out_leaves_the_cells_beside_it_alone(self):
+        self.run_ok(self.GONE + "long busy(std::chrono::milliseconds time) { long n = 0; for (const auto end = std::chrono::steady_clock::now() + time;"
+                    " std::chrono::steady_clock::now() < end;) ++n; return n; }")
+        beside = ("busy(2s) > 0", "co_await caller::sleep_for(1ms); busy(2s) > 0", "co_await me.to_thread([] { return busy(2s); }) > 0",
+                  "std::this_thread::sleep_for(2s); true")
+        for code in beside:
+            timed = self.client.execute("// task\nco_await caller::sleep_for(60s);", metadata={"tags": ["timeout=1"]}).wait_started()
+            healthy = self.client.execute(code)
+            self.assertEqual(healthy.wait().reply["status"], "ok", code + str(healthy.reply))
+            self.assertEqual(healthy.result, "true", code)
+            self.assertEqual(timed.wait(10).reply["ename"], "TimedOut", code)
+
+    def test_42_a_time_out_reaches_what_its_cell_does(self):
+        self.run_ok(self.GONE)
+        for n, code in enumerate(("Guard g; for (;;) {}", "co_await caller::sleep_for(1ms); Guard g; for (;;) {}", "co_await me.to_thread([] { Guard g; for (;;) {} });",
+                                  "co_await other.call_soon([] { Guard g; std::this_thread::sleep_for(60s); });")):
+            cell = self.client.execute("{ " + code + " }", metadata={"tags": ["timeout=0.3"]})
+            self.assertEqual(cell.wait(10).reply["ename"], "TimedOut", code)
+            self.wait_gone(n + 1, code)
+
+    def test_42_again_and_again(self):
+        for _ in range(10):
+            self.interrupt(self.READY + "for (;;) {}")
 
     def test_42_the_error_is_short(self):
         cell = self.interrupt(self.READY + "for (;;) {}")
