@@ -134,7 +134,11 @@ struct Registry {
 };
 
 Registry& registry() {
-  static auto* r = new Registry;  // outlives every thread
+  static std::atomic<Registry*> r = [] {
+    // In a copy of the process nobody asks, and the lock may be held by a thread that is not there.
+    ::pthread_atfork(nullptr, nullptr, [] { r = new Registry; });
+    return new Registry;  // outlives every thread
+  }();
   return *r;
 }
 

@@ -1,7 +1,9 @@
 #include "session/output.hpp"
 
+#include <pthread.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <iostream>
@@ -16,6 +18,25 @@
 
 namespace caller::kernel {
 namespace {
+
+// A copy of the process that a cell has forked has none of the threads that take text to clients, and the locks on the
+// way may be held for ever. Its descriptors lead to the process, as those of any child.
+std::atomic<bool> is_copy{false};
+
+void know_copies() {
+  static const int once = ::pthread_atfork(nullptr, nullptr, [] { is_copy = true; });
+  (void)once;
+}
+
+// All of it, if the other end lives.
+void write_down(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = ::write(fd, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return;
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
 
 // No buffer of its own: the writer gathers, and an object without state is safe for any number of threads. What may
 // only go out by the line is kept by the thread.
@@ -36,10 +57,11 @@ private:
     return c;
   }
   int sync() override {
-    LineHold::flush();
+    if (!is_copy) LineHold::flush();  // what is held was written before the copy was made
     return 0;
   }
   void put(std::string_view text) {
+    if (is_copy) return write_down(name_ == StreamName::out ? 1 : 2, text);
     if (!LineHold::take(name_, text, write_)) write_(name_, text);
   }
   const StreamName name_;
@@ -60,10 +82,12 @@ public:
 
 private:
   int_type underflow() override {
+    if (is_copy) return traits_type::eof();
     const WorkPtr work = require();
     return traits_type::to_int_type(fill(*work).front());
   }
   int_type uflow() override {
+    if (is_copy) return traits_type::eof();
     const WorkPtr work = require();
     std::string& rest = fill(*work);
     const char c = rest.front();
@@ -71,6 +95,7 @@ private:
     return traits_type::to_int_type(c);
   }
   std::streamsize showmanyc() override {
+    if (is_copy) return -1;
     const WorkPtr work = session_.work_or_newest();
     return work ? static_cast<std::streamsize>(work->input_rest.size()) : 0;
   }
@@ -109,6 +134,7 @@ struct Output::State {
         old_mask(std::cin.exceptions()) {
     // What a question throws must end the cell, not just set a flag in the stream.
     std::cin.exceptions(std::ios_base::badbit);
+    know_copies();
     c_out = ::fopencookie(
         this, "w",
         {nullptr, [](void* c, const char* text, std::size_t n) { return c_write(c, StreamName::out, text, n); },
@@ -138,15 +164,10 @@ struct Output::State {
     set_log_descriptor(2);
   }
 
-  void pass_on(int fd, std::string_view bytes) const {
-    while (!bytes.empty()) {
-      const ssize_t n = ::write(capture.original(fd), bytes.data(), bytes.size());
-      if (n <= 0) return;
-      bytes.remove_prefix(static_cast<std::size_t>(n));
-    }
-  }
+  void pass_on(int fd, std::string_view bytes) const { write_down(capture.original(fd), bytes); }
 
   void write(StreamName name, std::string_view text) {
+    if (is_copy) return write_down(name == StreamName::out ? 1 : 2, text);
     settle();  // text on the descriptors was written earlier
     if (!session.write(name, text)) pass_on(name == StreamName::out ? 1 : 2, text);
   }
@@ -159,7 +180,7 @@ struct Output::State {
   static ssize_t c_write(void* cookie, StreamName name, const char* text, std::size_t size) {
     faults::touch(text, size);
     try {
-      LineHold::flush();
+      if (!is_copy) LineHold::flush();
       static_cast<State*>(cookie)->write(name, {text, size});
       return static_cast<ssize_t>(size);
     } catch (...) {  // must not pass through C
@@ -169,6 +190,7 @@ struct Output::State {
   }
 
   static ssize_t c_read(void* cookie, char* text, std::size_t size) {
+    if (is_copy) return 0;
     auto& self = *static_cast<State*>(cookie);
     try {
       const WorkPtr work = self.session.work_or_newest();

@@ -284,6 +284,36 @@ class Faults(FaultTest):
         self.assertEqual(cell.result, "7")
         self.assert_session_goes_on()
 
+    def test_what_a_copy_of_the_process_prints_is_of_the_cell(self):
+        self.run_ok("#include <sys/wait.h>\n#include <cstdio>\n#include <cstdlib>\nvoid await(int child) { int status = 0; waitpid(child, &status, 0); std::cout << WEXITSTATUS(status) << std::flush; }")
+        printing = {
+            'std::cout << "child\\n"; std::cout.flush(); _exit(0);': ("child\n", ""),
+            'std::cout << "child" << std::endl; std::cerr << "error"; std::exit(0);': ("child\n", "error"),
+            'std::printf("child %d\\n", 7); std::fprintf(stderr, "error"); std::exit(0);': ("child 7\n", "error"),
+            'puts("child"); fflush(nullptr); std::_Exit(0);': ("child\n", ""),
+            'std::string none; if (!(std::cin >> none) && getchar() == EOF) std::cout << "no input"; _exit(0);': ("no input", ""),
+        }
+        # Other threads print meanwhile, so that their locks are held in some of the copies.
+        self.run_ok("std::atomic<bool> on{true}; std::vector<std::thread> others;\n"
+                    'for (int i = 0; i < 2; ++i) others.emplace_back([] { while (on) { std::cerr << ""; std::fprintf(stderr, "%s", ""); std::this_thread::sleep_for(100us); } });')
+        for _ in range(10):
+            for code, (out, err) in printing.items():
+                cell = self.run_ok('std::cout << "parent "; { int child = fork(); if (child == 0) { ' + code + " } await(child); }")
+                self.assertEqual((cell.text(), cell.text("stderr")), ("parent " + out + "0", err), code)
+        self.run_ok("on = false; for (auto& t : others) t.join();")
+        self.assert_session_goes_on()
+
+    def test_a_cell_that_awaits_any_child_meets_none_of_the_kernels(self):
+        self.run_ok("#include <sys/wait.h>\nint met = 0; std::atomic<bool> on{true};")
+        cell = self.client.execute("// thread\nwhile (on) { if (waitpid(-1, nullptr, WNOHANG) > 0) ++met; std::this_thread::yield(); } met")
+        cell.wait_started()
+        for _ in range(20):
+            self.client.request("shell", "complete_request", {"code": "std::vec", "cursor_pos": 8})
+            self.client.request("shell", "inspect_request", {"code": "met", "cursor_pos": 3, "detail_level": 0})
+            self.client.request("shell", "is_complete_request", {"code": "int x = 1;"})
+        self.run_ok("on = false;")
+        self.assertEqual(cell.wait().result, "0")
+
     def test_shutdown_after_faults(self):
         for place, cell in PLACES.items():
             self.fault(cell.format(NULL), "SegmentationFault")
