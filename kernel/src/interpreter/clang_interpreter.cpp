@@ -170,6 +170,13 @@ Compiler& ClangInterpreter::compiler() {
   return *compiler_;
 }
 
+SandboxResult ClangInterpreter::in_copy(const std::function<std::string()>& work, std::chrono::milliseconds limit) {
+  compiler_->engine().close_files();
+  SandboxResult out;
+  for (int n = 0; n < kStillborn && out.status == SandboxResult::Status::unavailable; ++n) out = in_child(work, limit);
+  return out;
+}
+
 CompileRequest ClangInterpreter::new_request(const CompileOptions& options) {
   CompileRequest r;
   r.unit = ++unit_;
@@ -407,7 +414,7 @@ Completeness ClangInterpreter::is_complete(const std::string& code) {
   if (!follower_->settle_within(std::chrono::milliseconds(300))) return out;
   Engine& engine = compiler().engine();
   const Assembly assembly = assemble(code, compiler_->assemble_options(++unit_, 0));
-  const auto result = in_child(
+  const auto result = in_copy(
       [&] {
         engine.syntax_only();
         for (const auto& stage : assembly.stages)

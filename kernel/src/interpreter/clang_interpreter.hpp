@@ -2,6 +2,8 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -11,6 +13,7 @@
 #include "factory.hpp"
 #include "follower.hpp"
 #include "jit.hpp"
+#include "sandbox.hpp"
 
 namespace caller::kernel {
 
@@ -55,6 +58,8 @@ private:
 
   InterpreterOptions options_;
   std::unique_ptr<Jit> jit_;
+  /// in_child() of what uses the compiler, which has to be settled.
+  SandboxResult in_copy(const std::function<std::string()>& work, std::chrono::milliseconds limit);
   std::unique_ptr<Compiler> compiler_;
   std::unique_ptr<Follower> follower_;  // uses the compiler
   std::unique_ptr<Copy> copy_;          // compiles the cells; ahead of the compiler by what the follower has to do

@@ -212,7 +212,7 @@ Completions ClangInterpreter::complete(const std::string& code, std::size_t curs
   const Assembly assembly = assemble(head, how);
   if (assembly.cursor == std::string::npos) return out;
   const bool known = knows_names(engine);
-  const auto result = in_child(
+  const auto result = in_copy(
       [&] {
         engine.syntax_only();
         for (std::size_t i = 0; i < assembly.cursor_stage; ++i) engine.parse(assembly.stages[i].text, "cell");

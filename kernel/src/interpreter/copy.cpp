@@ -162,7 +162,9 @@ void limit_memory() {
 }
 
 void set_signals() {
-  for (int s = 1; s < NSIG; ++s) ::signal(s, SIG_DFL);
+  // The debugger sees to breakpoints of its own that are met here.
+  for (int s = 1; s < NSIG; ++s)
+    if (s != SIGTRAP) ::signal(s, SIG_DFL);
   // What a terminal sends to the group is meant for the process.
   for (const int s : {SIGINT, SIGQUIT, SIGHUP, SIGTSTP, SIGPIPE}) ::signal(s, SIG_IGN);
   // A stack that is used up is an end like any other.
@@ -173,7 +175,7 @@ void set_signals() {
   struct sigaction action{};
   action.sa_flags = SA_ONSTACK | SA_NODEFER;
   action.sa_handler = fault;
-  for (const int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) ::sigaction(s, &action, nullptr);
+  for (const int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) ::sigaction(s, &action, nullptr);
   action.sa_flags = SA_ONSTACK | SA_RESTART;
   action.sa_handler = end_if_alone;
   ::sigaction(SIGIO, &action, nullptr);

@@ -80,7 +80,7 @@ std::string ClangInterpreter::evaluate_in_child(const std::string& expression) {
   CompileRequest request = new_request({});
   request.code = expression;
   request.quick = false;
-  const auto result = in_child(
+  const auto result = in_copy(
       [&] {
         set_display_host(&capture);
         const Compilation made = compiler.compile(request);
@@ -98,7 +98,7 @@ std::string ClangInterpreter::evaluate_in_child(const std::string& expression) {
 std::map<std::string, std::map<std::string, std::string>> ClangInterpreter::values(
     const std::vector<std::string>& expressions) {
   Compiler& compiler = this->compiler();
-  const auto result = in_child(
+  const auto result = in_copy(
       [&] {
         Packer p;
         const auto begin = std::chrono::steady_clock::now();
@@ -152,7 +152,7 @@ std::map<std::string, std::string> ClangInterpreter::inspect(const std::string& 
   how.cursor = head.size();
   const Assembly assembly = assemble(head, how);
   if (assembly.cursor == std::string::npos) return {};
-  const auto result = in_child(
+  const auto result = in_copy(
       [&] {
         engine.syntax_only();
         for (std::size_t i = 0; i < assembly.cursor_stage; ++i) engine.parse(assembly.stages[i].text, "cell");

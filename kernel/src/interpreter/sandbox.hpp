@@ -1,8 +1,8 @@
 // Work in a copy of the process that is thrown away.
 //
 // clang's state cannot be rolled back: a half-instantiated template stays half-instantiated. So whatever may fail
-// (checking a cell), or leaves traces (completing, inspecting), happens in a forked child first. A crash of the
-// compiler ends the child only.
+// (checking a cell), or leaves traces (completing, inspecting), happens in a forked copy first. A crash of the
+// compiler ends the copy only.
 #pragma once
 
 #include <chrono>
@@ -18,8 +18,8 @@ struct SandboxResult {
   std::string data;  ///< what `work` returned
 };
 
-/// Runs `work` in a child and returns its answer. `work` must not wait for other threads: there are none in the child.
-/// `stop`, requested by any thread, ends the child at once.
+/// Runs `work` in a copy of the process and returns its answer. `work` must not wait for other threads: there are none
+/// in the copy, and no files of the process (`Engine::close_files`). `stop`, requested by any thread, ends it at once.
 /// Thread-safety: any thread. Errors: none; `unavailable` when the process cannot be copied (then nothing has run).
 SandboxResult in_child(const std::function<std::string()>& work, std::chrono::milliseconds limit,
                        std::stop_token stop = {});
