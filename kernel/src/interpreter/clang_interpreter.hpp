@@ -46,6 +46,10 @@ private:
     Compilation made;
     std::vector<std::string> missing;  // demangled
   };
+  /// How long completion and inspection wait for a compiler that has still to learn what was run: all cells wait with
+  /// them.
+  static constexpr std::chrono::seconds kBusy{1};
+
   Compiler& compiler();  // the process's own, knowing every cell
   CompileRequest new_request(const CompileOptions& options);
   Compilation compile_in_copy(const CompileRequest& request, const std::stop_token& stop);
@@ -54,12 +58,12 @@ private:
   std::variant<CompiledCell, CellError> link(const Compilation& made, const CompileRequest& request);
   void load(const std::string& library);
   void define_late(const LateMemory& late);
+  /// in_child() of what uses the compiler, which has to be settled.
+  SandboxResult in_copy(const std::function<std::string()>& work, std::chrono::milliseconds limit);
   std::string evaluate_in_child(const std::string& name);
 
   InterpreterOptions options_;
   std::unique_ptr<Jit> jit_;
-  /// in_child() of what uses the compiler, which has to be settled.
-  SandboxResult in_copy(const std::function<std::string()>& work, std::chrono::milliseconds limit);
   std::unique_ptr<Compiler> compiler_;
   std::unique_ptr<Follower> follower_;  // uses the compiler
   std::unique_ptr<Copy> copy_;          // compiles the cells; ahead of the compiler by what the follower has to do

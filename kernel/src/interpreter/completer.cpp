@@ -206,6 +206,7 @@ Completions ClangInterpreter::complete(const std::string& code, std::size_t curs
   if (!prefix.empty() && std::isdigit(static_cast<unsigned char>(prefix[0]))) return out;
 
   const std::string head = code.substr(0, include ? cursor : out.start);
+  if (!follower_->settle_within(kBusy)) return out;
   Engine& engine = compiler().engine();
   AssembleOptions how = compiler_->assemble_options(++unit_, 0);
   how.cursor = head.size();

@@ -147,6 +147,7 @@ std::map<std::string, std::string> ClangInterpreter::inspect(const std::string& 
   if (name.empty() || std::isdigit(static_cast<unsigned char>(name[0]))) return {};
 
   const std::string head = code.substr(0, begin);
+  if (!follower_->settle_within(kBusy)) return {};
   Engine& engine = compiler().engine();
   AssembleOptions how = compiler_->assemble_options(++unit_, 0);
   how.cursor = head.size();

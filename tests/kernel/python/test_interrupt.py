@@ -391,3 +391,13 @@ class LongCompiles(KernelTest):
         self.run_ok(self.TEMPLATES + f"unsigned long slow(unsigned long n = {self.ALL}) {{ return n; }}")
         for _ in range(3):
             self.interrupt_compile("%%tube\nnoob_id: long-compile\nnodes:\n  a: {type: slow}\n")
+
+    def test_completion_does_not_wait_for_a_compiler_that_has_much_to_learn(self):
+        self.run_ok(self.LONG["templates"].replace("200>", "60>"), timeout=100)
+        for kind, content in (("complete_request", {"code": "std::vec", "cursor_pos": 8}), ("inspect_request", {"code": "std::vector", "cursor_pos": 8, "detail_level": 0})):
+            begin = time.monotonic()
+            request = self.client.send("shell", kind, content)
+            cell = self.run_ok("1 + 2")
+            self.assertEqual(cell.result, "3")
+            self.assertLess(time.monotonic() - begin, 3)
+            self.assertEqual(self.client.reply(request)["content"]["status"], "ok")
