@@ -5,7 +5,9 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -68,7 +70,20 @@ bool is_futex_wait(long operation) noexcept {
   X(nanosleep)         \
   X(clock_nanosleep)   \
   X(usleep)            \
-  X(sleep) X(pause) X(read) X(readv) X(recv) X(accept) X(poll) X(select) X(waitpid) X(pthread_cond_clockwait) X(syscall)
+  X(sleep)             \
+  X(pause)             \
+  X(read)              \
+  X(readv)             \
+  X(recv)              \
+  X(accept)            \
+  X(poll)              \
+  X(select)            \
+  X(wait)              \
+  X(wait3)             \
+  X(wait4)             \
+  X(waitid)            \
+  X(waitpid)           \
+  X(pthread_cond_clockwait) X(syscall)
 
 namespace {
 
@@ -151,6 +166,26 @@ CALLER_API int poll(pollfd* fds, nfds_t n, int timeout) {
 CALLER_API int select(int n, fd_set* r, fd_set* w, fd_set* e, timeval* timeout) {
   auto* const real = *next_select;
   return interruptible([&] { return real(n, r, w, e, timeout); });
+}
+
+CALLER_API pid_t wait(int* status) {
+  auto* const real = *next_wait;
+  return interruptible([&] { return real(status); });
+}
+
+CALLER_API pid_t wait3(int* status, int options, rusage* usage) {
+  auto* const real = *next_wait3;
+  return interruptible([&] { return real(status, options, usage); });
+}
+
+CALLER_API pid_t wait4(pid_t pid, int* status, int options, rusage* usage) {
+  auto* const real = *next_wait4;
+  return interruptible([&] { return real(pid, status, options, usage); });
+}
+
+CALLER_API int waitid(idtype_t type, id_t id, siginfo_t* info, int options) {
+  auto* const real = *next_waitid;
+  return interruptible([&] { return real(type, id, info, options); });
 }
 
 CALLER_API pid_t waitpid(pid_t pid, int* status, int options) {

@@ -165,11 +165,11 @@ Scope::Scope() noexcept : Scope(nullptr) {}
 Scope::Scope(Who who) noexcept : state_(new State) {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
+  state_->who = who;
   state_->stack = on_this_stack(this) ? this : nullptr;
   state_->outer = innermost;
   innermost = state_;
   r.scopes.push_back(state_);
-  state_->who = who;
 }
 
 Scope::~Scope() {
@@ -187,12 +187,12 @@ void Scope::request(const void* whom) noexcept {
   if (!state_->who || !r.covered(state_)) r.ask(state_, whom);
 }
 
+void Scope::withdraw() noexcept { drop(state_); }
+
 int request_all() noexcept {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
   int n = 0;
-void Scope::withdraw() noexcept { drop(state_); }
-
   for (State* s : r.scopes) {
     if (r.covered(s)) continue;  // the innermost scope of each thread
     r.ask(s, nullptr);
@@ -200,6 +200,12 @@ void Scope::withdraw() noexcept { drop(state_); }
   }
   return n;
 }
+
+void loop_turned() noexcept {
+  if (innermost && innermost->who && innermost->requested.load()) drop(innermost);
+}
+
+bool is_leaving() noexcept { return innermost && innermost->thrown.load() > 0 && is_dealt_with(); }
 
 void* innermost_scope() noexcept { return innermost; }
 
@@ -233,6 +239,14 @@ namespace {
 void check_at(const void* site) {
   State* s = innermost;
   if (!s || !s->requested.load(std::memory_order_acquire)) return;
+  const unsigned number = s->number.load();
+  const int thrown = s->thrown.load();
+  if (thrown > 0 && (is_dealt_with() || !in_code_of_a_cell())) return;
+  const void* const who = s->who ? s->who(thrown > 0) : nullptr;
+  if (const void* const whom = s->whom.load(); s->who && (!who || (whom && who != whom))) {
+    s->quiet = number;
+    return;
+  }
   // Inside a destructor, or another function that must not throw, the request waits: throwing would end the process.
   // Looking takes a while, so not at every turn of a loop in there. A check at another place is looked at all the same:
   // the destructor may be inlined, and only its loop be inside of it. If that lasts, the cell ends like one that
@@ -243,14 +257,6 @@ void check_at(const void* site) {
   s->looked = now;
   const Throwing fate = would_throw(s->stack, s->deadly_frame);
   if (fate == Throwing::swallowed)
-  const unsigned number = s->number.load();
-  const int thrown = s->thrown.load();
-  if (thrown > 0 && (is_dealt_with() || !in_code_of_a_cell())) return;
-  const void* const who = s->who ? s->who(thrown > 0) : nullptr;
-  if (const void* const whom = s->whom.load(); s->who && (!who || (whom && who != whom))) {
-    s->quiet = number;
-    return;
-  }
     throw Interrupted();  // ends a blocked call; the request stands until it gets through
   const bool patience_is_over = now.time_since_epoch() - s->asked.load() > kPatience;
   if (fate == Throwing::safe) {

@@ -56,6 +56,10 @@ CALLER_API void loop_turned() noexcept;
 void* innermost_scope() noexcept;
 void forget_scopes(void* up_to) noexcept;
 
+/// Interrupted was thrown in the calling thread, and is on its way or being handled.
+/// Thread-safety: any thread. Errors: none. Source: –
+bool is_leaving() noexcept;
+
 /// While it lives, a request to the calling thread wakes those that wait on `condition`, too: glibc's waits do not end
 /// by a signal. Thread-safety: made and destroyed by one thread. Errors: none. Source: –
 class ConditionWait {

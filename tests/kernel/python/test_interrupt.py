@@ -340,6 +340,33 @@ class Interrupt(KernelTest):
             self.assertEqual(cell.wait(10).reply["ename"], "TimedOut", code)
             self.wait_gone(n + 1, code)
 
+    # ---- programs
+
+    def test_42_programs_that_libc_waits_for(self):
+        self.run_ok("#include <csignal>\n#include <cstdlib>\n#include <cstdio>\n#include <sys/wait.h>\n#include <unistd.h>\nchar text[100];")
+        pid_of = "echo pid $$; exec sleep 60"
+        for code in (f'std::system("{pid_of}");', f'FILE* f = popen("echo pid $$ >&2; exec sleep 60", "r"); fgets(text, 100, f); pclose(f);',
+                     'FILE* f = popen("echo pid $$ >&2; exec sleep 60", "w"); pclose(f);',
+                     f'co_await caller::Caller::current().to_thread([] {{ return std::system("{pid_of}"); }});',
+                     'std::system("trap \'\' INT TERM; echo pid $$; while true; do sleep 0.1; done");'):
+            cell = self.client.execute("{ " + code + " }")
+            self.client.wait(lambda m, c=cell: m["msg_type"] == "stream" and parent_id(m) == c.id and "\n" in m["content"]["text"])
+            pid = int((cell.text() + cell.text("stderr")).split()[1])
+            begin = time.monotonic()
+            self.client.interrupt()
+            self.assertEqual(cell.wait(10).reply["ename"], "Interrupted", code)
+            self.assertLess(cell.reply_message["arrived"] - begin, LIMIT, code)
+            deadline = time.monotonic() + 5
+            while os.path.exists(f"/proc/{pid}"):
+                self.assertLess(time.monotonic(), deadline, code)
+        for code in ("wait(nullptr);", "waitid(P_ALL, 0, nullptr, WEXITED);", "wait4(-1, nullptr, 0, nullptr);"):
+            self.run_ok("int sleeper = fork(); if (sleeper == 0) execlp(\"sleep\", \"sleep\", \"60\", nullptr);")
+            self.interrupt(self.READY + code)
+            self.run_ok("kill(sleeper, SIGKILL); waitpid(sleeper, nullptr, 0);")
+        self.assertEqual(self.run_ok('std::system("exit 3") >> 8').result, "3")
+        self.assertEqual(self.run_ok('FILE* f = popen("echo hello; exit 4", "r"); fgets(text, 100, f); (pclose(f) >> 8) + text[0]').result, str(4 + ord("h")))
+        self.assertEqual(self.run_ok('FILE* f = popen("cat", "w"); fputs("through\\n", f); pclose(f)').text(), "through\n")
+
     def test_42_again_and_again(self):
         for _ in range(10):
             self.interrupt(self.READY + "for (;;) {}")
