@@ -38,6 +38,7 @@
 #include "faults_of_threads.hpp"
 #include "interrupt.hpp"
 #include "last_words.hpp"
+#include "stream_locks.hpp"
 
 #if !defined(__x86_64__)
 #error "faults of cells are handled for x86-64 only"
@@ -339,23 +340,6 @@ std::string text_of_exception() {
     die(("std::terminate: " + text).c_str());
   }
   std::abort();
-}
-
-/// A fault in the middle of `fwrite` leaves the stream locked by this thread, and every other thread would wait for it
-/// for ever.
-void release_streams() noexcept {
-  struct Lock {  // as glibc has it
-    int lock;
-    int count;
-    void* owner;
-  };
-  for (std::FILE* const f : {stdin, stdout, stderr}) {
-    const auto* const lock = f ? reinterpret_cast<const Lock*>(f->_lock) : nullptr;
-    if (!lock) continue;
-    while (__atomic_load_n(&lock->owner, __ATOMIC_RELAXED) == reinterpret_cast<void*>(pthread_self()) &&
-           lock->count > 0)
-      ::funlockfile(f);
-  }
 }
 
 std::shared_ptr<const Fault> fault_of(const Record& r) {

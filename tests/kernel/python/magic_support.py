@@ -15,9 +15,9 @@ def added(number):
 
 
 def is_optimised(code):
-    """Of what `added` shows: unoptimised, the variables are on the stack; else one instruction does it: lea (%rdi,%rdi,1), %eax."""
+    """Of what `added` shows: unoptimised, variables are written to the stack; else one instruction does it all: lea (%rdi,%rdi,1), %eax."""
     assert len(code) == 48, code
-    return "8d043f" in code.partition("c3")[0]
+    return code.startswith("8d043fc3")
 
 
 class MagicTest(KernelTest):

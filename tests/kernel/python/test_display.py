@@ -177,7 +177,7 @@ class DeepJson(KernelTest):
         self.assert_usable()
 
     def test_a_notebook_that_is_nested_deep_is_not_run(self):
-        path = HOME / "deep.ipynb"
+        path = support.HOME / "deep.ipynb"
         path.write_text('{"cells": ' + "[" * 200000 + "]" * 200000 + "}", encoding="utf-8")
         self.assertIn("nested deeper than 500 levels", self.run_error(f"%run {path}").reply["evalue"])
         self.assert_usable()

@@ -198,7 +198,7 @@ class Interrupt(KernelTest):
 
     def test_42_what_catches_an_interrupt_finishes_in_its_handler(self):
         self.run_ok("struct Slow { ~Slow() { for (int i = 0; i < 3; ++i) std::cout << 'd' << std::flush; } };")
-        cell = self.client.execute("std::string done; try { Slow s; " + self.READY + "for (;;) {} }\n"
+        cell = self.client.execute("#include <caller/kernel/interrupted.hpp>\nstd::string done; try { Slow s; " + self.READY + "for (;;) {} }\n"
                                    "catch (const caller::kernel::Interrupted&) { for (int i = 0; i < 100; ++i) { done += 'x'; std::this_thread::sleep_for(1ms); } }")
         cell.wait_text("ready")
         self.client.interrupt()
@@ -293,8 +293,9 @@ class Interrupt(KernelTest):
         for round_ in range(10):
             for way in self.WAYS[:-1] if round_ else self.WAYS:
                 for code in self.ENDLESS[: 2 if round_ else 3]:
-                    self.interrupt("co_await " + way.format("Guard g; " + self.READY + code) + ";")
-                    n += 1 if "catch" not in code else 0  # ended without destructors
+                    guarded = "catch" not in code  # that may end without destructors
+                    self.interrupt("co_await " + way.format("Guard g; " * guarded + self.READY + code) + ";")
+                    n += guarded
                     self.wait_gone(n, way + code)
         self.assertEqual(self.run_ok("co_await me.to_thread([] { return 7; }) + co_await other.call_soon([] { return 8; })").result, "15")
 
@@ -420,7 +421,7 @@ class LongCompiles(KernelTest):
             self.interrupt_compile("%%tube\nnoob_id: long-compile\nnodes:\n  a: {type: slow}\n")
 
     def test_completion_does_not_wait_for_a_compiler_that_has_much_to_learn(self):
-        self.run_ok(self.LONG["templates"].replace("200>", "60>"), timeout=100)
+        self.run_ok(self.TEMPLATES + self.ALL.replace("200>", "60>"), timeout=100)
         for kind, content in (("complete_request", {"code": "std::vec", "cursor_pos": 8}), ("inspect_request", {"code": "std::vector", "cursor_pos": 8, "detail_level": 0})):
             begin = time.monotonic()
             request = self.client.send("shell", kind, content)

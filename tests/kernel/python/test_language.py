@@ -79,7 +79,6 @@ class Language(KernelTest):
             ("documented_", "documented_twice", "Doubles its argument."),
             ("documented_", "documented_not", None),
             ("bowl.cont", "contents", "How much is in it."),
-            ("std::vector<int> v;\nv.push_b", "push_back", "Add data to the end of the %vector."),
         ):
             reply, _ = self.complete(code)
             entries = [e for e in reply["metadata"]["_jupyter_types_experimental"] if e["text"] == match]

@@ -53,7 +53,7 @@ class Stdin(KernelTest):
         self.assertEqual(cell.wait().result, '"ab"')
 
     def test_57_the_input_of_c(self):
-        cell, request = self.ask('#include <cstdio>\nint n = 0; char word[20] = ""; std::scanf("%d %19s", &n, word); std::string(word) + std::to_string(n)')
+        cell, request = self.ask('#include <cstdio>\nint n = 0; char word[20] = ""; std::scanf("%d %19s%*c", &n, word); std::string(word) + std::to_string(n)')
         self.assertEqual(request["content"], {"prompt": "", "password": False})
         self.answer(self.client, request, "7 seven")
         self.assertEqual(cell.wait().result, '"seven7"')
