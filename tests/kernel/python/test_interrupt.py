@@ -421,7 +421,7 @@ class LongCompiles(KernelTest):
             self.interrupt_compile("%%tube\nnoob_id: long-compile\nnodes:\n  a: {type: slow}\n")
 
     def test_completion_does_not_wait_for_a_compiler_that_has_much_to_learn(self):
-        self.run_ok(self.TEMPLATES + self.ALL.replace("200>", "60>"), timeout=100)
+        self.run_ok(self.TEMPLATES + self.ALL.replace("200>", "1>"), timeout=100)
         for kind, content in (("complete_request", {"code": "std::vec", "cursor_pos": 8}), ("inspect_request", {"code": "std::vector", "cursor_pos": 8, "detail_level": 0})):
             begin = time.monotonic()
             request = self.client.send("shell", kind, content)
