@@ -109,8 +109,8 @@ local function add_with(from)
 end
 )lua";
 
-// ARGV: task, queue, score and fields of the record, in MessagePack, that all have in common; of each call its id and what
-// is its own of the record, which comes first in there. There is nothing more to them: see is_plain().
+// ARGV: task, queue, score and fields of the record, in MessagePack, that all have in common; of each call its id and
+// what is its own of the record, which comes first in there. There is nothing more to them: see is_plain().
 const char kAddPlain[] = R"lua(
 local task, queue, at_score, tail, added = ARGV[1], ARGV[2], ARGV[3], ARGV[4], 0
 tail = tail .. '\161b' .. cmsgpack.pack(now) .. '\161n'
