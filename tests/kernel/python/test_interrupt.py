@@ -337,7 +337,7 @@ class Interrupt(KernelTest):
         self.run_ok(self.GONE)
         for n, code in enumerate(("Guard g; for (;;) {}", "co_await caller::sleep_for(1ms); Guard g; for (;;) {}", "co_await me.to_thread([] { Guard g; for (;;) {} });",
                                   "co_await other.call_soon([] { Guard g; std::this_thread::sleep_for(60s); });")):
-            cell = self.client.execute("{ " + code + " }", metadata={"tags": ["timeout=0.3"]})
+            cell = self.client.execute("{ " + code + " }", metadata={"tags": ["timeout=1.5"]})
             self.assertEqual(cell.wait(10).reply["ename"], "TimedOut", code)
             self.wait_gone(n + 1, code)
 
@@ -421,11 +421,13 @@ class LongCompiles(KernelTest):
             self.interrupt_compile("%%tube\nnoob_id: long-compile\nnodes:\n  a: {type: slow}\n")
 
     def test_completion_does_not_wait_for_a_compiler_that_has_much_to_learn(self):
+        begin = time.monotonic()
         self.run_ok(self.TEMPLATES + self.ALL.replace("200>", "1>"), timeout=100)
+        learning = time.monotonic() - begin  # about as long as it took
         for kind, content in (("complete_request", {"code": "std::vec", "cursor_pos": 8}), ("inspect_request", {"code": "std::vector", "cursor_pos": 8, "detail_level": 0})):
             begin = time.monotonic()
             request = self.client.send("shell", kind, content)
             cell = self.run_ok("1 + 2")
             self.assertEqual(cell.result, "3")
-            self.assertLess(time.monotonic() - begin, 3)
+            self.assertLess(time.monotonic() - begin, max(3, learning / 2 + 1.5))
             self.assertEqual(self.client.reply(request)["content"]["status"], "ok")
