@@ -376,7 +376,7 @@ class Others(MagicTest):
         self.assert_usage("%cd /no/such/folder", "/no/such/folder")
 
     def test_time_and_timeit(self):
-        self.assertRegex(self.run_ok("%time int timed = 3;").text(), r"CPU time: .* wall time: ")
+        self.assertRegex(self.run_ok("%time long timed = 3;").text(), r"CPU time: .* wall time: ")
         self.assertEqual(self.run_ok("timed").result, "3")
         for code in ("%%timeit\ntimed += 1;", "%timeit timed += 1;", "%timeit\ntimed += 1;"):
             self.assertRegex(self.run_ok(code).text(), r"^[0-9.e+-]+ ns per loop \(best of 5 runs, [0-9]+ loops each\)\n$", code)
