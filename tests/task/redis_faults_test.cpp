@@ -109,7 +109,7 @@ private:
       const std::string_view said(chunk.data(), static_cast<std::size_t>(n));
       if (said.find("FCALL") != said.npos) p.asked = true;
       if (p.lost && !swallows_) return false;
-      if (::write(p.server, chunk.data(), static_cast<std::size_t>(n)) != n) return false;
+      if (::send(p.server, chunk.data(), static_cast<std::size_t>(n), MSG_NOSIGNAL) != n) return false;
     }
     if (from_server) {
       const auto n = ::read(p.server, chunk.data(), chunk.size());
@@ -121,7 +121,7 @@ private:
       }
       if (p.asked && swallows_)
         p.lost = true;
-      else if (::write(p.client, chunk.data(), static_cast<std::size_t>(n)) != n)
+      else if (::send(p.client, chunk.data(), static_cast<std::size_t>(n), MSG_NOSIGNAL) != n)
         return false;
     }
     return true;
