@@ -26,7 +26,7 @@ void name_origin(MagicContext& c, const std::string& origin) {
 std::vector<std::string> cells_of(const std::string& path, const std::string& text) {
   if (nested_too_deep(text))
     usage("%run " + path + ": is nested deeper than " + std::to_string(kDeepestJson) + " levels");
-  const json file = parse_json(text);
+  const json file = json::parse(text, nullptr, false);
   if (!file.is_object() || !field<json>(file, "cells", nullptr).is_array())
     usage("%run " + path + ": is not a notebook of format 4");
   std::vector<std::string> out;

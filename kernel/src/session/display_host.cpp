@@ -21,7 +21,7 @@ namespace {
   for (const auto& [type, text] : data) {
     if (type.ends_with("json")) {
       if (nested_too_deep(text)) too_deep(type);
-      auto document = parse_json(text);
+      auto document = ::nlohmann::json::parse(text, nullptr, false);
       if (!document.is_discarded()) {
         out[type] = std::move(document);
         continue;
@@ -37,7 +37,7 @@ namespace {
   auto out = ::nlohmann::json::object();
   for (const auto& [type, text] : metadata) {
     if (nested_too_deep(text)) too_deep("the metadata of " + type);
-    auto document = parse_json(text);
+    auto document = ::nlohmann::json::parse(text, nullptr, false);
     if (document.is_object()) out[type] = std::move(document);
   }
   return out;
