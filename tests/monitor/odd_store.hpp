@@ -29,6 +29,7 @@ public:
     return real->take(std::move(r), n, std::move(q), begin);
   }
   Pending<void> change(caller::task::Change c) override { return real->change(std::move(c)); }
+  Pending<void> code_ended(S runner, S id) override { return real->code_ended(std::move(runner), std::move(id)); }
   Pending<caller::task::InvocationRecord> get(S id) override {
     return odd([&] { return real->get(std::move(id)); });
   }

@@ -38,6 +38,9 @@ public:
   Pending<void> change(Change c) override {
     return step<void>([&] { return store_->change(std::move(c)); });
   }
+  Pending<void> code_ended(std::string runner, std::string id) override {
+    return step<void>([&] { return store_->code_ended(std::move(runner), std::move(id)); });
+  }
   Pending<InvocationRecord> get(std::string id) override {
     return step<InvocationRecord>([&] { return store_->get(std::move(id)); });
   }

@@ -182,6 +182,14 @@ struct Tasks {
   Task<void()> deaf_and_timed = app.task(
       "r.deaf_and_timed", [] { for_ever(); }, {},
       options([](TaskOptions& o) { o.timeout = std::chrono::milliseconds(20); }));
+  /// Deaf to a cancellation if `n` is 0; else at once at its end. One at a time.
+  Task<int(int)> deaf_one = app.task(
+      "r.deaf_one",
+      [](int n) {
+        if (n == 0) for_ever();
+        return n;
+      },
+      {"n"}, options([](TaskOptions& o) { o.running_concurrency = caller::task::Concurrency::TASK; }));
   Task<void()> awaits = app.task("r.awaits", []() -> caller::Coro<void> {
     board().began.add();
     co_await caller::Pending<void>();

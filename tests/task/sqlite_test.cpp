@@ -131,8 +131,8 @@ TEST_CASE("a file that is none of ours, is of another version, or is damaged, is
   sql(folder.file("other"), "CREATE TABLE t(x)");
   CHECK_THROWS_WITH_AS(open("other"), doctest::Contains("another program"), StateBackendError);
   open("newer");
-  sql(folder.file("newer"), "PRAGMA user_version = 3");
-  CHECK_THROWS_WITH_AS(open("newer"), doctest::Contains("version 3"), StateBackendError);
+  sql(folder.file("newer"), "PRAGMA user_version = 4");
+  CHECK_THROWS_WITH_AS(open("newer"), doctest::Contains("version 4"), StateBackendError);
   CHECK_THROWS_AS(open("missing/folder/db"), StateBackendError);
   CHECK_THROWS_AS(open(""), StateBackendError);
   struct stat info{};
@@ -154,7 +154,7 @@ TEST_CASE("a database of version 1 is brought to this one, with all that is in i
   }
   sql(database,
       "DROP INDEX invocation_child; DROP INDEX invocation_workflow; DROP TABLE value; DROP TABLE value_change;"
-      "DROP TABLE data; DROP TABLE data_bytes; ALTER TABLE invocation DROP COLUMN workflow_id;"
+      "DROP TABLE data; DROP TABLE data_bytes; DROP TABLE kept; ALTER TABLE invocation DROP COLUMN workflow_id;"
       "ALTER TABLE content DROP COLUMN data; PRAGMA user_version = 1");
   const auto store = make_sqlite_store(database, kQuick);
   CHECK(store->list({.parent_id = "parent"}, 0, 10).wait().at(0).args == "[1]");

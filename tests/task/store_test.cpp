@@ -337,3 +337,78 @@ TEST_CASE("what a living runner has taken and not begun for too long goes back, 
     CHECK(store.recover(1h).wait().empty());
   });
 }
+
+namespace {
+NewInvocation keyed(const std::string& id, bool waits = true) {
+  NewInvocation n = call(id);
+  n.running_key = "key";
+  n.reroute = waits;
+  return n;
+}
+void lives(Store& store, const std::string& runner) {
+  RunnerRecord told;
+  told.id = runner;
+  store.heartbeat(std::move(told), 1h).wait();
+}
+std::vector<std::string> taken(Store& store, const std::string& runner) {
+  return ids(store.take(runner, 10, {}, true).wait());
+}
+void end_before_its_code(Store& store, const std::string& id, Status to, const std::string& runner) {
+  Change end{id, to, runner, {}, "e", {}};
+  end.code_goes_on = true;
+  store.change(end).wait();
+}
+}  // namespace
+
+TEST_CASE("code that goes on after its end keeps the running key until it has ended, or its runner is gone") {
+  using Ids = std::vector<std::string>;
+  on_every_store([](Store& store) {
+    lives(store, "one");
+    lives(store, "two");
+    store.add({keyed("a"), keyed("b")}).wait();
+    REQUIRE(taken(store, "one") == Ids{"a"});
+    end_before_its_code(store, "a", Status::failed, "one");
+    CHECK(store.get("a").wait().status == Status::failed);
+    CHECK(taken(store, "two").empty());
+    CHECK(store.get("b").wait().status == Status::concurrency_controlled);
+    store.code_ended("two", "a").wait();  // it is not this one's
+    store.recover(1h).wait();
+    CHECK(taken(store, "two").empty());
+    store.code_ended("one", "a").wait();
+    store.code_ended("one", "a").wait();
+    CHECK(taken(store, "two") == Ids{"b"});
+
+    end_before_its_code(store, "b", Status::success, "two");
+    CHECK(store.purge(0ns).wait() == 2);  // what is forgotten has code all the same
+    store.add({keyed("c")}).wait();
+    CHECK(taken(store, "one").empty());
+    store.forget_runner("two").wait();
+    store.recover(1h).wait();
+    CHECK(taken(store, "one") == Ids{"c"});
+    store.code_ended("two", "b").wait();  // too late: it is another one's by now
+    store.add({keyed("d")}).wait();
+    CHECK(taken(store, "one").empty());
+
+    end_before_its_code(store, "c", Status::failed, "one");
+    store.purge(std::nullopt).wait();
+    store.add({keyed("e")}).wait();
+    CHECK(taken(store, "one") == Ids{"e"});
+  });
+}
+
+TEST_CASE("what is tried again waits for its own code that goes on, also where it may not wait for others") {
+  using Ids = std::vector<std::string>;
+  on_every_store([](Store& store) {
+    lives(store, "one");
+    store.add({keyed("a", false)}).wait();
+    REQUIRE(taken(store, "one") == Ids{"a"});
+    end_before_its_code(store, "a", Status::retry, "one");
+    CHECK(taken(store, "one").empty());
+    CHECK(store.get("a").wait().status == Status::concurrency_controlled);
+    store.add({keyed("other", false)}).wait();
+    CHECK(taken(store, "one").empty());
+    CHECK(store.get("other").wait().status == Status::concurrency_controlled_final);
+    store.code_ended("one", "a").wait();
+    CHECK(taken(store, "one") == Ids{"a"});
+  });
+}

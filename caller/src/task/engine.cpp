@@ -214,7 +214,7 @@ Coro<void> Engine::serve() {
     const std::uint64_t seen = kicks_;
     {
       const Locked lock(*this);
-      if (stopping_ && active_.empty() && local_active_.empty() && pullers_ == 0) break;
+      if (stopping_ && active_.empty() && local_active_.empty() && pullers_ == 0 && codes_ == 0) break;
     }
     Coro<void> sleeping = sleep_unless_kicked(seen);
     co_await std::move(sleeping);
@@ -260,6 +260,7 @@ void Engine::know_locked(const InvocationRecord& record, bool has_slot) {
   const ActivePtr active = active_[record.id] = std::make_shared<Active>();
   active->give_up = stopping_;  // it was on its way to us
   active->cancelled = stopping_ || early_.contains(record.id);
+  active->keyed = !record.running_key.empty();
 }
 
 void Engine::begin(InvocationRecord record) {
@@ -271,6 +272,7 @@ void Engine::begin(InvocationRecord record) {
 void Engine::ask_to_end(const std::string& invocation, bool give_up) {
   std::optional<Pending<std::string>> here;
   ActivePtr known;
+  bool keyed = false;
   {
     const Locked lock(*this);
     if (const auto it = active_.find(invocation); it != active_.end()) {
@@ -291,20 +293,27 @@ void Engine::ask_to_end(const std::string& invocation, bool give_up) {
       active.over = true;  // whatever its code still does
       here = active.pending;
       give_up = active.give_up;
+      keyed = active.call ? !active.call->running_key().empty() : active.keyed;
     }
   }
   if (!here) return executor_->cancel(invocation, give_up);
   (void)here->cancel(give_up ? "the runner was stopped" : "cancelled");
   Change end{invocation, give_up ? Status::killed : Status::cancelled, id_, {}, {}, {}};
-  (void)loop_.call_soon([self = shared_from_this(), told = ending(std::move(end), known)]() mutable {
+  std::optional<PendingBase> code;
+  if (keyed && !here->done()) {
+    end.code_goes_on = true;
+    code = *here;
+  }
+  (void)loop_.call_soon([self = shared_from_this(), told = ending(std::move(end), known, std::move(code))]() mutable {
     return conclude(std::move(self), std::move(told));
   });
   release_slot();
 }
 
 /// Tells of it; what there is to do afterwards is conclude().
-Engine::Ending Engine::ending(Change end, ActivePtr active) const {
+Engine::Ending Engine::ending(Change end, ActivePtr active, std::optional<PendingBase> code) const {
   Ending out = ending_of(end, std::move(active), {});
+  out.code = std::move(code);
   out.told = store().change(std::move(end));
   return out;
 }
@@ -330,7 +339,42 @@ Coro<void> Engine::conclude(std::shared_ptr<Engine> self, Ending ending) {
     const Pending<void> going_back = self->store().change(std::move(back));
     (void)co_await self->told(going_back);
   }
+  // Only now: what is said of the code must not overtake what says that it goes on.
+  if (ending.code) self->await_code(ending.id, *ending.code);
   self->forget(ending);
+}
+
+void Engine::await_code(const std::string& invocation, const PendingBase& code) {
+  {
+    const Locked lock(*this);
+    ++codes_;
+  }
+  (void)code.add_done_callback([self = shared_from_this(), invocation](const PendingBase&) {
+    self->on_loop([self, invocation] {
+      (void)self->loop_.call_soon([self, invocation] { return tell_code_ended(self, invocation); });
+    });
+  });
+}
+
+/// Until it was heard: nobody else would say so, and our heartbeat keeps the key.
+Coro<void> Engine::tell_code_ended(std::shared_ptr<Engine> self, std::string invocation) {
+  for (;;) {
+    const Pending<void> told = self->store().code_ended(self->id_, invocation);
+    if (!told.done()) (void)co_await told.async_wait_done();
+    if (told.cancelled() || !told.exception()) break;
+    self->app_->log("the end of code of invocation " + invocation +
+                    " cannot be told: " + ExceptionRecord::of(told.exception()).message);
+    {
+      const Locked lock(*self);
+      if (self->stopping_) break;  // our lease ends with us
+    }
+    co_await sleep_for(self->app_->options.lease / 3);
+  }
+  {
+    const Locked lock(*self);
+    --self->codes_;
+  }
+  self->kick();
 }
 
 void Engine::forget(const Ending& ending) {
@@ -357,12 +401,13 @@ Coro<void> Engine::execute(std::shared_ptr<Engine> self, InvocationRecord record
     cancelled = active->cancelled;
     give_up = active->give_up;
   }
-  Change end{id, give_up ? Status::killed : Status::cancelled, self->id_, {}, {}, {}};
+  Worked end;
+  end.change = {id, give_up ? Status::killed : Status::cancelled, self->id_, {}, {}, {}};
   if (!cancelled) {
-    Coro<Change> work = self->executor_->work(std::move(record));
+    Coro<Worked> work = self->executor_->work(std::move(record));
     end = co_await std::move(work);
   }
-  Ending telling = self->ending(std::move(end), std::move(active));
+  Ending telling = self->ending(std::move(end.change), std::move(active), std::move(end.code));
   self->release_slot();  // before that is written: what is taken next is asked for with it
   Coro<void> rest = conclude(self, std::move(telling));
   co_await std::move(rest);

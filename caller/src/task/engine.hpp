@@ -32,6 +32,12 @@ namespace caller::task::detail {
 
 class Engine;
 
+/// How the code of an invocation has ended.
+struct Worked {
+  Change change{};
+  std::optional<PendingBase> code{};  // done when the code has really ended, as it goes on (Change::code_goes_on)
+};
+
 /// Where the code of invocations runs. All functions but open() are called on the engine's loop.
 class Executor {
 public:
@@ -39,7 +45,7 @@ public:
   /// Before anything is taken, in the thread that starts the runner. Errors: RunnerError.
   virtual void open(Engine& engine) = 0;
   /// Executes an invocation that is RUNNING; what it gives is the change that its end is. Throws nothing.
-  virtual Coro<Change> work(InvocationRecord record) = 0;
+  virtual Coro<Worked> work(InvocationRecord record) = 0;
   /// Asks its code to end. `give_up`: somebody else will do it again.
   virtual void cancel(const std::string& invocation, bool give_up) = 0;
   /// Nothing is at work any more, and nothing will come.
@@ -87,6 +93,7 @@ private:
     bool cancelled = false, give_up = false;
     bool here = false;                            // a worker executes it as a plain function
     bool over = false;                            // … and its end is decided
+    bool keyed = false;                           // nothing may run beside it that has its running key
     LocalRef call;                                // of a store that shares its invocations: it is in `local_active_`
     std::size_t place = 0;                        // … there
     std::optional<Pending<std::string>> pending;  // of that function
@@ -99,6 +106,7 @@ private:
     std::optional<Change> again;  // it may have failed while it waited for another one, whose end it will not see
     Pending<void> told;
     ActivePtr active;
+    std::optional<PendingBase> code{};  // goes on, and keeps the running key
   };
   /// One of a store that shares its invocations.
   struct Job {
@@ -145,11 +153,13 @@ private:
   void know_locked(const InvocationRecord& record, bool has_slot);
   void begin(InvocationRecord record);
   static Coro<void> execute(std::shared_ptr<Engine> self, InvocationRecord record);
-  Ending ending(Change end, ActivePtr active) const;
+  Ending ending(Change end, ActivePtr active, std::optional<PendingBase> code = {}) const;
   static Ending ending_of(const Change& end, ActivePtr active, Pending<void> told);
   static Coro<void> conclude(std::shared_ptr<Engine> self, Ending ending);
   void conclude_later(Ending ending);
   void forget(const Ending& ending);
+  void await_code(const std::string& invocation, const PendingBase& code);
+  static Coro<void> tell_code_ended(std::shared_ptr<Engine> self, std::string invocation);
   /// False: too late, the invocation is somebody else's by now.
   Coro<bool> told(Pending<void> change) const;
   void finished() noexcept;
@@ -218,6 +228,7 @@ private:
   std::vector<ActivePtr> local_active_;
   std::unordered_set<std::string> early_;  // asked to end while it was not known what was taken
   std::size_t taking_ = 0;
+  std::size_t codes_ = 0;  // that go on though the end of their invocation was told, and keep its running key
   bool stopping_ = false;
   // Of the loop's thread:
   std::optional<Pending<void>> sleeping_;
@@ -292,7 +303,7 @@ class LocalWork {
 public:
   LocalWork(AppPtr app, Caller loop) : app_(std::move(app)), loop_(std::move(loop)) {}
   /// `timed`: the task's time-out is this one's business.
-  Coro<Change> work(InvocationRecord record, std::string runner, std::shared_ptr<SlotKeeper> slots, bool timed);
+  Coro<Worked> work(InvocationRecord record, std::string runner, std::shared_ptr<SlotKeeper> slots, bool timed);
   void cancel(const std::string& invocation, bool give_up);
 
 private:

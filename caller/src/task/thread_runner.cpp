@@ -22,8 +22,9 @@ Coro<DefinitionPtr> LocalWork::find(Work& work, std::string task_id) const {
   co_return asked.result();
 }
 
-Coro<Change> LocalWork::work(InvocationRecord record, std::string runner, std::shared_ptr<SlotKeeper> slots,
+Coro<Worked> LocalWork::work(InvocationRecord record, std::string runner, std::shared_ptr<SlotKeeper> slots,
                              bool timed) {
+  Worked out;
   const auto kept = std::make_shared<Work>();
   Work& work = *kept;
   active_.insert_or_assign(record.id, kept);
@@ -38,9 +39,9 @@ Coro<Change> LocalWork::work(InvocationRecord record, std::string runner, std::s
   if (work.cancelled || error) {
     const Status to = !work.cancelled ? Status::failed : work.give_up ? Status::killed : Status::cancelled;
     leave(record.id, work);
-    Change end{record.id, to, runner, {}, {}, {}};
-    if (to == Status::failed) end.exception = ExceptionRecord::of(error).to_json();
-    co_return end;
+    out.change = {record.id, to, runner, {}, {}, {}};
+    if (to == Status::failed) out.change.exception = ExceptionRecord::of(error).to_json();
+    co_return out;
   }
   const auto run = make_run(app_, record, runner, std::move(slots));
   std::optional<Pending<std::string>> started;
@@ -58,14 +59,19 @@ Coro<Change> LocalWork::work(InvocationRecord record, std::string runner, std::s
     (void)running.cancel("the task's time is over");
     error = std::make_exception_ptr(timeout_error(*definition, record.id));
   } else if (running.cancelled()) {
-    Change ended{record.id, give_up ? Status::killed : Status::cancelled, runner, {}, {}, {}};
-    co_return ended;
+    out.change = {record.id, give_up ? Status::killed : Status::cancelled, runner, {}, {}, {}};
+    co_return out;
   } else if (running.exception()) {
     error = running.exception();
   } else {
     result = running.result();
   }
-  co_return outcome(*definition, record, runner, error, std::move(result));
+  out.change = outcome(*definition, record, runner, error, std::move(result));
+  if (!record.running_key.empty() && !running.done()) {
+    out.change.code_goes_on = true;
+    out.code = running;
+  }
+  co_return out;
 }
 
 /// Unless the invocation has come to us again meanwhile.
@@ -98,7 +104,7 @@ public:
     engine_ = &engine;
     local_.emplace(engine.app(), engine.loop());
   }
-  Coro<Change> work(InvocationRecord record) override {
+  Coro<Worked> work(InvocationRecord record) override {
     return local_->work(std::move(record), engine_->id(), engine_->shared_from_this(), true);
   }
   void cancel(const std::string& invocation, bool give_up) override { local_->cancel(invocation, give_up); }

@@ -70,7 +70,8 @@ struct TaskOptions {
   int max_retries = 0;
   /// How long each of them waits.
   Backoff retry_backoff{};
-  /// Of a kind, one at a time is at work. Others wait, or are refused without `reroute_on_concurrency_control`.
+  /// Of a kind, one at a time is at work. Others wait, or are refused without `reroute_on_concurrency_control`. Code
+  /// that goes on after its time-out or its cancellation is at work until it ends, or its runner does.
   Concurrency running_concurrency = Concurrency::DISABLED;
   /// Of a kind, one at a time waits to be taken; a further call gives that one.
   Concurrency registration_concurrency = Concurrency::DISABLED;

@@ -127,6 +127,10 @@ struct Change {
   std::vector<std::string> data{};    ///< hashes that it refers to from now on, beside those it does already
   /// Added if, and only if, the change is made. `refuse_other_call` is not looked at.
   std::vector<NewInvocation> then{};
+  /// Its code may still be at work, in a runner that has it no more: nothing with its running key begins before
+  /// Store::code_ended(), or before the lease of `runner` is over. It itself waits for that, too, if it is to be tried
+  /// again, also where it may not wait for others.
+  bool code_goes_on = false;
 };
 
 /// A change of a value. It happens if the value is what is expected; then only are `then` added, in the same step.
@@ -209,6 +213,10 @@ public:
 
   /// Errors: InvocationStatusTransitionError, InvocationStatusOwnershipError.
   virtual Pending<void> change(Change change) = 0;
+
+  /// The code of which `runner` said that it goes on (Change::code_goes_on) has ended: what waits with its running key
+  /// may begin. Done also if nothing is known of it, so it may be said twice.
+  virtual Pending<void> code_ended(std::string runner, std::string id) = 0;
 
   /// change() of an invocation of a runner, then take() for that runner, `begin` set: what a worker does between two
   /// invocations. One may fail without the other. Errors: those of both.

@@ -57,20 +57,24 @@ void MemoryStore::link(Record& r, News& news) {
 }
 
 /// A change that is allowed.
-void MemoryStore::set(Record& r, Status to, Owner* owner, News& news) {
-  leave(r, to, news);
+void MemoryStore::set(Record& r, Status to, Owner* owner, News& news, bool code_goes_on) {
+  leave(r, to, news, code_goes_on);
   enter(r, to, owner, news);
 }
 
-void MemoryStore::leave(Record& r, Status to, News& news) {
+void MemoryStore::leave(Record& r, Status to, News& news, bool code_goes_on) {
   --counts_[static_cast<std::size_t>(r.status)];
   if (is_few(r.status)) few_[static_cast<std::size_t>(r.status)].erase(r.number);
   if (r.runner && !is_owned(to)) {
-    std::exchange(r.runner, nullptr)->owned.erase(r);
+    Owner& owner = *std::exchange(r.runner, nullptr);
+    owner.owned.erase(r);
     if (!r.running_key().empty()) {
       const std::string key(r.running_key());
-      busy_.erase(key);
-      admit_next(key, news);
+      if (code_goes_on) kept_.emplace(key, Kept{std::string(r.id()), owner.name});
+      if (!kept_.contains(key)) {
+        busy_.erase(key);
+        admit_next(key, news);
+      }
     }
   } else if (is_runnable(r.status) && is_final(to) && !r.running_key().empty()) {  // it may have been its turn
     if (const std::string key(r.running_key()); !busy_.contains(key)) admit_next(key, news);

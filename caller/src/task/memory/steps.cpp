@@ -98,7 +98,10 @@ void MemoryStore::take_each(const std::string& runner, std::size_t most, const s
     Record* const r = next(queues);
     if (!r) break;
     if (!r->running_key().empty() && busy_.contains(std::string(r->running_key()))) {
-      set(*r, r->reroute ? Status::concurrency_controlled : Status::concurrency_controlled_final, nullptr, news);
+      const auto kept = kept_.find(std::string(r->running_key()));
+      const bool its_own = kept != kept_.end() && kept->second.id == r->id();
+      set(*r, r->reroute || its_own ? Status::concurrency_controlled : Status::concurrency_controlled_final, nullptr,
+          news);
       continue;
     }
     if (r->in_lane.next) ask_for(*r->in_lane.next);  // who takes that one will not have to wait for it
@@ -144,12 +147,20 @@ void MemoryStore::change_one(Record& r, Change& c, const std::string& runner, Ne
   else if (r.rare)
     r.rare->due = {};
   refer(r, c.data);
-  set(r, c.to, is_owned(c.to) ? &owner_named(runner) : nullptr, news);
+  set(r, c.to, is_owned(c.to) ? &owner_named(runner) : nullptr, news, c.code_goes_on);
   for (NewInvocation& call : c.then) (void)add_one(std::move(call), news);
 }
 
 Pending<void> MemoryStore::change(Change c) {
   return with_news<void>([&](News& news) { change_one(at_of(c.id, c.runner), c, c.runner, news); });
+}
+
+Pending<void> MemoryStore::code_ended(std::string runner, std::string id) {
+  return with_news<void>([&](News& news) {
+    const auto number = name_numbers_.find(runner);
+    if (number == name_numbers_.end()) return;
+    free_keys([&](const Kept& k) { return k.runner == number->second && k.id == id; }, news);
+  });
 }
 
 ChangeAndTake MemoryStore::change_and_take(Change c, std::size_t most, std::vector<std::string> queues) {
@@ -323,6 +334,7 @@ Pending<std::vector<std::string>> MemoryStore::recover(nanoseconds max_pending) 
         set(*r, Status::rerouted, nullptr, news);
         out.emplace_back(r->id());
       }
+      if (gone) free_keys([&](const Kept& k) { return k.runner == it->second.name; }, news);
       it = gone ? runners_.erase(it) : std::next(it);
     }
     for (Record* r : std::vector<Record*>(killed_.begin(), killed_.end())) {
@@ -347,6 +359,8 @@ Pending<std::size_t> MemoryStore::purge(std::optional<nanoseconds> older_than, n
       const auto before = Steady::now() - data_grace;
       std::erase_if(data_, [&](const auto& d) { return d.second.references == 0 && d.second.unused <= before; });
     } else {
+      busy_.clear();
+      kept_.clear();
       values_.clear();
       value_ends_.clear();
       data_.clear();

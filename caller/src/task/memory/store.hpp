@@ -27,6 +27,7 @@ public:
   Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most, std::vector<std::string> queues,
                                               bool begin) override;
   Pending<void> change(Change c) override;
+  Pending<void> code_ended(std::string runner, std::string id) override;
   ChangeAndTake change_and_take(Change c, std::size_t most, std::vector<std::string> queues) override;
   Pending<InvocationRecord> get(std::string id) override;
   Pending<std::vector<HistoryEntry>> history(std::string id) override;
@@ -138,8 +139,8 @@ private:
   // life.cpp
   void insert(NewInvocation&& call, News& news);
   void link(Record& r, News& news);
-  void set(Record& r, Status to, Owner* owner, News& news);
-  void leave(Record& r, Status to, News& news);
+  void set(Record& r, Status to, Owner* owner, News& news, bool code_goes_on = false);
+  void leave(Record& r, Status to, News& news, bool code_goes_on = false);
   void enter(Record& r, Status to, Owner* owner, News& news);
   Owner& owner_named(const std::string& name);
   void enqueue(Record& r, News& news);
@@ -147,6 +148,8 @@ private:
   void delay(Record& r);
   void release_due(News& news);
   void admit_next(const std::string& running_key, News& news);
+  template <class F>
+  void free_keys(F whose, News& news);
   Record* next(const std::vector<std::string>& queues);
   template <class F>
   void rank(Record& r, F change);
@@ -191,6 +194,11 @@ private:
   std::multimap<Steady::time_point, std::string> due_;
   std::unordered_map<std::string, ByNumber> waiting_;  // by registration key
   std::unordered_set<std::string> busy_;               // running keys at work
+  struct Kept {                                        // for code that goes on
+    std::string id;
+    std::uint32_t runner;
+  };
+  std::unordered_map<std::string, Kept> kept_;  // those of them that no invocation at work has
   std::unordered_map<std::string, std::list<Record*>> controlled_;
   std::unordered_set<Record*> killed_;
   std::list<Group> groups_;
@@ -218,6 +226,19 @@ void MemoryStore::rank(Record& r, F change) {
   if (is_urgent()) urgent_.erase(key());
   change();
   if (is_urgent()) urgent_.emplace(key(), &r);
+}
+
+/// Those that were kept for code of which `whose` says that it has ended.
+template <class F>
+void MemoryStore::free_keys(F whose, News& news) {
+  std::vector<std::string> keys;
+  for (const auto& [key, kept] : kept_)
+    if (whose(kept)) keys.push_back(key);
+  for (const std::string& key : keys) {
+    kept_.erase(key);
+    busy_.erase(key);
+    admit_next(key, news);
+  }
 }
 
 /// Of what is in these there is little beside the rest, so that a list of it need not look at all there is.

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <deque>
 #include <list>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -74,7 +75,7 @@ public:
     throw RunnerError("a worker's process cannot be started: " + wrong);
   }
 
-  Coro<Change> work(InvocationRecord record) override {
+  Coro<Worked> work(InvocationRecord record) override {
     const std::string id = record.id, task_id = record.task_id;
     DefinitionPtr definition;
     try {
@@ -97,19 +98,23 @@ public:
     (void)co_await ended.async_wait_done(to_the_end);
     const Job done = std::move(jobs_.at(id));
     jobs_.erase(id);
-    Change change = ended.result();
+    Worked out;
+    out.change = ended.result();
     const bool crashed = done.crashed.has_value();
     if (done.why == Why::timed_out) {
       const std::exception_ptr error = std::make_exception_ptr(timeout_error(*definition, id));
-      co_return outcome(*definition, done.record, engine_->id(), error, {});
-    }
-    if (crashed && done.why == Why::none) {
+      out.change = outcome(*definition, done.record, engine_->id(), error, {});
+    } else if (crashed && done.why == Why::none) {
       const std::exception_ptr error = std::make_exception_ptr(WorkerCrashedError(id, task_id, *done.crashed));
       engine_->app()->log(ExceptionRecord::of(error).message);
       static const TaskDefinition unknown;
-      co_return outcome(definition ? *definition : unknown, done.record, engine_->id(), error, {});
+      out.change = outcome(definition ? *definition : unknown, done.record, engine_->id(), error, {});
     }
-    co_return change;
+    if (done.code && !done.record.running_key.empty()) {
+      out.change.code_goes_on = true;
+      out.code = done.code;
+    }
+    co_return out;
   }
 
   void cancel(const std::string& invocation, bool give_up) override {
@@ -141,13 +146,15 @@ private:
     bool has_slot = true;
     std::optional<Pending<void>> granting;  // its code wants a slot again
     std::optional<std::string> crashed;     // how its process ended
+    std::optional<Pending<void>> code;      // was given up, and goes on until this is done
   };
   struct Process {
     LinkPtr link;
     bool ready = false, retired = false, used = false;
-    std::set<std::string> jobs;       // in it, those that wait included
-    std::set<std::string> abandoned;  // of which nobody wants to know any more, but they go on
-    bool alone = false;               // for one suspect
+    std::set<std::string> jobs;  // in it, those that wait included
+    bool alone = false;          // for one suspect
+    // Of which nobody wants to know any more, but they go on: done when they do not.
+    std::map<std::string, Pending<void>> abandoned;
     Steady::time_point idle_since{};
   };
 
@@ -315,9 +322,12 @@ private:
   }
 
   void ended(const LinkPtr& link, const Change& change) {
-    if (const auto it = processes_.find(link); it != processes_.end() && it->second.abandoned.erase(change.id)) {
-      if (it->second.jobs.empty() && it->second.abandoned.empty()) became_idle(it->second);
-      return;
+    if (const auto it = processes_.find(link); it != processes_.end()) {
+      if (const auto code = it->second.abandoned.extract(change.id)) {
+        code.mapped().set_result();
+        if (it->second.jobs.empty() && it->second.abandoned.empty()) became_idle(it->second);
+        return;
+      }
     }
     Job* const job = job_in(link, change.id);
     if (!job) return;
@@ -368,7 +378,7 @@ private:
       if (!stubborn || stubborn->ended.done()) return;
       Process& process = *std::exchange(stubborn->process, nullptr);
       process.jobs.erase(id);
-      process.abandoned.insert(id);
+      stubborn->code = process.abandoned[id];
       retire(process);
       end(id,
           Change{id, stubborn->why == Why::give_up ? Status::killed : Status::cancelled, engine_->id(), {}, {}, {}});
@@ -384,6 +394,7 @@ private:
     for (const std::string& id : jobs)
       if (jobs_.at(id).has_slot) suspects.push_back(id);
     if (suspects.empty()) suspects.assign(jobs.begin(), jobs.end());
+    for (const auto& [id, code] : it->second.abandoned) code.set_result();
     processes_.erase(it);
     const std::string how = end_of(*link);
     for (const std::string& id : jobs) {

@@ -62,6 +62,7 @@ public:
     return ask<&Store::take>(runner, most, queues, begin);
   }
   Pending<void> change(Change change) override { return ask<&Store::change>(change); }
+  Pending<void> code_ended(std::string runner, std::string id) override { return ask<&Store::code_ended>(runner, id); }
   Pending<InvocationRecord> get(std::string id) override { return ask<&Store::get>(id); }
   Pending<std::vector<HistoryEntry>> history(std::string id) override { return ask<&Store::history>(id); }
   Pending<void> ended(std::string id) override { return ask<&Store::ended>(id); }

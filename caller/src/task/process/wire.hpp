@@ -29,7 +29,7 @@ CALLER_TASK_FIELDS(InvocationRecord, id, task_id, call_id, args, parent_id, queu
                    created, changed, result, exception, registration_key, running_key, reroute, workflow_id, data)
 CALLER_TASK_FIELDS(Selection, task_id, status, parent_id, workflow_id, from, until, before)
 CALLER_TASK_FIELDS(HistoryEntry, status, owner, at)
-CALLER_TASK_FIELDS(Change, id, to, runner, result, exception, delay, data, then)
+CALLER_TASK_FIELDS(Change, id, to, runner, result, exception, delay, data, then, code_goes_on)
 CALLER_TASK_FIELDS(ValueChange, key, expect, expected, value, lifetime, then)
 CALLER_TASK_FIELDS(RunnerRecord, id, description, started, last_heartbeat, lease_until)
 
@@ -227,12 +227,14 @@ struct OperationList {
   }
 };
 /// Every operation that a worker's store passes on, by number.
-using StoreOperations = OperationList<
-    &Store::add, &Store::take, &Store::change, &Store::get, &Store::history, &Store::ended, &Store::final_record,
-    static_cast<Pending<std::vector<InvocationRecord>> (Store::*)(Selection, std::size_t, std::size_t)>(&Store::list),
-    &Store::counts, &Store::wait_for, &Store::check_cycle, &Store::cancel, &Store::heartbeat, &Store::forget_runner,
-    &Store::runners, &Store::recover, &Store::purge, &Store::value, &Store::set_value, &Store::values, &Store::put_data,
-    &Store::data>;
+using StoreOperations =
+    OperationList<&Store::add, &Store::take, &Store::change, &Store::code_ended, &Store::get, &Store::history,
+                  &Store::ended, &Store::final_record,
+                  static_cast<Pending<std::vector<InvocationRecord>> (Store::*)(Selection, std::size_t, std::size_t)>(
+                      &Store::list),
+                  &Store::counts, &Store::wait_for, &Store::check_cycle, &Store::cancel, &Store::heartbeat,
+                  &Store::forget_runner, &Store::runners, &Store::recover, &Store::purge, &Store::value,
+                  &Store::set_value, &Store::values, &Store::put_data, &Store::data>;
 
 }  // namespace detail
 }  // namespace caller::task

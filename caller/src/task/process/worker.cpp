@@ -198,9 +198,9 @@ private:
 
 Coro<void> WorkerProcess::execute(WorkerProcess& self, std::string runner, InvocationRecord record) {
   auto slots = std::make_shared<Slots>(record.id);
-  Coro<Change> work = self.local_->work(std::move(record), std::move(runner), std::move(slots), false);
-  const Change end = co_await std::move(work);
-  self.send(Packer(Frame::ended).put(end).take());
+  Coro<Worked> work = self.local_->work(std::move(record), std::move(runner), std::move(slots), false);
+  const Worked end = co_await std::move(work);
+  self.send(Packer(Frame::ended).put(end.change).take());
 }
 
 }  // namespace

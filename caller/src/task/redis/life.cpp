@@ -126,9 +126,9 @@ void RedisStore::took(const Pending<std::vector<InvocationRecord>>& p, Strings a
 /// Its arguments without data and calls, which are taken out of it.
 Strings RedisStore::to_change(Change& c) {
   std::string& bytes = c.to == Status::failed ? c.exception : c.result;
-  return {std::move(c.id),     std::to_string(static_cast<int>(c.to)),
-          std::move(c.runner), std::move(bytes),
-          micros(c.delay),     token()};
+  const std::string to = (c.code_goes_on ? "+" : "") + std::to_string(static_cast<int>(c.to));
+  if (c.code_goes_on) knows_code(c.runner, c.id, true);
+  return {std::move(c.id), to, std::move(c.runner), std::move(bytes), micros(c.delay), token()};
 }
 
 void RedisStore::changed(const Pending<void>& p, const Changing& what, Reply* reply, const std::exception_ptr& error) {
@@ -146,6 +146,11 @@ Pending<void> RedisStore::change(Change c) {
   client_->run(scripts().change, prefix_, std::move(a),
                [this, p, what](Reply* reply, const std::exception_ptr& error) { changed(p, what, reply, error); });
   return p;
+}
+
+Pending<void> RedisStore::code_ended(std::string runner, std::string id) {
+  knows_code(runner, id, false);
+  return step<void>(scripts().code_ended, {std::move(runner), std::move(id)}, [](Answer&) {});
 }
 
 ChangeAndTake RedisStore::change_and_take(Change c, std::size_t most, std::vector<std::string> queues) {

@@ -15,8 +15,9 @@ struct Script {
 /// Every step takes the application's prefix as its one key; twice, if it may have been done already.
 struct Scripts {
   std::string library;  ///< for FUNCTION LOAD
-  Script add, add_plain, take, change, next, get, history, await, await_all, list, wait_for, check_cycle, cancel,
-      heartbeat, forget_runner, runners, recover, purge, release, counts, value, set_value, values, put_data, data;
+  Script add, add_plain, take, change, code_ended, next, get, history, await, await_all, list, wait_for, check_cycle,
+      cancel, heartbeat, forget_runner, runners, recover, purge, release, counts, value, set_value, values, put_data,
+      data;
   Script requests;  ///< never later than what is sent after it, as a function that was not found would be
 };
 

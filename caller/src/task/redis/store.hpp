@@ -42,6 +42,7 @@ public:
   Pending<std::vector<InvocationRecord>> take(std::string runner, std::size_t most, std::vector<std::string> queues,
                                               bool begin) override;
   Pending<void> change(Change c) override;
+  Pending<void> code_ended(std::string runner, std::string id) override;
   ChangeAndTake change_and_take(Change c, std::size_t most, std::vector<std::string> queues) override;
   Pending<bool> cancel(std::string id) override;
   Pending<InvocationRecord> get(std::string id) override;
@@ -138,6 +139,7 @@ private:
   bool has(const Strings& asked, std::vector<Got>& list, bool offers);
   void failed_to_take(const std::string& runner, const std::string& step);
   void no_longer_has(const std::string& runner, const std::string& id, bool failed);
+  void knows_code(const std::string& runner, const std::string& id, bool goes_on);
   void compare(const std::string& runner);
   void release();
 
@@ -177,6 +179,7 @@ private:
     // With the steps by which it got each, the oldest first: it may get one again before it has heard that it is rid
     // of it.
     std::map<std::string, std::vector<std::string>> ids;
+    std::set<std::string> codes;          // ids of those whose code goes on, though they have ended
     std::set<std::string> asking;         // takes under way
     std::string offer;                    // the last take that found nothing, by which the server may give it one
     bool offered = false;                 // it is still to be taken back

@@ -215,6 +215,17 @@ void RedisStore::no_longer_has(const std::string& runner, const std::string& id,
   if (failed) it->second.compare = true;  // it gave it up, and the server may not know
 }
 
+/// Before the server is told, so that nothing is compared with what it knows already.
+void RedisStore::knows_code(const std::string& runner, const std::string& id, bool goes_on) {
+  const std::lock_guard lock(mutex_);
+  const auto it = held_.find(runner);
+  if (it == held_.end()) return;
+  if (goes_on)
+    it->second.codes.insert(id);
+  else
+    it->second.codes.erase(id);
+}
+
 /// Between its takes, so that nothing is on its way.
 void RedisStore::compare(const std::string& runner) {
   const std::lock_guard lock(mutex_);  // also while it is sent: no take comes before it
@@ -222,6 +233,7 @@ void RedisStore::compare(const std::string& runner) {
   if (it == held_.end() || !it->second.asking.empty() || !std::exchange(it->second.compare, false)) return;
   Strings a{runner, it->second.offer, "all"};
   for (const auto& [id, steps] : it->second.ids) a.push_back(id);
+  a.insert(a.end(), it->second.codes.begin(), it->second.codes.end());
   ask_for_requests(std::move(a));
 }
 

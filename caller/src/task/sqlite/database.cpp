@@ -5,7 +5,7 @@ namespace caller::task::sqlite {
 namespace {
 
 constexpr std::int64_t kApplication = 0x43414c4c;  // "CALL"
-constexpr std::int64_t kVersion = 2;
+constexpr std::int64_t kVersion = 3;
 
 /// `ticket`: the place in the queue of what may be taken; `held`: the place of what must wait for its kind; `due`: when
 /// it may be taken; `ending`: its row of `ended`. What never changes and may be large, and what is written once, have
@@ -63,7 +63,13 @@ CREATE INDEX data_unused ON data(unused) WHERE unused IS NOT NULL;
 CREATE TABLE data_bytes(number INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
 PRAGMA user_version = 2;
 )";
-static_assert(kApplication == 1128352844 && kVersion == 2);
+
+/// What version 3 has more. `kept`: running keys of code that goes on though no runner has its invocation any more.
+constexpr const char* kThird = R"(
+CREATE TABLE kept(running_key TEXT PRIMARY KEY, id TEXT NOT NULL, runner TEXT NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = 3;
+)";
+static_assert(kApplication == 1128352844 && kVersion == 3);
 
 }  // namespace
 
@@ -136,8 +142,11 @@ void Database::prepare() {
   if (application == kApplication && version == kVersion) return;
   try {
     execute("BEGIN IMMEDIATE");
-    if (application != kApplication) execute(kSchema);
-    execute(kSecond);
+    // Another process may have brought it there meanwhile.
+    const auto brought = number("PRAGMA user_version").value_or(0);
+    if (brought < 1) execute(kSchema);
+    if (brought < 2) execute(kSecond);
+    if (brought < 3) execute(kThird);
     execute("COMMIT");
   } catch (...) {
     roll_back();

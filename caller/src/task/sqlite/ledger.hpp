@@ -50,6 +50,7 @@ public:
   std::vector<InvocationRecord> take(const std::string& runner, std::size_t most,
                                      const std::vector<std::string>& queues, bool begin, News& news);
   void change(const Change& change, News& news);
+  void code_ended(const std::string& runner, const std::string& id, News& news);
   void wait_for(const std::string& waiter, const std::vector<std::string>& ids);
   bool cancel(const std::string& id, News& news);
   void heartbeat(const RunnerRecord& told, nanoseconds lease);
@@ -94,6 +95,8 @@ private:
   void note(std::int64_t number, std::int64_t step, Status status, const std::string& owner, std::int64_t at);
   void admit_next(const std::string& running_key, News& news);
   bool is_busy(const std::string& running_key);
+  bool is_kept(const std::string& running_key);
+  void free_keys(const std::vector<std::string>& running_keys, News& news);
   std::optional<std::int64_t> next(const std::vector<std::string>& queues);
 
   // waits.cpp

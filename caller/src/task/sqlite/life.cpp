@@ -147,8 +147,11 @@ void Ledger::set(Row& r, Status to, const std::string& owner, News& news, const 
   r.retries += to == Status::retry;
   ++r.steps;
   r.due = due;
-  if (!r.running_key.empty() && (leaves_runner || (gives_up && !is_busy(r.running_key))))
-    admit_next(r.running_key, news);
+  if (!r.running_key.empty()) {
+    if (leaves_runner && with && with->code_goes_on)
+      db_.run("INSERT OR IGNORE INTO kept VALUES(?1, ?2, ?3)", r.running_key, r.id, with->runner);
+    if (leaves_runner ? !is_kept(r.running_key) : gives_up && !is_busy(r.running_key)) admit_next(r.running_key, news);
+  }
   if (is_final(to)) end_waits(r);
   if (is_runnable(to) && r.cancel) set(r, Status::cancelled, {}, news);
 }
@@ -185,8 +188,30 @@ void Ledger::admit_next(const std::string& running_key, News& news) {
 }
 
 bool Ledger::is_busy(const std::string& running_key) {
-  return db_.number("SELECT 1 FROM invocation WHERE running_key = ?1 AND owner IS NOT NULL LIMIT 1", running_key)
-      .has_value();
+  return is_kept(running_key) ||
+         db_.number("SELECT 1 FROM invocation WHERE running_key = ?1 AND owner IS NOT NULL LIMIT 1", running_key)
+             .has_value();
+}
+/// For code that goes on.
+bool Ledger::is_kept(const std::string& running_key) {
+  return db_.number("SELECT 1 FROM kept WHERE running_key = ?1", running_key).has_value();
+}
+
+void Ledger::code_ended(const std::string& runner, const std::string& id, News& news) {
+  std::vector<std::string> keys;
+  {
+    Cursor c = db_.query("SELECT running_key FROM kept WHERE runner = ?1 AND id = ?2", runner, id);
+    while (c.next()) keys.push_back(c.text(0));
+  }
+  free_keys(keys, news);
+}
+
+/// Which were kept.
+void Ledger::free_keys(const std::vector<std::string>& running_keys, News& news) {
+  for (const std::string& key : running_keys) {
+    db_.run("DELETE FROM kept WHERE running_key = ?1", key);
+    if (!is_busy(key)) admit_next(key, news);
+  }
 }
 
 bool Ledger::cancel(const std::string& id, News& news) {
@@ -256,7 +281,9 @@ std::vector<InvocationRecord> Ledger::take(const std::string& runner, std::size_
       continue;
     }
     if (!r->running_key.empty() && is_busy(r->running_key)) {
-      set(*r, r->reroute ? Status::concurrency_controlled : Status::concurrency_controlled_final, {}, news);
+      const bool its_own =
+          db_.number("SELECT 1 FROM kept WHERE running_key = ?1 AND id = ?2", r->running_key, r->id).has_value();
+      set(*r, r->reroute || its_own ? Status::concurrency_controlled : Status::concurrency_controlled_final, {}, news);
       continue;
     }
     set(*r, Status::pending, runner, news);

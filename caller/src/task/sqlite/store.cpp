@@ -34,6 +34,11 @@ public:
     return writer_->submit<void>([change = std::move(change)](Ledger& l, News& news) { l.change(change, news); },
                                  durable);
   }
+  Pending<void> code_ended(std::string runner, std::string id) override {
+    return writer_->submit<void>(
+        [runner = std::move(runner), id = std::move(id)](Ledger& l, News& news) { l.code_ended(runner, id, news); },
+        false);
+  }
 
   Pending<InvocationRecord> get(std::string id) override {
     return writer_->read<InvocationRecord>([&](Database& db) { return read_record(db, id); });

@@ -54,7 +54,7 @@ std::vector<std::string> Ledger::recover(nanoseconds max_pending, News& news) {
         lost.push_back(c.integer(0));
   }
   db_.run("DELETE FROM runner WHERE lease_uptime < ?1 OR boot <> ?2", up, boot());
-  std::vector<std::string> out;
+  std::vector<std::string> out, keys;
   const auto put_back = [&](std::int64_t number) {
     auto r = by_number(number);
     if (!r || is_final(r->status) || (r->has_owner && !is_owned(r->status))) return disown(number, news);
@@ -72,6 +72,11 @@ std::vector<std::string> Ledger::recover(nanoseconds max_pending, News& news) {
     while (c.next()) lost.push_back(c.integer(0));
   }
   for (const std::int64_t number : lost) put_back(number);
+  {
+    Cursor c = db_.query("SELECT running_key FROM kept WHERE runner NOT IN (SELECT id FROM runner)");
+    while (c.next()) keys.push_back(c.text(0));
+  }
+  free_keys(keys, news);
   return out;
 }
 
@@ -101,6 +106,7 @@ std::size_t Ledger::purge_all(News& news) {
   db_.run("DELETE FROM ended");
   db_.run("DELETE FROM history");
   db_.run("DELETE FROM wait");
+  db_.run("DELETE FROM kept");
   db_.run("DELETE FROM value");
   db_.run("DELETE FROM value_change");
   db_.run("DELETE FROM data");

@@ -229,16 +229,20 @@ while taken < most do
   local r = load(at:sub(9))
   if not r or not RUNNABLE[r.s] or r.q ~= from then
     call('ZREM', P .. 'q:' .. from, at)  -- nobody can read it
-  elseif r.k and call('HEXISTS', P .. 'busy', r.k) == 1 then
-    if r.f then set(r, CC_FINAL) else set(r, CC) end
   else
-    begins = how ~= '0'
-    set(r, PENDING, runner)
-    if begins then set(r, RUNNING, runner) end
-    begins = false
-    r.T = token
-    taken = taken + 1
-    show(r, out)
+    local holder = r.k and call('HGET', P .. 'busy', r.k)
+    if holder then
+      -- For its own code, which goes on, it waits in any case.
+      if r.f and holder ~= r.id then set(r, CC_FINAL) else set(r, CC) end
+    else
+      begins = how ~= '0'
+      set(r, PENDING, runner)
+      if begins then set(r, RUNNING, runner) end
+      begins = false
+      r.T = token
+      taken = taken + 1
+      show(r, out)
+    end
   end
 end
 if taken == 0 and out[2] == '0' and how >= '2' then
@@ -288,9 +292,12 @@ local function give_to_idle(added)
 end
 )lua";
 
-// ARGV: id, to, runner, result or exception, delay, who asks, and, if there are any, data and calls
+// ARGV: id, to (with a + before it: its code goes on), runner, result or exception, delay, who asks, and, if there are
+// any, data and calls
 const char kChange[] = R"lua(
 local id, to, runner, bytes, wait, token = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local goes_on = ARGV[2]:byte() == 43
+if goes_on then to = tonumber(ARGV[2]:sub(2)) end
 local r = load(id)
 if not r then return absent(id) end
 if r.T == token then return {'ok'} end
@@ -311,7 +318,7 @@ if to == RETRY then r.r = (r.r or 0) + 1 end
 -- What waited for a time is no longer in that list once it has another one.
 local u = nil
 if wait > 0 then u = now + wait end
-leave(r, to)
+leave(r, to, goes_on)
 r.u = u
 enter(r, to, runner)
 r.T = token
@@ -320,6 +327,12 @@ if #ARGV > 6 then
   refer(r, ARGV[7])
   add_with(7)
 end
+return commit({'ok'})
+)lua";
+
+// ARGV: runner, id
+const char kCodeEnded[] = R"lua(
+free_key(ARGV[1], ARGV[2])
 return commit({'ok'})
 )lua";
 

@@ -10,6 +10,7 @@ const char kPrelude[] = R"lua(
 --   order     ids by number                        seq        numbers and tickets
 --   queues    names;  q:<name> waiting, by priority and ticket, before all those that others wait for
 --   due       ids by time                          busy       running key -> id
+--   kept:<runner>  of code that goes on, though the runner has its invocation no more: id -> running key, which is busy
 --   waiting   registration key -> id;  also  others that wait with it, by that key and number
 --   cc        held back, by running key            own:<runner>, pending (by time), killed, ended (by time)
 --   leases    runners by end of lease;  runners  runner -> what it told;  idle  runner -> its take that found nothing
@@ -263,15 +264,20 @@ local function finish(r)
   r.l = nil
   call('ZADD', K.ended, NOW, r.id)
 end
-local function leave(r, to)
+-- `goes_on`: its code may.
+local function leave(r, to, goes_on)
   local s = r.s
   add_count(s, -1)
   if few(s) then call('ZREM', P .. 'few:' .. s, r.id) end
   if OWNED[s] and not OWNED[to] then
     call('SREM', P .. 'own:' .. (r.o or ''), r.id)
     if r.k and call('HGET', P .. 'busy', r.k) == r.id then
-      call('HDEL', P .. 'busy', r.k)
-      admit(r.k)
+      if goes_on then
+        call('HSET', P .. 'kept:' .. r.o, r.id, r.k)
+      else
+        call('HDEL', P .. 'busy', r.k)
+        admit(r.k)
+      end
     end
   elseif r.k and RUNNABLE[s] and FINAL[to] and call('HEXISTS', P .. 'busy', r.k) == 0 then
     admit(r.k)  -- it may have been its turn
@@ -332,6 +338,17 @@ end
 set = function(r, to, owner)
   leave(r, to)
   enter(r, to, owner)
+end
+
+-- The code of an invocation that `runner` has no more has ended, or is nobody's.
+local function free_key(runner, id)
+  local key = call('HGET', P .. 'kept:' .. runner, id)
+  if not key then return end
+  call('HDEL', P .. 'kept:' .. runner, id)
+  if call('HGET', P .. 'busy', key) == id then
+    call('HDEL', P .. 'busy', key)
+    admit(key)
+  end
 end
 
 local function release_due()

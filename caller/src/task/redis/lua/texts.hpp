@@ -10,7 +10,7 @@ extern const char kPrelude[];
 // life.cpp: what becomes of an invocation
 extern const char kAdding[];  ///< for all that add
 extern const char kGiving[];  ///< for those that add nothing else
-extern const char kAdd[], kAddPlain[], kTake[], kChange[], kNext[], kCancel[];
+extern const char kAdd[], kAddPlain[], kTake[], kChange[], kCodeEnded[], kNext[], kCancel[];
 
 // waits.cpp: who waits for whom, and who is to be told of an end
 extern const char kAwaiting[];  ///< for both that await

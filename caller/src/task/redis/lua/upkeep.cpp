@@ -49,6 +49,7 @@ for _, runner in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. num(
     local r = load(id)
     if r and OWNED[r.s] and r.o == runner then back(r) end
   end
+  for _, id in ipairs(call('HKEYS', P .. 'kept:' .. runner)) do free_key(runner, id) end
   call('UNLINK', P .. 'own:' .. runner)
   call('ZREM', P .. 'leases', runner)
   call('HDEL', P .. 'runners', runner)
@@ -75,7 +76,9 @@ const char kPurge[] = R"lua(
 if ARGV[1] == '' then
   local n = call('HLEN', P .. 'inv')
   for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do call('UNLINK', P .. 'q:' .. q) end
-  for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do call('UNLINK', P .. 'own:' .. runner) end
+  for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do
+    call('UNLINK', P .. 'own:' .. runner, P .. 'kept:' .. runner)
+  end
   for _, key in ipairs({'inv', 'args', 'out', 'order', 'queues', 'due', 'waiting', 'also', 'busy', 'cc', 'pending', 'killed',
                         'ended', 'counts', 'kin', 'val', 'vals', 'vexp', 'data', 'refs', 'unused'}) do
     call('UNLINK', P .. key)
@@ -126,7 +129,7 @@ return commit({'ok', num(wait)})
 
 // ARGV: runner, the step by which it may be given one, then, if all it has is to be compared, `all` and their ids. Whom
 // of its invocations somebody wants to end. One the runner does not know of goes back, unless it is on its way: the
-// server forgot that it gave it up, or was never told.
+// server forgot that it gave it up, or was never told. So it is with keys that are kept for code.
 const char kRequests[] = R"lua(
 local out, known = {'ok'}, {}
 for i = 4, #ARGV do known[ARGV[i]] = true end
@@ -139,6 +142,11 @@ for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. ARGV[1])) do
     elseif r.x then
       out[#out + 1] = id
     end
+  end
+end
+if ARGV[3] == 'all' then
+  for _, id in ipairs(call('HKEYS', P .. 'kept:' .. ARGV[1])) do
+    if not known[id] then free_key(ARGV[1], id) end
   end
 end
 return commit(out)

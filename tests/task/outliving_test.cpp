@@ -1,0 +1,137 @@
+// What outlives the invocation it belongs to: code that goes on after its end (Change::code_goes_on), threads that a
+// task leaves behind.
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "gate.hpp"
+#include "runner_bench.hpp"
+
+using namespace caller::task;
+using namespace runner_tests;
+using namespace std::chrono_literals;
+
+namespace {
+
+template <class F>
+bool comes_true(F f) {
+  for (const auto until = std::chrono::steady_clock::now() + 20s; std::chrono::steady_clock::now() < until;
+       std::this_thread::sleep_for(1ms))
+    if (f()) return true;
+  return false;
+}
+
+/// An application on one of the stores, with a thread runner.
+struct Threads {
+  App app;
+  std::unique_ptr<Runner> runner;
+
+  explicit Threads(const Setting& s, std::size_t slots = 2)
+      : app([&] {
+          AppOptions o;
+          o.app_id = "outliving";
+          o.format = s.format;
+          o.store = s.make();
+          return App(std::move(o));
+        }()),
+        runner([&] {
+          RunnerOptions o;
+          o.slots = slots;
+          o.queues = {"default"};
+          return app.thread_runner(o);
+        }()) {
+    runner->start();
+  }
+};
+
+template <class F>
+void on_every_store(F f) {
+  for (const Setting& s : kSettings) {
+    CAPTURE(s.store);
+    f(s);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("code that outlives its time-out or its cancellation keeps others of its kind waiting until it has ended") {
+  on_every_store([](const Setting& s) {
+    for (const bool by_time : {true, false}) {
+      CAPTURE(by_time);
+      Threads t(s);
+      const auto gate = std::make_shared<Gate>();
+      TaskOptions o;
+      o.running_concurrency = Concurrency::TASK;
+      if (by_time) o.timeout = 500ms;
+      const auto one = t.app.task(
+          "one",
+          [gate](int n) {
+            gate->pass();
+            return n;
+          },
+          {"n"}, o);
+      const auto first = one(1);
+      gate->await_entered(1);
+      if (!by_time) CHECK(first.cancel());
+      CHECK_THROWS((void)first.result());  // its end is told at once
+      const auto second = one(2);
+      CHECK(comes_true([&] { return second.status() == Status::concurrency_controlled; }));
+      CHECK(gate->entered == 1);
+      gate->open_promise.set_value();
+      CHECK(second.result() == 2);
+      CHECK(gate->entered == 2);
+    }
+  });
+}
+
+TEST_CASE("a task that is tried again after its time-out begins when the code before it has ended") {
+  on_every_store([](const Setting& s) {
+    Threads t(s);
+    const auto gate = std::make_shared<Gate>();
+    TaskOptions o;
+    o.running_concurrency = Concurrency::TASK;
+    o.reroute_on_concurrency_control = false;
+    o.timeout = 500ms;
+    o.max_retries = 1;
+    o.retry_for = errors<TaskTimeoutError>();
+    const auto one = t.app.task(
+        "one",
+        [gate](int n) {
+          gate->pass();
+          return n;
+        },
+        {"n"}, o);
+    const auto inv = one(7);
+    CHECK(comes_true([&] { return inv.status() == Status::concurrency_controlled; }));
+    CHECK(gate->entered == 1);
+    gate->open_promise.set_value();
+    CHECK(inv.result() == 7);
+    CHECK(inv.num_retries() == 1);
+  });
+}
+
+TEST_CASE("code that was given up keeps its kind waiting as long as its process lives, and not longer") {
+  Bench b(RunnerKind::multi_thread, kSettings[0], 4, {}, [](RunnerOptions& o) {
+    o.grace = 30ms;
+    o.max_processes = 2;
+    o.threads = 2;
+  });
+  b.start();
+  const auto neighbour = b.tasks.gated(5);
+  board().entered.await(1);
+  const auto deaf = b.tasks.deaf_one(0);
+  board().began.await(1);
+  CHECK(deaf.cancel());
+  CHECK_THROWS_AS(deaf.result(), InvocationCancelledError);
+  const pid_t pid = board().signed_by().at(0);
+  const auto next = b.tasks.deaf_one(3);
+  CHECK(comes_true([&] { return next.status() == Status::concurrency_controlled; }));
+  CHECK(alive(pid));
+  board().open.add();
+  CHECK(neighbour.result() == 5);
+  CHECK(next.result() == 3);
+  await_end(pid);
+}
