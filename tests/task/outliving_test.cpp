@@ -5,7 +5,6 @@
 #include <chrono>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "gate.hpp"
 #include "runner_bench.hpp"
@@ -15,14 +14,6 @@ using namespace runner_tests;
 using namespace std::chrono_literals;
 
 namespace {
-
-template <class F>
-bool comes_true(F f) {
-  for (const auto until = std::chrono::steady_clock::now() + 20s; std::chrono::steady_clock::now() < until;
-       std::this_thread::sleep_for(1ms))
-    if (f()) return true;
-  return false;
-}
 
 /// An application on one of the stores, with a thread runner.
 struct Threads {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 
+#include "gate.hpp"
 #include "runner_bench.hpp"
 
 using namespace caller::task;
@@ -265,6 +266,35 @@ TEST_CASE("what a vanished runner had is done by any other kind") {
     b.start();
     CHECK(begun.result() == 2);
     CHECK(taken.result() == 3);
+  });
+}
+
+// Only a ThreadRunner executes where its lease is renewed.
+TEST_CASE("a coroutine task that computes longer than the lease, without awaiting, costs its runner nothing") {
+  on({RunnerKind::thread}, [](RunnerKind kind, const Setting& s) {
+    constexpr auto kLease = 300ms;
+    Bench b(kind, s, 2, [&](AppOptions& o) { o.lease = kLease; });
+    const auto gate = std::make_shared<Gate>();
+    const auto computes = b.app.task("r.computes",
+                                     [gate](int n) -> caller::Coro<int> {
+                                       gate->pass();
+                                       co_return n;
+                                     },
+                                     {"n"});
+    b.start();
+    const auto other = b.tasks.gated(5);
+    board().entered.await(1);
+    const auto inv = computes(1);
+    gate->await_entered(1);
+    const auto lease = [&] { return b.app.store().runners().wait().at(0).lease_until; };
+    const Time then = lease();
+    CHECK(comes_true([&] { return lease() > then + 3 * kLease; }));
+    CHECK(b.app.store().recover(1h).wait().empty());
+    gate->open_promise.set_value();
+    board().open.add();
+    CHECK(inv.result() == 1);
+    CHECK(other.result() == 5);
+    CHECK(states(inv) == std::vector{Status::registered, Status::pending, Status::running, Status::success});
   });
 }
 

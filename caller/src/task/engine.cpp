@@ -42,7 +42,8 @@ void Engine::start() {
                                    }});
   triggers_ = std::make_shared<TriggerService>(app_, loop_, id_);
   triggers_->start();
-  beat_ = loop_.call_soon([self = shared_from_this()] { return self->keep_alive(); });
+  if (executor_->is_here()) heart_.emplace(caller::new_thread, CallerOptions{.name = "task-heart"});
+  beat_ = (heart_ ? *heart_ : loop_).call_soon([self = shared_from_this()] { return self->keep_alive(); });
   (void)loop_.call_soon([self = shared_from_this()] { return self->serve(); });
 }
 
@@ -69,6 +70,9 @@ Pending<void> Engine::stop(bool at_once) {
 void Engine::end() {
   loop_.stop(true);
   loop_.stopped().wait_done();
+  if (!heart_) return;
+  heart_->stop(true);
+  heart_->stopped().wait_done();
 }
 
 void Engine::finished() noexcept {
@@ -222,6 +226,9 @@ Coro<void> Engine::serve() {
   Coro<void> closed = executor_->close();
   co_await std::move(closed);
   (void)beat_.cancel();
+  WaitOptions to_the_end;
+  to_the_end.protect = true;
+  (void)co_await beat_.async_wait_done(to_the_end);  // a beat after we are forgotten would make us known again
   Coro<void> no_triggers = triggers_->stop();
   co_await std::move(no_triggers);
   listener_.reset();
@@ -231,6 +238,7 @@ Coro<void> Engine::serve() {
   stopped_.set_result();
 }
 
+/// On the loop, or, if there is one, in the heart's thread.
 Coro<void> Engine::keep_alive() {
   // A purge may look at everything there is, so not at every heartbeat.
   const std::chrono::milliseconds kept = app_->options.auto_final_invocation_purge;

@@ -210,6 +210,9 @@ private:
   const std::unique_ptr<Executor> executor_;  // goes before the loop, which its threads post to
   std::shared_ptr<void> listener_;
   std::shared_ptr<TriggerService> triggers_;
+  // Where tasks run on the loop the lease is renewed elsewhere: one that computes without awaiting must not cost all
+  // that the runner has.
+  std::optional<Caller> heart_;
   Pending<void> beat_, stopped_;
   std::atomic<bool> idle_{false};
   alignas(64) std::atomic<std::uint64_t> arrivals_{0};
