@@ -126,3 +126,66 @@ TEST_CASE("code that was given up keeps its kind waiting as long as its process 
   CHECK(next.result() == 3);
   await_end(pid);
 }
+
+TEST_CASE("a task that leaves a thread behind, which waits for another invocation, has its result") {
+  on_every_runner([](RunnerKind kind, const Setting& s) {
+    Bench b(kind, s, 2);
+    b.start();
+    const auto outer = b.tasks.leaves(1);
+    REQUIRE(comes_true([&] { return outer.status() == Status::success; }));
+    CHECK(board().ran.get() == 0);  // it waits still
+    board().open.add();
+    CHECK(outer.result() == 2);
+    if (kind == RunnerKind::thread) board().ran.await(1);  // else its process may have ended
+    CHECK(b.tasks.add(1).result() == 2);
+  });
+}
+
+TEST_CASE("a coroutine, or a task with a time-out, that leaves such a thread behind has its result, too") {
+  on_every_store([](const Setting& s) {
+    for (const bool coroutine : {true, false}) {
+      CAPTURE(coroutine);
+      Threads t(s);
+      TaskOptions elsewhere, timed;
+      elsewhere.queue = "elsewhere";  // nobody executes what is there
+      timed.timeout = 1min;
+      const auto far = t.app.task("far", [](int n) { return n; }, {"n"}, elsewhere);
+      const auto left = std::make_shared<caller::Pending<void>>();
+      const auto leave = [far, left](int n) {
+        const auto inner = far(n);
+        (void)caller::Caller::current().to_thread([inner, left] {
+          CHECK_THROWS_AS((void)inner.result(), InvocationCancelledError);
+          left->set_result();
+        });
+        return inner.id();
+      };
+      const auto is_paused = [app = t.app](const std::string& id) {
+        return app.store().get(id).wait().status == Status::paused;
+      };
+      const auto inner = std::make_shared<std::string>();
+      const auto plain = t.app.task(
+          "plain",
+          [leave, is_paused, inner](int n) {
+            const std::string self = detail::current_run()->id;
+            *inner = leave(n);
+            (void)comes_true([&] { return is_paused(self); });
+            return n + 1;
+          },
+          {"n"}, timed);
+      const auto co = t.app.task("co",
+                                 [leave, is_paused, inner](int n) -> caller::Coro<int> {
+                                   const std::string self = detail::current_run()->id;
+                                   *inner = leave(n);
+                                   while (!is_paused(self)) co_await caller::sleep_for(1ms);
+                                   co_return n + 1;
+                                 },
+                                 {"n"});
+      const auto outer = coroutine ? co(1) : plain(1);
+      REQUIRE(comes_true([&] { return outer.status() == Status::success; }));
+      CHECK(outer.result() == 2);
+      CHECK(t.app.store().cancel(*inner).wait());
+      left->wait();
+      CHECK(outer.status() == Status::success);
+    }
+  });
+}

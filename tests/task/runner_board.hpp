@@ -169,6 +169,19 @@ struct Tasks {
   Task<int(int, int)> by_keys = exclusive("r.by_keys", caller::task::Concurrency::KEYS, {"key"});
   /// At work until the test opens the gate.
   Task<int(int)> gated = app.task("r.gated", &pass, {"n"});
+  /// Leaves a thread behind that waits for a gated one, and returns when it is PAUSED for that.
+  Task<int(int)> leaves = app.task("r.leaves",
+                                   [this](int n) {
+                                     const auto self = caller::task::detail::current_run();
+                                     const auto inner = gated(n);
+                                     (void)caller::Caller::current().to_thread([inner] {
+                                       if (inner.result() > 0) board().ran.add();
+                                     });
+                                     while (app.store().get(self->id).wait().status != caller::task::Status::paused)
+                                       std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                                     return n + 1;
+                                   },
+                                   {"n"});
   Task<int(int)> only = app.task("r.only", &pass, {"n"}, options([](TaskOptions& o) {
                                    o.running_concurrency = caller::task::Concurrency::TASK;
                                    o.reroute_on_concurrency_control = false;

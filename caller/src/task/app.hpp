@@ -150,6 +150,8 @@ class LazyRun {
 public:
   virtual ~LazyRun();
   std::shared_ptr<const Run> get() const;
+  /// As Run::end(), also if there is none yet.
+  bool end() const noexcept;
 
 protected:
   LazyRun() = default;
@@ -158,6 +160,9 @@ private:
   virtual std::shared_ptr<const Run> make() const = 0;
   mutable std::once_flag once_;
   mutable std::shared_ptr<const Run> run_;
+  // Either who makes it sees that it is over, or who ends it sees that it is made.
+  mutable std::atomic<const Run*> made_{nullptr};
+  mutable std::atomic<bool> over_{false};
 };
 /// What is started while one lives belongs to `run`.
 class RunScope {

@@ -327,13 +327,13 @@ Engine::Ending Engine::ending(Change end, ActivePtr active, std::optional<Pendin
 }
 Engine::Ending Engine::ending_of(const Change& end, ActivePtr active, Pending<void> told) {
   Ending out{end.id, end.to, {}, std::move(told), std::move(active)};
-  if (end.to == Status::failed || end.to == Status::retry) out.again = end;
+  if (end.to == Status::failed || end.to == Status::retry || out.active->left_waiting) out.again = end;
   return out;
 }
 
 Coro<void> Engine::conclude(std::shared_ptr<Engine> self, Ending ending) {
-  const bool ended = co_await self->told(ending.told);
-  if (!ended && ending.again) {
+  if (ending.again && !ending.told.done()) (void)co_await ending.told.async_wait_done();
+  if (ending.again && ending.told.exception()) {
     Change resumed{ending.id, Status::resumed, self->id_, {}, {}, {}};
     const Pending<void> resuming = self->store().change(std::move(resumed));
     (void)co_await resuming.async_wait_done();
@@ -341,6 +341,8 @@ Coro<void> Engine::conclude(std::shared_ptr<Engine> self, Ending ending) {
     if (!resuming.cancelled()) (void)resuming.exception();
     const Pending<void> once_more = self->store().change(std::move(*ending.again));
     (void)co_await self->told(once_more);
+  } else {
+    (void)co_await self->told(ending.told);
   }
   if (ending.to == Status::killed) {
     Change back{ending.id, Status::rerouted, {}, {}, {}, {}};
@@ -415,6 +417,7 @@ Coro<void> Engine::execute(std::shared_ptr<Engine> self, InvocationRecord record
     Coro<Worked> work = self->executor_->work(std::move(record));
     end = co_await std::move(work);
   }
+  active->left_waiting = end.left_waiting;
   Ending telling = self->ending(std::move(end.change), std::move(active), std::move(end.code));
   self->release_slot();  // before that is written: what is taken next is asked for with it
   Coro<void> rest = conclude(self, std::move(telling));

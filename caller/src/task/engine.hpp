@@ -36,6 +36,7 @@ class Engine;
 struct Worked {
   Change change{};
   std::optional<PendingBase> code{};  // done when the code has really ended, as it goes on (Change::code_goes_on)
+  bool left_waiting = false;          // a thread that it has left may wait for another invocation
 };
 
 /// Where the code of invocations runs. All functions but open() are called on the engine's loop.
@@ -94,6 +95,7 @@ private:
     bool here = false;                            // a worker executes it as a plain function
     bool over = false;                            // … and its end is decided
     bool keyed = false;                           // nothing may run beside it that has its running key
+    bool left_waiting = false;                    // a thread that its code has left may wait: it may be PAUSED
     LocalRef call;                                // of a store that shares its invocations: it is in `local_active_`
     std::size_t place = 0;                        // … there
     std::optional<Pending<std::string>> pending;  // of that function
@@ -103,7 +105,7 @@ private:
   struct Ending {
     std::string id;
     Status to;
-    std::optional<Change> again;  // it may have failed while it waited for another one, whose end it will not see
+    std::optional<Change> again;  // it may have ended while it waited for another one, whose end it will not see
     Pending<void> told;
     ActivePtr active;
     std::optional<PendingBase> code{};  // goes on, and keeps the running key
@@ -195,8 +197,7 @@ private:
   void begin_elsewhere(Job job);
   const TaskDefinition* definition_of(Home& home, const LocalCall& call) const;
   std::optional<Pending<std::string>> begin_here(const std::shared_ptr<Home>& home, const Job& job);
-  Executed executed_here(const Home& home, Job job, const Pending<std::string>& running,
-                         const std::exception_ptr& error);
+  Executed executed_here(Home& home, Job job, const Pending<std::string>& running, const std::exception_ptr& error);
   bool tell_and_take(Executed last, std::optional<std::size_t> most, std::vector<LocalTaken>& taken,
                      std::vector<Job>& jobs);
   static Coro<void> pull_locally(std::shared_ptr<Engine> self, Job first);

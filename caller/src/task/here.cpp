@@ -117,10 +117,12 @@ void run_here(const AppPtr& app, const std::string& id) {
         error = std::current_exception();
       }
     });
+    (void)run->end();
     Change end = outcome(*definition, record, here, error, std::move(result));
     const bool again = end.to == Status::retry;
     end.delay = {};  // who waits for the call does not wait longer than it must
-    // Its code may have ended while it waited for another one, which it then no longer does.
+    // Its code may have ended while it waited for another one, which it then no longer does, or which a thread that it
+    // has left does.
     if (!made(store, end) && !(made(store, {id, Status::resumed, here, {}, {}, {}}) && made(store, end)))
       return await_end(app, id);
     if (!again) return;

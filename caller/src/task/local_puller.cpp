@@ -12,6 +12,7 @@ struct Engine::Home {
   std::shared_ptr<Engine> engine;
   DefinitionPtr definition{};  // of the last one
   std::uint64_t version = 0;   // of the application's tasks
+  bool left_waiting = false;   // as of Active, of what was executed last
 };
 
 /// What a worker has executed last; without `change` there is nothing to tell.
@@ -26,6 +27,10 @@ class Engine::LocalRun final : public LazyRun {
 public:
   LocalRun(std::shared_ptr<Home> home, const LocalTaken& taken) : home_(std::move(home)), taken_(taken) {}
   std::string execute(std::stop_token stop) const {
+    const struct End {
+      const LocalRun& run;
+      ~End() { run.home_->left_waiting = run.end(); }
+    } at_the_end{*this};
     return home_->definition->plain(home_->engine->app_->options.format, taken_.call->args(), std::move(stop));
   }
 
@@ -163,8 +168,9 @@ std::optional<Pending<std::string>> Engine::begin_here(const std::shared_ptr<Hom
 
 /// The end of what ran on this thread, which keeps a slot to look for more; nothing if it was told when it was asked to
 /// end.
-Engine::Executed Engine::executed_here(const Home& home, Job job, const Pending<std::string>& running,
+Engine::Executed Engine::executed_here(Home& home, Job job, const Pending<std::string>& running,
                                        const std::exception_ptr& error) {
+  const bool left_waiting = std::exchange(home.left_waiting, false);
   {
     const Locked lock(*this);
     if (std::exchange(job.active->over, true)) return {};
@@ -172,6 +178,7 @@ Engine::Executed Engine::executed_here(const Home& home, Job job, const Pending<
   }
   // Nobody asks for it now; what it holds, an exception of the task's, dies without the mutex.
   job.active->pending.reset();
+  job.active->left_waiting = left_waiting;
   Executed out{job.taken.call, {}, std::move(job.active)};
   if (running.cancelled()) {
     out.change = {std::string(out.call->id()), Status::cancelled, id_, {}, {}, {}};
@@ -197,7 +204,7 @@ bool Engine::tell_and_take(Executed last, std::optional<std::size_t> most, std::
   std::optional<Change> again;
   bool worked = true;
   if (last.change) {
-    if (last.change->to != Status::success) again = *last.change;
+    if (last.change->to != Status::success || last.active->left_waiting) again = *last.change;
     try {
       refused = local_->change_and_take_some(*last.call, std::move(*last.change), id_, most.value_or(0),
                                              options_.queues, taken);

@@ -220,9 +220,10 @@ Coro<std::optional<Engine::End>> Engine::run_here(std::shared_ptr<Engine> self, 
   }
   const bool plain = definition && definition->plain && definition->options.timeout.count() <= 0;
   ActivePtr active;
+  std::shared_ptr<const Run> run;
   std::optional<Pending<std::string>> begun;
   if (plain) {
-    const auto run = make_run(self->app_, record, self->id_, self);
+    run = make_run(self->app_, record, self->id_, self);
     const Locked lock(*self);
     active = self->active_.at(record.id);
     if (!active->cancelled) {
@@ -244,8 +245,10 @@ Coro<std::optional<Engine::End>> Engine::run_here(std::shared_ptr<Engine> self, 
   WaitOptions how;
   how.protect = true;
   (void)co_await running.async_wait_done(how);
+  const bool left_waiting = run->end();
   {
     const Locked lock(*self);
+    active->left_waiting = left_waiting;
     if (std::exchange(active->over, true)) co_return std::nullopt;  // its end was told when it was asked to end
   }
   if (running.cancelled()) {

@@ -30,8 +30,17 @@ private:
 
 LazyRun::~LazyRun() = default;
 std::shared_ptr<const Run> LazyRun::get() const {
-  std::call_once(once_, [this] { run_ = make(); });
+  std::call_once(once_, [this] {
+    run_ = make();
+    made_.store(run_.get());
+    if (over_.load()) (void)run_->end();
+  });
   return run_;
+}
+bool LazyRun::end() const noexcept {
+  over_.store(true);
+  const Run* const run = made_.load();
+  return run && run->end();
 }
 
 RunScope::RunScope(std::shared_ptr<LazyRun> run) : before_(caller::detail::retain(caller::detail::current_context())) {

@@ -54,6 +54,7 @@ Coro<Worked> LocalWork::work(InvocationRecord record, std::string runner, std::s
   std::string result;
   const bool in_time = co_await running.async_wait_done(how);
   const bool give_up = work.give_up;
+  out.left_waiting = run->end();
   leave(record.id, work);
   if (!in_time) {
     (void)running.cancel("the task's time is over");

@@ -55,20 +55,26 @@ public:
   Wait(AppPtr app, std::shared_ptr<const Run> run) : app_(std::move(app)), run_(std::move(run)) {}
   /// What there is to do first; null: nothing.
   std::optional<Pending<void>> begin() {
-    if (run_->waits.fetch_add(1) != 0) return std::nullopt;
+    const std::optional<bool> first = run_->begin_wait();
+    counts_ = first.has_value();
+    if (!first.value_or(false)) return std::nullopt;
     if (run_->slots) run_->slots->give_back_slot();
     return change_to(Status::paused);
   }
   /// What there is to wait for before the run goes on.
   std::optional<Pending<void>> end() {
-    if (run_->waits.fetch_sub(1) != 1) return std::nullopt;
+    if (!counts_ || !run_->end_wait()) return std::nullopt;
     last_ = true;
     if (!run_->slots) return std::nullopt;
     return run_->slots->take_slot_again();
   }
   std::optional<Pending<void>> resumed() {
     if (!last_) return std::nullopt;
-    return change_to(Status::resumed);
+    std::optional<Pending<void>> told;
+    // What comes behind its end would be said of it where it is tried again; who told the end knows of the wait.
+    if (!run_->over()) told = change_to(Status::resumed);
+    run_->resumed();
+    return told;
   }
 
 private:
@@ -83,15 +89,22 @@ private:
 
   AppPtr app_;
   std::shared_ptr<const Run> run_;
-  bool last_ = false;
+  bool counts_ = false, last_ = false;
 };
+
+/// Whose code waits, as far as it is the business of an invocation: what its code left behind waits as anybody does.
+std::shared_ptr<const Run> waiting_run() {
+  auto run = current_run();
+  if (run && run->over()) run.reset();
+  return run;
+}
 
 }  // namespace
 
 Coro<std::string> result_of(AppPtr app, std::string id) {
   Store& store = store_of(*app);
   const Pending<InvocationRecord> ended = store.final_record(id);
-  const auto run = current_run();
+  const auto run = waiting_run();
   if (ended.done() || !run) {
     (void)co_await ended.async_wait_done();
   } else {
@@ -127,7 +140,7 @@ namespace {
 /// Blocks until all are final. In a task the slot of the waiting one is free meanwhile.
 void wait_now(const AppPtr& app, std::span<const Routed* const> calls, const PendingBase& ends) {
   if (ends.done()) return;
-  const auto run = current_run();
+  const auto run = waiting_run();
   if (!run) {
     if (calls.size() > 1 || !ends_soon(ends)) ends.wait_done();
     return;

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -67,8 +68,31 @@ struct Run {
   std::string id, task_id, call_id, parent_id, workflow_id, runner_id;
   int retries = 0;
   std::shared_ptr<SlotKeeper> slots;  // null: nothing is counted
-  mutable std::atomic<int> waits{0};  // of its code, for other invocations
   mutable Operations operations;
+
+  /// Its code waits for another invocation. None: its end is decided, so that this wait is not its business; else
+  /// whether nothing of it waited before, so that it is to be PAUSED.
+  std::optional<bool> begin_wait() const noexcept {
+    std::int64_t n = waits_.load();
+    bool first = false;
+    do {
+      if (n & kOver) return std::nullopt;
+      first = n % kPaused == 0;
+    } while (!waits_.compare_exchange_weak(n, n + 1 + (first ? kPaused : 0)));
+    return first;
+  }
+  /// True: nothing of it waits any more. Then it is to be RESUMED, and when the store was told, resumed() is to be
+  /// called.
+  bool end_wait() const noexcept { return waits_.fetch_sub(1) % kPaused == 1; }
+  void resumed() const noexcept { waits_.fetch_sub(kPaused); }
+  bool over() const noexcept { return (waits_.load() & kOver) != 0; }
+  /// Its end is decided. True: a thread that its code left behind waits, or has waited just now: it may be PAUSED.
+  bool end() const noexcept { return (waits_.fetch_or(kOver) & ~kOver) != 0; }
+
+private:
+  /// One of those that wait is 1, a PAUSED behind which no RESUMED was sent kPaused.
+  static constexpr std::int64_t kPaused = std::int64_t{1} << 32, kOver = std::int64_t{1} << 62;
+  mutable std::atomic<std::int64_t> waits_{0};
 };
 
 CALLER_API std::shared_ptr<Run> make_run(const std::shared_ptr<AppCore>& app, const InvocationRecord& record,

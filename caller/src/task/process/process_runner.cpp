@@ -99,6 +99,7 @@ public:
     const Job done = std::move(jobs_.at(id));
     jobs_.erase(id);
     Worked out;
+    out.left_waiting = true;  // only its process knows
     out.change = ended.result();
     const bool crashed = done.crashed.has_value();
     if (done.why == Why::timed_out) {
