@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "faulty_store.hpp"
 #include "settings.hpp"
 
 using namespace caller::task;
@@ -161,5 +164,81 @@ TEST_CASE("a call whose result is kept gives the invocation that has it or is un
     std::vector<std::tuple<int>> calls(5, std::tuple(7));
     for (const int r : square.parallelize(calls).results()) CHECK(r == 49);
     CHECK(*runs == 6);
+  });
+}
+
+namespace {
+/// Applications of each kind of task on a store that may be away; nothing of what was read is kept here.
+template <class F>
+void on_a_faulty_store(F f) {
+  for (const bool coroutine : {false, true}) {
+    CAPTURE(coroutine);
+    const auto store = std::make_shared<FaultyStore>(make_memory_store());
+    Bench bench({"memory", &make_memory_store, Format::json}, 1, [&](AppOptions& o) {
+      o.store = store;
+      o.client_data.local_cache = 0;
+    });
+    const auto runs = std::make_shared<std::atomic<int>>(0);
+    const auto plain = bench.app.task("data.plain",
+                                      [runs, store](std::string a, bool leaves) {
+                                        ++*runs;
+                                        if (leaves) store->away = true;
+                                        return a + a;
+                                      },
+                                      {"a", "leaves"});
+    const auto co = bench.app.task("data.co",
+                                   [runs, store](std::string a, bool leaves) -> Coro<std::string> {
+                                     ++*runs;
+                                     if (leaves) store->away = true;
+                                     co_return a + a;
+                                   },
+                                   {"a", "leaves"});
+    f(bench, *store, coroutine ? co : plain, *runs);
+  }
+}
+const std::string kLarge(20'000, 'l');
+}  // namespace
+
+TEST_CASE("large arguments and results are asked for again while the store is away, and the task runs once") {
+  on_a_faulty_store([](Bench& bench, FaultyStore& store, const auto& task, const std::atomic<int>& runs) {
+    const auto inv = task(kLarge, true);
+    store.away = true;
+    bench.start();
+    store.data_failed.wait(0);  // its arguments
+    CHECK(runs == 0);
+    const int before = store.data_failed;  // they are not asked for as long as it is away
+    store.away = false;
+    store.data_failed.wait(before);
+    CHECK(runs == 1);
+    CHECK(inv.status() == Status::running);  // its result
+    store.away = false;
+    CHECK(inv.result() == kLarge + kLarge);
+    CHECK(runs == 1);
+  });
+}
+
+TEST_CASE("a store that is there and takes no large result, or gives no arguments, is the task's error") {
+  on_a_faulty_store([](Bench& bench, FaultyStore& store, const auto& task, const std::atomic<int>& runs) {
+    const auto inv = task(kLarge, false);
+    const auto small = task("s", false);
+    store.refuses_data = true;
+    bench.start();
+    CHECK_THROWS_WITH_AS((void)inv.result(), doctest::Contains("gives nothing"), StateBackendError);
+    CHECK(small.result() == "ss");
+    CHECK(runs == 1);
+  });
+}
+
+TEST_CASE("a task that waits for the store to come back ends when it is cancelled") {
+  on_a_faulty_store([](Bench& bench, FaultyStore& store, const auto& task, const std::atomic<int>& runs) {
+    const auto inv = task(kLarge, false);
+    store.away = true;
+    bench.start();
+    store.data_failed.wait(0);
+    CHECK(inv.cancel());
+    CHECK_THROWS_AS((void)inv.result(), InvocationCancelledError);
+    bench.runner->stop().wait();  // its worker, too
+    CHECK(runs == 0);
+    store.away = false;
   });
 }

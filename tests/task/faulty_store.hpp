@@ -20,6 +20,11 @@ public:
   /// From now on.
   void fail_after(int steps) { left_ = steps; }
   bool failed() const { return failed_; }
+  /// While it is so, values and data cannot be had.
+  std::atomic<bool> away{false};
+  /// While it is so, data only.
+  std::atomic<bool> refuses_data{false};
+  std::atomic<int> data_failed{0};  // how often it was so
   /// What happens before anybody knows of the calls that were added.
   std::function<void()> after_add;
 
@@ -84,6 +89,7 @@ public:
     return step<std::size_t>([&] { return store_->purge(older, grace); });
   }
   Pending<std::optional<std::string>> value(std::string key) override {
+    if (away) return failure<std::optional<std::string>>("the store is away");
     return step<std::optional<std::string>>([&] { return store_->value(std::move(key)); });
   }
   Pending<bool> set_value(ValueChange c) override {
@@ -95,9 +101,11 @@ public:
         [&] { return store_->values(std::move(prefix), std::move(after), most); });
   }
   Pending<void> put_data(std::string hash, std::string bytes) override {
+    if (no_data()) return failure<void>("the store keeps nothing");
     return step<void>([&] { return store_->put_data(std::move(hash), std::move(bytes)); });
   }
   Pending<std::optional<std::string>> data(std::string hash) override {
+    if (no_data()) return failure<std::optional<std::string>>("the store gives nothing");
     return step<std::optional<std::string>>([&] { return store_->data(std::move(hash)); });
   }
   std::shared_ptr<void> listen(std::string runner, Listener listener) override {
@@ -109,9 +117,19 @@ private:
   Pending<T> step(F f) {
     if (left_.fetch_sub(1) > 0) return f();
     failed_ = true;
+    return failure<T>("the process is dead");
+  }
+  template <class T>
+  static Pending<T> failure(const char* text) {
     Pending<T> p;
-    p.set_exception(std::make_exception_ptr(StateBackendError("the process is dead")));
+    p.set_exception(std::make_exception_ptr(StateBackendError(text)));
     return p;
+  }
+  bool no_data() {
+    if (!away && !refuses_data) return false;
+    ++data_failed;
+    data_failed.notify_all();
+    return true;
   }
   std::shared_ptr<Store> store_;
   std::atomic<int> left_{1'000'000};

@@ -1,6 +1,7 @@
 #include "client_data.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +12,12 @@ namespace caller::task {
 namespace detail {
 
 namespace {
+
+// A store that answers that question is there; what it refuses once more is not for want of it.
+constexpr const char* kAnyKey = "is it there";
+constexpr int kRefusals = 3;
+constexpr std::chrono::milliseconds kPause{200};
+constexpr const char* kAskedAgain = "large arguments or a result are asked of the store again: ";
 
 struct Place {
   std::size_t at;
@@ -112,24 +119,90 @@ std::string ClientData::packed_args(const TaskDefinition& definition, const Call
   return std::move(packed.bytes);
 }
 
-std::string ClientData::packed_result(std::string bytes) const {
-  if (!is_large(bytes.size())) return bytes;
-  warn("a result", bytes.size());
-  const std::vector<Span> all(1, Span{0, bytes.size()});
-  Packed packed = pack(std::move(bytes), all);
-  auto& [hash, content] = packed.data.front();
-  store_of(app_).put_data(std::move(hash), std::move(content)).wait();
-  return std::move(packed.bytes);
+/// What `ask` gives, which asks the store something, once that is there.
+template <class F>
+std::string ClientData::insist(F ask) const {
+  for (int refused = 0;;) {
+    try {
+      return ask();
+    } catch (const UnreadableError&) {
+      throw;
+    } catch (const StateBackendError& e) {
+      if (++refused == kRefusals) throw;
+      app_.log(kAskedAgain + std::string(e.what()));
+    }
+    for (;;) {
+      const Pending<void> pause;
+      WaitOptions how;
+      how.timeout = kPause;
+      how.protect = true;
+      (void)pause.wait_done(how);
+      const Pending<std::optional<std::string>> there = store_of(app_).value(kAnyKey);
+      there.wait_done();
+      if (!there.exception()) break;
+    }
+  }
 }
 
-Coro<std::string> ClientData::async_packed_result(std::string bytes) const {
-  if (!is_large(bytes.size())) co_return bytes;
+template <class F>
+Coro<std::string> ClientData::async_insist(F ask) const {
+  for (int refused = 0;;) {
+    try {
+      Coro<std::string> asking = ask();
+      std::string out = co_await std::move(asking);
+      co_return out;
+    } catch (const UnreadableError&) {
+      throw;
+    } catch (const StateBackendError& e) {
+      if (++refused == kRefusals) throw;
+      app_.log(kAskedAgain + std::string(e.what()));
+    }
+    for (;;) {
+      co_await sleep_for(kPause);
+      const Pending<std::optional<std::string>> there = store_of(app_).value(kAnyKey);
+      (void)co_await there.async_wait_done();
+      if (!there.exception()) break;
+    }
+  }
+}
+
+std::string ClientData::args_for_task(std::string_view stored) {
+  return insist([&] { return unpack(std::string(stored)); });
+}
+Coro<std::string> ClientData::async_args_for_task(std::string stored) {
+  Coro<std::string> insisting = async_insist([&] { return async_unpack(stored); });
+  std::string out = co_await std::move(insisting);
+  co_return out;
+}
+
+Packed ClientData::whole_result(std::string bytes) const {
   warn("a result", bytes.size());
   const std::vector<Span> all(1, Span{0, bytes.size()});
-  Packed packed = pack(std::move(bytes), all);
-  const Pending<void> put = store_of(app_).put_data(packed.data.front().first, std::move(packed.data.front().second));
+  return pack(std::move(bytes), all);
+}
+std::string ClientData::put_result(const Packed& packed) const {
+  const auto& [hash, content] = packed.data.front();
+  store_of(app_).put_data(hash, content).wait();
+  return packed.bytes;
+}
+Coro<std::string> ClientData::async_put_result(const Packed& packed) const {
+  const auto& [hash, content] = packed.data.front();
+  const Pending<void> put = store_of(app_).put_data(hash, content);
   co_await put;
   co_return packed.bytes;
+}
+
+std::string ClientData::packed_result(std::string bytes) const {
+  if (!is_large(bytes.size())) return bytes;
+  const Packed packed = whole_result(std::move(bytes));
+  return insist([&] { return put_result(packed); });
+}
+Coro<std::string> ClientData::async_packed_result(std::string bytes) const {
+  if (!is_large(bytes.size())) co_return bytes;
+  const Packed packed = whole_result(std::move(bytes));
+  Coro<std::string> insisting = async_insist([&] { return async_put_result(packed); });
+  std::string out = co_await std::move(insisting);
+  co_return out;
 }
 
 void ClientData::warn(const std::string& what, std::size_t size) const {

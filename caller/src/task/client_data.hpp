@@ -49,19 +49,31 @@ public:
   /// What is large of the arguments of a call. `data`: what is to be stored for it is appended.
   std::string packed_args(const TaskDefinition& definition, const CallBytes& call,
                           std::vector<std::pair<std::string, std::string>>& data) const;
-  /// Puts a large result into the store.
-  std::string packed_result(std::string bytes) const;
-  Coro<std::string> async_packed_result(std::string bytes) const;
-
   /// Made whole. Errors: StateBackendError when a part is missing; SerializationError.
   std::string unpack(std::string bytes);
   Coro<std::string> async_unpack(std::string bytes);
+
+  // Around the code of a task. That the store is away is not the task's error: it is asked again until it is there, or
+  // the task is cancelled. Errors: with which a store answers that is there; PendingCancelled.
+  /// unpack() of its arguments.
+  std::string args_for_task(std::string_view stored);
+  Coro<std::string> async_args_for_task(std::string stored);
+  /// Puts a large result into the store.
+  std::string packed_result(std::string bytes) const;
+  Coro<std::string> async_packed_result(std::string bytes) const;
 
 private:
   struct Kept {
     std::string hash, content;
   };
   void warn(const std::string& what, std::size_t size) const;
+  template <class F>
+  std::string insist(F ask) const;
+  template <class F>
+  Coro<std::string> async_insist(F ask) const;
+  Packed whole_result(std::string bytes) const;
+  std::string put_result(const Packed& packed) const;
+  Coro<std::string> async_put_result(const Packed& packed) const;
   bool find(const std::string& hash, std::string& content);
   void keep(const std::string& hash, const std::string& content);
 

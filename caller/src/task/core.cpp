@@ -79,7 +79,7 @@ DefinitionPtr AppCore::with_whole_data(const TaskDefinition& definition) {
   auto out = std::make_shared<TaskDefinition>(definition);
   if (definition.plain)
     out->plain = [this, run = definition.plain](Format format, std::string_view args, std::stop_token stop) {
-      if (is_packed(args)) return data.packed_result(run(format, data.unpack(std::string(args)), std::move(stop)));
+      if (is_packed(args)) return data.packed_result(run(format, data.args_for_task(args), std::move(stop)));
       return data.packed_result(run(format, args, std::move(stop)));
     };
   if (definition.coroutine)
@@ -92,7 +92,7 @@ DefinitionPtr AppCore::with_whole_data(const TaskDefinition& definition) {
 Coro<std::string> AppCore::run_with_whole_data(AppCore& app, std::function<Coro<std::string>(Format, std::string)> run,
                                                Format format, std::string args) {
   if (is_packed(args)) {
-    std::string whole = co_await app.data.async_unpack(std::move(args));
+    std::string whole = co_await app.data.async_args_for_task(std::move(args));
     args = std::move(whole);
   }
   std::string result = co_await run(format, std::move(args));
