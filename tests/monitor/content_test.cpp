@@ -311,6 +311,67 @@ TEST_CASE("a list of huge calls ends where enough was read") {
   CHECK(ask(m.port(), "GET", "/api/invocations").body.size() < 100'000);
 }
 
+TEST_CASE("a value that is kept apart by its hash is shown itself, cut, with its whole size") {
+  for (const Format format : {Format::json, Format::cbor}) {
+    CAPTURE(static_cast<int>(format));
+    AppOptions o;
+    o.app_id = "large";
+    o.format = format;
+    o.store = make_memory_store();
+    const std::shared_ptr<Store> store = o.store;
+    const Monitor m(store);
+    App app(std::move(o));
+    const auto repeat = app.task("repeat",
+                                 [](const std::string& text, int n) {
+                                   std::string out;
+                                   for (int i = 0; i < n; ++i) out += text;
+                                   return out;
+                                 },
+                                 {"text", "n"});
+    const std::string text(20'000, 't');
+    const auto inv = repeat(text, 10);
+    const auto runner = app.thread_runner({.slots = 1});
+    runner->start();
+    CHECK(inv.result().size() == 200'000);
+    const std::string word = format == Format::json ? "json" : "cbor";
+    const json one = get(m, "/api/invocations/" + inv.id());
+    const json& arguments = one["arguments"];
+    CHECK(arguments["format"] == word);
+    CHECK(arguments["cut"] == false);
+    CHECK(arguments["size"].get<std::size_t>() > text.size());
+    CHECK(json::parse(arguments["text"].get<std::string>()) == json{{"text", text}, {"n", 10}});
+    const json& result = one["result"];
+    CHECK(result["format"] == word);
+    CHECK(result["cut"] == true);
+    CHECK(result["size"].get<std::size_t>() > 200'000);
+    CHECK(result["size"].get<std::size_t>() < 200'010);
+    CHECK(result["text"].get<std::string>().starts_with("\"ttt"));
+    CHECK(result["text"].get<std::string>().size() <= 64 * 1024);
+    const json little = get(m, "/api/invocations/" + inv.id() + "?max=100");
+    CHECK(little["arguments"]["cut"] == true);
+    CHECK(little["arguments"]["size"] == arguments["size"]);
+    const std::string line = get(m, "/api/invocations")["items"][0]["args"]["text"];
+    CHECK(json::parse(line) == json{{"text", "\u2026"}, {"n", 10}});
+  }
+}
+
+TEST_CASE("of a value whose data is gone, or whose list of parts is damaged, that is shown") {
+  const auto store = make_memory_store();
+  const Monitor m(store);
+  store->add({call("lost", "t", "\xff[[0,\"nowhere\"]]\n"), call("bad", "t", "\xff[[7,\"nowhere\"]")}).wait();
+  CHECK(get(m, "/api/invocations/lost")["arguments"]["text"] == "the data nowhere is not in the store any more");
+  CHECK(get(m, "/api/invocations/bad")["arguments"]["size"] == 15);
+  CHECK(get(m, "/api/invocations")["items"].size() == 2);
+  // Of very many parts the first are looked at.
+  std::string many = "\xff[", parts;
+  for (int i = 0; i < 10'000; ++i) many += std::string(i ? "," : "") + "[0,\"part\"]";
+  store->put_data("part", "x").wait();
+  store->add({call("many", "t", many + "]\n")}).wait();
+  const json arguments = get(m, "/api/invocations/many")["arguments"];
+  CHECK(arguments["cut"] == true);
+  CHECK(arguments["size"].get<std::size_t>() < 1000);
+}
+
 TEST_CASE("a watcher is told of each step, in order, without asking") {
   const auto store = make_memory_store();
   const Monitor m(store, {.interval = 5ms});

@@ -5,6 +5,7 @@
 #include <set>
 
 #include <caller/error.hpp>
+#include <caller/task/client_data.hpp>
 
 namespace caller::monitor {
 
@@ -33,8 +34,26 @@ json error_json(std::string_view name, std::string_view text) {
   return {{"error", {{"name", shown(name, kShownName)}, {"message", shown(text, 4096)}}}};
 }
 
+namespace {
+/// With an ellipsis for each part that is kept apart.
+std::string in_short(const std::string& stored) {
+  if (!task::ClientDataStore::is_reference(stored)) return stored;
+  try {
+    std::string out;
+    for (const task::StoredPiece& piece : task::ClientDataStore::pieces(stored)) {
+      const bool json = out.empty() || out.front() == '{';
+      out += !piece.apart ? piece.bytes : json ? "\"\u2026\"" : "\x63\u2026";  // as a text in that format
+    }
+    return out;
+  } catch (const task::SerializationError&) {
+    return stored;
+  }
+}
+}  // namespace
+
 json brief_json(const InvocationRecord& r) {
-  ValueText args = value_text(r.args, r.args, kPreview);
+  const std::string stored = in_short(r.args);
+  ValueText args = value_text(stored, stored, kPreview);
   // On one line: the page shows it in a row.
   std::string line;
   for (const char c : args.text)

@@ -21,7 +21,7 @@ namespace caller::monitor {
 /// Bounds of what is read and shown, in bytes or in things.
 inline constexpr std::size_t kShownName = 256, kShownValue = 64 * 1024, kMostValue = 4 << 20, kPreview = 160,
                              kAddressable = 1024;
-inline constexpr std::size_t kMostRead = 32 << 20, kNewest = 16;
+inline constexpr std::size_t kMostRead = 32 << 20, kNewest = 16, kMostParts = 256;
 inline constexpr std::size_t kPage = 50, kMostPage = 200, kMostRunners = 500, kMostFamily = 400, kMostTimeline = 400;
 
 /// An error of a request: an HTTP status and a sentence.

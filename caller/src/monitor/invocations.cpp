@@ -1,9 +1,11 @@
 // Lists, single invocations, and what can be done to them.
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 
 #include <caller/error.hpp>
+#include <caller/task/client_data.hpp>
 
 #include "api.hpp"
 
@@ -15,9 +17,49 @@ using task::Status;
 
 namespace {
 
-json value_json(std::string_view bytes, std::string_view like, std::size_t most) {
-  ValueText v = value_text(bytes, like, most);
-  return {{"text", std::move(v.text)}, {"format", v.format}, {"cut", v.cut}, {"size", v.size}};
+/// A value as it was given, as far as it is shown.
+struct Whole {
+  std::string bytes;
+  std::size_t size = 0;
+};
+
+/// With what is kept apart of it. Of one that is too large to be read the size is the least.
+Coro<Whole> whole(std::shared_ptr<Api> api, std::string stored, std::size_t most) {
+  const std::size_t kept = std::max<std::size_t>(most, kMostDecoded) + 1;
+  Whole out;
+  std::vector<task::StoredPiece> pieces;
+  try {
+    pieces = task::ClientDataStore::pieces(stored);
+  } catch (const task::SerializationError&) {  // it is shown as it is stored
+    pieces.push_back({std::move(stored)});
+  }
+  std::size_t parts = 0;
+  for (task::StoredPiece& piece : pieces) {
+    if (piece.apart) {
+      if (++parts > kMostParts || out.size > kMostRead) {
+        ++out.size;
+        break;
+      }
+      Pending<std::optional<std::string>> asked = api->store().data(piece.bytes);
+      std::optional<std::string> content = co_await api->in_time(std::move(asked));
+      if (!content) {
+        out.bytes = "the data " + shown(piece.bytes, kShownName) + " is not in the store any more";
+        out.size = out.bytes.size();
+        break;
+      }
+      piece.bytes = std::move(*content);
+    }
+    out.size += piece.bytes.size();
+    out.bytes.append(piece.bytes, 0, kept - std::min(kept, out.bytes.size()));
+    piece.bytes = {};
+  }
+  co_return out;
+}
+
+json value_json(const Whole& value, std::string_view like, std::size_t most) {
+  ValueText v = value_text(value.bytes, like, most);
+  const bool cut = v.cut || value.size > value.bytes.size();
+  return {{"text", std::move(v.text)}, {"format", v.format}, {"cut", cut}, {"size", value.size}};
 }
 
 json exception_json(const task::ExceptionRecord& e, std::size_t most) {
@@ -106,8 +148,15 @@ Coro<json> invocation_answer(std::shared_ptr<Api> api, std::string id, std::size
   const auto history = co_await api->in_time(asking);
   json out = brief_json(record);
   out["call_id"] = shown(record.call_id, kShownName);
-  out["arguments"] = value_json(record.args, record.args, most);
-  out["result"] = record.status == Status::success ? value_json(record.result, record.args, most) : json(nullptr);
+  Coro<Whole> of_arguments = whole(api, record.args, most);
+  const Whole arguments = co_await std::move(of_arguments);
+  out["arguments"] = value_json(arguments, arguments.bytes, most);
+  out["result"] = nullptr;
+  if (record.status == Status::success) {
+    Coro<Whole> of_result = whole(api, record.result, most);
+    const Whole result = co_await std::move(of_result);
+    out["result"] = value_json(result, arguments.bytes, most);
+  }
   out["error"] = record.exception.empty() ? json(nullptr) : error_chain(record.exception, most);
   json steps = json::array();
   constexpr std::size_t kMostSteps = 1000;

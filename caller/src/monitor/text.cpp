@@ -244,7 +244,7 @@ std::optional<std::size_t> number(std::string_view text, std::size_t most) {
 
 ValueText value_text(std::string_view bytes, std::string_view like, std::size_t most) {
   // Reading all of a huge value only to show its beginning is not worth it.
-  const std::size_t decoded_at_most = std::clamp<std::size_t>(16 * most, 4096, 1 << 20);
+  const std::size_t decoded_at_most = std::clamp<std::size_t>(16 * most, 4096, kMostDecoded);
   if (bytes.size() <= decoded_at_most && !bytes.empty()) {
     const auto first = static_cast<unsigned char>(like.empty() ? 0 : like.front());
     const bool is_cbor = first >= 0xA0 && first <= 0xBF;

@@ -30,6 +30,9 @@ std::optional<Target> parse_target(std::string_view text);
 /// A number without sign, and nothing else.
 std::optional<std::size_t> number(std::string_view text, std::size_t most);
 
+/// Values that are larger are not read as JSON or CBOR.
+inline constexpr std::size_t kMostDecoded = 1 << 20;
+
 /// A stored value (JSON or CBOR, which is found out) for people, in JSON's notation; of what is neither, its bytes.
 struct ValueText {
   std::string text;

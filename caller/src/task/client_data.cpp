@@ -264,6 +264,26 @@ void ClientData::keep(const std::string& hash, const std::string& content) {
 
 bool ClientDataStore::is_reference(std::string_view stored) noexcept { return detail::is_packed(stored); }
 
+std::vector<StoredPiece> ClientDataStore::pieces(std::string_view stored) {
+  std::vector<StoredPiece> out;
+  const auto add = [&](std::string_view bytes, bool apart) {
+    if (apart || !bytes.empty()) out.push_back({std::string(bytes), apart});
+  };
+  if (!detail::is_packed(stored)) {
+    add(stored, false);
+    return out;
+  }
+  const detail::Head head = detail::head_of(stored);
+  std::size_t at = 0;
+  for (const auto& [place, hash] : head.places) {
+    add(head.rest.substr(at, place - at), false);
+    add(hash, true);
+    at = place;
+  }
+  add(head.rest.substr(at), false);
+  return out;
+}
+
 std::string ClientDataStore::resolve(std::string stored) const { return app_->data.unpack(std::move(stored)); }
 
 }  // namespace caller::task

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <caller/export.hpp>
 #include <caller/task/app_handle.hpp>
@@ -19,6 +20,12 @@ struct ClientDataOptions {
   std::size_t local_cache = 64'000'000;  ///< of what was read, kept in this process; 0: nothing
 };
 
+/// A piece of what is stored of arguments or a result.
+struct StoredPiece {
+  std::string bytes;   ///< as they are; of a part that is kept apart, its hash: see Store::data()
+  bool apart = false;  ///< whether it is one
+};
+
 /// What an application's invocations have stored, made whole. Source: pynenc BaseClientDataStore; differs: a reference
 /// begins with a byte that no serialised value begins with, so no text of a user's is taken for one.
 class CALLER_API ClientDataStore {
@@ -28,6 +35,10 @@ public:
   /// Are these arguments (or is this result) stored with parts that are kept apart?
   /// Thread-safety: any thread. Errors: none. Source: pynenc is_reference.
   static bool is_reference(std::string_view stored) noexcept;
+  /// What they consist of, in its order, for who has a store and no application: with each part in its place they are
+  /// the bytes that were given. What is no reference is one piece.
+  /// Thread-safety: any thread. Errors: SerializationError for what makes no sense. Source: –
+  static std::vector<StoredPiece> pieces(std::string_view stored);
   /// The bytes that were given: of InvocationRecord::args or ::result. Waits for the store.
   /// Thread-safety: any thread. Errors: StateBackendError when a part is missing; SerializationError for what makes no
   /// sense. Source: pynenc resolve.
