@@ -9,6 +9,7 @@
 #include <caller/task/builder.hpp>
 
 #include "interpreter/faults.hpp"
+#include "protocol/wire.hpp"
 #include "session/interrupts.hpp"
 #include "session/kernel.hpp"
 
@@ -16,7 +17,7 @@ namespace caller::kernel {
 
 using task::App;
 
-TaskSession::TaskSession() : queue_(".cells of " + std::to_string(::getpid())) {}
+TaskSession::TaskSession() : queue_(".cells of " + std::to_string(::getpid()) + " " + new_id()) {}
 
 TaskSession::~TaskSession() {
   for (auto& [app, runner] : runners_) runner->stop(true).wait_done();

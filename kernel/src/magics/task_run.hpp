@@ -35,8 +35,9 @@ public:
   task::App app(const Place& place);
   /// Lets a runner of this kernel serve queue() of the application.
   void serve(const task::App& app);
-  /// Tasks that only this kernel can execute, as their code is here, are in a queue of their own. The dot before its
-  /// name keeps it from runners that serve all queues.
+  /// Tasks that only this kernel can execute, as their code is here, are in a queue of their own: no other kernel on
+  /// the store has one of that name, also one of another machine or container, whose process may have the same number.
+  /// The dot before its name keeps it from runners that serve all queues.
   const std::string& queue() const noexcept { return queue_; }
 
 private:
