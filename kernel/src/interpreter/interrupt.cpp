@@ -47,8 +47,11 @@ struct Scope::State {
   std::atomic<unsigned> quiet{0};   // the request for which it is not to be woken: it knows, or is not meant
   std::atomic<int> thrown{0};       // how often, for this request
   std::atomic<const void*> whom{nullptr};
+  std::atomic<bool> own{false};                              // of code: there is more than a guest's request
+  std::atomic<const void*> guest{nullptr};                   // is meant, too, until the loop turns
   std::atomic<std::chrono::steady_clock::duration> asked{};  // when
   Who who = nullptr;
+  Of of = Of::code;
   State* outer = nullptr;
   pthread_cond_t* waits_on = nullptr;
   const void* stack = nullptr;  // the scope's own address: frames below it are the cell's. Null: it is not on the stack
@@ -60,6 +63,12 @@ struct Scope::State {
   bool knows(const void* site) const {
     const auto* const end = deadly_sites.begin() + deadly_count;
     return deadly_count == deadly_sites.size() || std::find(deadly_sites.begin(), end, site) != end;
+  }
+  bool means(const void* one) const {
+    if (!one) return false;
+    if (one == guest.load()) return true;
+    const void* const meant = whom.load();
+    return (of == Of::loop || own.load()) && (!meant || meant == one);
   }
 };
 
@@ -103,9 +112,14 @@ struct Registry {
     if (s->waits_on) pthread_cond_broadcast(s->waits_on);
   }
 
-  void ask(State* s, const void* whom) {  // with the mutex
+  void ask(State* s, const void* whom, bool guest = false) {  // with the mutex
     s->asked = std::chrono::steady_clock::now().time_since_epoch();
-    s->whom = whom;
+    if (guest) {
+      s->guest = whom;
+    } else {
+      s->whom = whom;
+      s->own = true;
+    }
     s->thrown = 0;
     ++s->number;
     if (!s->requested.exchange(true)) __atomic_add_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
@@ -146,6 +160,14 @@ void drop(State* s) noexcept {
   if (s->requested.exchange(false)) __atomic_sub_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
 }
 
+void drop_of_turn(State* s) noexcept {
+  if (s->of == Scope::Of::loop) return drop(s);
+  if (!s->guest.load()) return;
+  const std::lock_guard lock(registry().mutex);
+  s->guest = nullptr;
+  if (!s->own.load()) drop(s);
+}
+
 /// It flies, or its handler runs.
 bool is_dealt_with() noexcept {
   if (std::uncaught_exceptions() > 0) return true;
@@ -160,12 +182,13 @@ bool in_code_of_a_cell() noexcept {
 
 }  // namespace
 
-Scope::Scope() noexcept : Scope(nullptr) {}
+Scope::Scope() noexcept : Scope(nullptr, Of::code) {}
 
-Scope::Scope(Who who) noexcept : state_(new State) {
+Scope::Scope(Who who, Of of) noexcept : state_(new State) {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
   state_->who = who;
+  state_->of = of;
   state_->stack = on_this_stack(this) ? this : nullptr;
   state_->outer = innermost;
   innermost = state_;
@@ -184,10 +207,16 @@ Scope::~Scope() {
 void Scope::request(const void* whom) noexcept {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
-  if (!state_->who || !r.covered(state_)) r.ask(state_, whom);
+  if (state_->of == Of::code || !r.covered(state_)) r.ask(state_, whom);
 }
 
-void Scope::withdraw() noexcept { drop(state_); }
+void Scope::request_guest(const void* whom) noexcept {
+  auto& r = registry();
+  std::lock_guard lock(r.mutex);
+  if (!r.covered(state_)) r.ask(state_, whom, true);
+}
+
+void Scope::withdraw() noexcept { drop_of_turn(state_); }
 
 int request_all() noexcept {
   auto& r = registry();
@@ -202,7 +231,7 @@ int request_all() noexcept {
 }
 
 void loop_turned() noexcept {
-  if (innermost && innermost->who && innermost->requested.load()) drop(innermost);
+  if (innermost && innermost->who && innermost->requested.load()) drop_of_turn(innermost);
 }
 
 bool is_leaving() noexcept { return innermost && innermost->thrown.load() > 0 && is_dealt_with(); }
@@ -243,7 +272,7 @@ void check_at(const void* site) {
   const int thrown = s->thrown.load();
   if (thrown > 0 && (is_dealt_with() || !in_code_of_a_cell())) return;
   const void* const who = s->who ? s->who(thrown > 0) : nullptr;
-  if (const void* const whom = s->whom.load(); s->who && (!who || (whom && who != whom))) {
+  if (s->who && !s->means(who)) {
     s->quiet = number;
     return;
   }
@@ -263,7 +292,7 @@ void check_at(const void* site) {
     if (thrown >= kRepeats && patience_is_over)
       faults::interrupted("the cell was interrupted, and caught that again and again");
     s->deadly_count = 0;
-    if (s->who) s->whom = who;  // what runs on the loop next is not meant
+    if (s->of == Scope::Of::loop) s->whom = who;  // what runs on the loop next is not meant
     s->quiet = number;
     ++s->thrown;
     throw Interrupted();

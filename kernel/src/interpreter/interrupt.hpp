@@ -21,21 +21,26 @@ public:
   /// has been interrupted already.
   using Who = const void* (*)(bool again) noexcept;
 
+  enum class Of {
+    code,  ///< that may wait in a loop: what the loop runs meanwhile runs in it as well
+    loop,  ///< the scope below all others of a thread that runs one: a request is dropped when the loop turns
+  };
+
   Scope() noexcept;
-  /// The scope below all others of a thread that runs a loop. Whatever the loop runs next runs in it as well, so a
-  /// request is dropped when the loop turns.
-  explicit Scope(Who who) noexcept;
+  Scope(Who who, Of of) noexcept;
   ~Scope();
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
 
   /// Asks this scope's thread to throw Interrupted, while it works for `whom` (null: for anybody), if there are no
-  /// scopes inside of one that was made with `Who`. A blocked call is woken again and again until the request is met.
+  /// scopes inside of one of a loop. A blocked call is woken again and again until the request is met.
   ///
   /// What catches it and goes on, as `catch (...)` does, is interrupted again as soon as its handler has ended, and is
   /// left behind without its destructors when that does not help for half a second.
   void request(const void* whom = nullptr) noexcept;
-  /// Takes a request back that was not met.
+  /// Asks what runs for `whom` in a loop that code waits in, until that loop turns; what the code was asked stands.
+  void request_guest(const void* whom) noexcept;
+  /// Takes back what would be dropped when the loop turns.
   void withdraw() noexcept;
 
 private:
@@ -47,7 +52,7 @@ private:
 /// Asks every thread with a scope. Returns how many were asked. Thread-safety: any thread. Errors: none. Source: –
 CALLER_API int request_all() noexcept;
 
-/// A loop of the calling thread turns: what was asked of the scope below it is void.
+/// A loop of the calling thread turns: what was asked of that turn is void.
 /// Thread-safety: any thread. Errors: none. Source: –
 CALLER_API void loop_turned() noexcept;
 

@@ -88,7 +88,7 @@ void ActiveCells::stop_all(ActiveCell::Stop why, Moment asked) {
     }
   }
   for (const auto& cell : cells) stop_one(*cell, why, asked);
-  interrupts_.break_all(nullptr);
+  interrupts_.break_older(asked);
   let_go_();
 }
 
@@ -98,7 +98,7 @@ void ActiveCells::stop(const ActiveCellPtr& cell, ActiveCell::Stop why) {
     note_locked(cell, why);
   }
   stop_one(*cell, why, Moment::now());
-  interrupts_.break_all(cell->request);
+  interrupts_.break_one(cell->request);
   let_go_();
 }
 

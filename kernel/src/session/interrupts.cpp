@@ -47,6 +47,11 @@ bool is_code_of_cells(const Message& request) {
 const void* works_for(bool again) noexcept {
   const WorkPtr* const work = work_var().find();
   const Message* const request = work && *work ? (*work)->request.get() : nullptr;
+  if (mine.thread && !mine.thread->plain.empty()) {
+    // While no loop turns within, it is all the cell's, in whichever context.
+    const auto& plain = *static_cast<const Interrupts::Plain*>(mine.thread->plain.back());
+    if (!plain.waits() || !request) return plain.whose() ? static_cast<const void*>(plain.whose().get()) : &mine;
+  }
   if (mine.runs_cells && !again) return request ? static_cast<const void*>(request) : &mine;
   if (!request || !is_code_of_cells(*request)) return nullptr;
   const void* frame = nullptr;
@@ -55,7 +60,7 @@ const void* works_for(bool again) noexcept {
 
 }  // namespace
 
-RunThread::RunThread() { base.emplace(&works_for); }
+RunThread::RunThread() { base.emplace(&works_for, interrupt::Scope::Of::loop); }
 
 void Interrupts::add(const std::shared_ptr<RunThread>& thread) {
   const std::lock_guard lock(mutex_);
@@ -89,10 +94,13 @@ void Interrupts::exempt_this_thread() {
 }
 
 Interrupts::Plain::Plain(std::shared_ptr<RunThread> thread)
-    : thread_(std::move(thread)), whose_([] {
+    : thread_(std::move(thread)),
+      whose_([] {
         const WorkPtr work = current_work();
         return work ? work->request : nullptr;
-      }()) {
+      }()),
+      depth_(thread_->turns ? thread_->turns->depth.load() : 0),
+      scope_(&works_for, interrupt::Scope::Of::code) {
   const std::lock_guard lock(thread_->mutex);
   thread_->plain.push_back(this);
 }
@@ -102,28 +110,28 @@ Interrupts::Plain::~Plain() {
   thread_->plain.pop_back();
 }
 
-void Interrupts::break_thread(const std::shared_ptr<RunThread>& thread, const Request& whom) {
+void Interrupts::break_thread(const std::shared_ptr<RunThread>& thread, const Meant& meant) {
   const std::lock_guard lock(thread->mutex);
   // An outer scope waits for the inner one in a turning loop; its own wait is cancelled through its Pending.
-  if (!thread->plain.empty()) {
-    auto& plain = *static_cast<Plain*>(thread->plain.back());
-    if (!whom || plain.whose_ == whom) plain.request();
-  } else if (!thread->turns) {
-    break_loop(thread, whom);
-  } else if (thread->base && thread->turns->depth.load() > 0) {
-    (void)control_.call_later(kPatience, [thread, whom, before = thread->turns->count.load()] {
-      const std::lock_guard inner(thread->mutex);
-      if (!thread->plain.empty() || !thread->base || thread->turns->count.load() != before) return;
-      thread->whom = whom;
-      thread->base->request(whom.get());
-      if (thread->turns->count.load() != before) thread->base->withdraw();
-    });
-  }
+  auto* const plain = thread->plain.empty() ? nullptr : static_cast<Plain*>(thread->plain.back());
+  if (plain && meant.includes(plain->whose_))
+    plain->scope_.request(meant.whom.get());
+  else if (!plain || (meant.whom && plain->waits()))
+    break_turn(thread, meant.whom, plain);
 }
 
-// Where nobody counts the turns of the loop.
-void Interrupts::break_loop(const std::shared_ptr<RunThread>& thread, const Request& whom) {
-  if (std::exchange(thread->probed, true)) return;
+// What runs in a turn of the loop is asked only when the turn lasts. `within`: the plain code that waits there.
+void Interrupts::break_turn(const std::shared_ptr<RunThread>& thread, const Request& whom, void* within) {
+  if (thread->turns) {
+    if (!thread->base || thread->turns->depth.load() == 0) return;
+    (void)control_.call_later(kPatience, [thread, whom, within, before = thread->turns->count.load()] {
+      const std::lock_guard inner(thread->mutex);
+      if (!thread->base || thread->turns->count.load() != before) return;
+      interrupt::Scope* const asked = ask(*thread, whom, within);
+      if (asked && thread->turns->count.load() != before) asked->withdraw();
+    });
+    return;
+  }
   const auto turned = [thread] {
     {
       const std::lock_guard inner(thread->mutex);
@@ -131,23 +139,37 @@ void Interrupts::break_loop(const std::shared_ptr<RunThread>& thread, const Requ
     }
     interrupt::loop_turned();
   };
-  if (!thread->caller->post(turned)) return;
-  (void)control_.call_later(kPatience, [thread, whom, turned] {
+  // Whoever was asked for before may have met it; who is meant now has to be asked for in any case.
+  if (!thread->probed && !thread->caller->post(turned)) return;
+  thread->probed = true;
+  (void)control_.call_later(kPatience, [thread, whom, within] {
     const std::lock_guard inner(thread->mutex);
-    if (!thread->probed || !thread->plain.empty() || !thread->base) return;
-    thread->whom = whom;
-    thread->base->request(whom.get());
+    if (thread->probed && thread->base) (void)ask(*thread, whom, within);
   });
 }
 
-void Interrupts::break_all(const Request& whom) {
+interrupt::Scope* Interrupts::ask(RunThread& thread, const Request& whom, void* within) {
+  void* const now = thread.plain.empty() ? nullptr : thread.plain.back();
+  if (now != within) return nullptr;  // it began after the cell was told to stop, and has seen that
+  if (!within) {
+    thread.whom = whom;
+    thread.base->request(whom.get());
+    return &*thread.base;
+  }
+  auto& plain = *static_cast<Plain*>(within);
+  plain.guest_ = whom;
+  plain.scope_.request_guest(whom.get());
+  return &plain.scope_;
+}
+
+void Interrupts::break_all(const Meant& meant) {
   std::vector<std::shared_ptr<RunThread>> threads;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& weak : threads_)
       if (auto thread = weak.lock()) threads.push_back(std::move(thread));
   }
-  for (const auto& thread : threads) break_thread(thread, whom);
+  for (const auto& thread : threads) break_thread(thread, meant);
 }
 
 }  // namespace caller::kernel

@@ -29,7 +29,7 @@ struct RunThread {
   std::optional<interrupt::Scope> base;
   const faults::LoopTurns* turns = nullptr;  // of its loop; valid while there is `base`
   std::optional<Caller> caller;              // instead, where turns are not counted
-  std::vector<void*> plain;                  // Interrupts::Plain, innermost last
+  std::vector<void*> plain;                  // Interrupts::Plain, innermost last; only the thread itself changes it
   bool probed = false;                       // the loop has not turned since it was asked to
   Request whom;                              // `base` was asked for; its address is not given to another one
 };
@@ -59,12 +59,16 @@ public:
   /// Lets signals through to the calling thread: without them nothing ends a blocked call. Not on the main thread.
   static void take_signals();
 
-  /// Plain code of the cell that is the current work runs in the calling thread while this lives.
+  /// Plain code of the cell that is the current work runs in the calling thread while this lives. Where it waits, code
+  /// of others may run within.
   class Plain {
   public:
     explicit Plain(std::shared_ptr<RunThread> thread);
     ~Plain();
     void request() noexcept { scope_.request(); }
+    const Request& whose() const noexcept { return whose_; }
+    /// A loop turns within. Where nobody counts the turns: always.
+    bool waits() const noexcept { return !thread_->turns || thread_->turns->depth.load() > depth_; }
     Plain(const Plain&) = delete;
     Plain& operator=(const Plain&) = delete;
 
@@ -72,16 +76,28 @@ public:
     friend class Interrupts;
     std::shared_ptr<RunThread> thread_;
     const Request whose_;
+    const int depth_;
     interrupt::Scope scope_;
+    Request guest_;  // its address is not given to another one
   };
 
-  /// Interrupts what computes for `whom` on any thread; for anybody, if that is null.
-  void break_all(const Request& whom);
+  /// Interrupts what computes for `whom` on any thread.
+  void break_one(const Request& whom) { break_all({whom, {}}); }
+  /// Interrupts what computes for anybody; not plain code of a request that is not older than `asked`.
+  void break_older(Moment asked) { break_all({nullptr, std::move(asked)}); }
 
 private:
+  struct Meant {
+    Request whom;  // null: anybody …
+    Moment asked;  // … who came before this
+    bool includes(const Request& one) const { return whom ? whom == one : !one || asked.comes_after(*one); }
+  };
+  void break_all(const Meant& meant);
   void add(const std::shared_ptr<RunThread>& thread);
-  void break_thread(const std::shared_ptr<RunThread>& thread, const Request& whom);
-  void break_loop(const std::shared_ptr<RunThread>& thread, const Request& whom);
+  void break_thread(const std::shared_ptr<RunThread>& thread, const Meant& meant);
+  void break_turn(const std::shared_ptr<RunThread>& thread, const Request& whom, void* within);
+  /// The scope that was asked, if any.
+  static interrupt::Scope* ask(RunThread& thread, const Request& whom, void* within);
 
   std::mutex mutex_;
   std::vector<std::weak_ptr<RunThread>> threads_;

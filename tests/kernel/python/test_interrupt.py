@@ -341,6 +341,14 @@ class Interrupt(KernelTest):
             self.assertEqual(cell.wait(10).reply["ename"], "TimedOut", code)
             self.wait_gone(n + 1, code)
 
+    def test_42_a_time_out_reaches_a_cell_that_runs_while_another_one_waits(self):
+        self.run_ok("std::atomic<bool> spins{false}; caller::Coro<void> spin() { co_await caller::sleep_for(1ms); spins = true; for (;;) {} }")
+        waiting = self.client.execute("while (!spins) caller::sleep_for(1ms).wait(); 5")  # the other one's turn runs within
+        waiting.wait_started()
+        spinning = self.client.execute("// task\nco_await spin();", metadata={"tags": ["timeout=2"]})
+        self.assertEqual(spinning.wait(20).reply["ename"], "TimedOut")
+        self.assertEqual(waiting.wait(10).result, "5")
+
     # ---- programs
 
     def test_42_programs_that_libc_waits_for(self):
