@@ -1,6 +1,6 @@
 // Blocking functions of libc, seen first by everything in the process: outside of an interrupt::Scope they are libc's
-// own; inside, an interrupt ends them with Interrupted. glibc declares cancellation points without `nothrow`, so an
-// exception may leave them.
+// own; inside, an interrupt ends them with Interrupted, and one that is not for what the thread does never shows. glibc
+// declares cancellation points without `nothrow`, so an exception may leave them.
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -17,27 +17,35 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
+
 #include "interrupt.hpp"
 #include "next.hpp"
 
 namespace {
 
+namespace interrupt = caller::kernel::interrupt;
+
+/// The call is made again when it was only woken to see whether it is meant.
 template <class Call>
 auto interruptible(Call call) {
-  caller::kernel::interrupt::check();
-  const auto result = call();
-  if (result == -1 && errno == EINTR) {
-    caller::kernel::interrupt::check();
+  for (;;) {
+    interrupt::check();
+    const unsigned before = interrupt::wakes();
+    const auto result = call();
+    if (result != -1 || errno != EINTR) return result;
+    const bool in_vain = interrupt::asked_in_vain();
+    if (interrupt::wakes() != before && !in_vain) continue;
     errno = EINTR;
+    return result;
   }
-  return result;
 }
 
 /// A wait that an interrupt may not leave, as of std::condition_variable, ends as if by chance; the loop it stands in
 /// looks for the interrupt.
 template <class Call>
 int interruptible_wait(pthread_cond_t* condition, Call call) {
-  namespace interrupt = caller::kernel::interrupt;
   if (!interrupt::innermost_scope()) return call();
   int result;
   {
@@ -69,8 +77,6 @@ bool is_futex_wait(long operation) noexcept {
 #define CALLER_EACH(X) \
   X(nanosleep)         \
   X(clock_nanosleep)   \
-  X(usleep)            \
-  X(sleep)             \
   X(pause)             \
   X(read)              \
   X(readv)             \
@@ -109,28 +115,44 @@ extern "C" {
 
 CALLER_API int nanosleep(const timespec* request, timespec* remaining) {
   auto* const real = *next_nanosleep;
-  return interruptible([&] { return real(request, remaining); });
+  timespec left{};
+  const int result = interruptible([&] {
+    const int r = real(request, &left);
+    if (r == -1 && errno == EINTR) request = &left;
+    return r;
+  });
+  if (result == -1 && errno == EINTR && remaining) *remaining = left;
+  return result;
 }
 
 CALLER_API int clock_nanosleep(clockid_t clock, int flags, const timespec* request, timespec* remaining) {
   auto* const real = *next_clock_nanosleep;
-  caller::kernel::interrupt::check();
-  const int result = real(clock, flags, request, remaining);  // returns the error itself
-  if (result == EINTR) caller::kernel::interrupt::check();
-  return result;
+  const int saved = errno;
+  timespec left{};
+  int error = 0;  // which it returns
+  (void)interruptible([&] {
+    error = real(clock, flags, request, &left);
+    if (error != EINTR) return 0;
+    if (!(flags & TIMER_ABSTIME)) request = &left;
+    errno = EINTR;
+    return -1;
+  });
+  if (error == EINTR && remaining && !(flags & TIMER_ABSTIME)) *remaining = left;
+  errno = saved;
+  return error;
 }
 
 CALLER_API int usleep(useconds_t us) {
-  auto* const real = *next_usleep;
-  return interruptible([&] { return real(us); });
+  const timespec time{us / 1'000'000, us % 1'000'000 * 1000L};
+  return nanosleep(&time, nullptr);
 }
 
 CALLER_API unsigned sleep(unsigned seconds) {
-  auto* const real = *next_sleep;
-  caller::kernel::interrupt::check();
-  const unsigned left = real(seconds);
-  if (left) caller::kernel::interrupt::check();
-  return left;
+  const int saved = errno;
+  timespec left{seconds, 0};
+  if (nanosleep(&left, &left) != 0) return static_cast<unsigned>(left.tv_sec);
+  errno = saved;
+  return 0;
 }
 
 CALLER_API int pause(void) {
@@ -160,12 +182,21 @@ CALLER_API int accept(int fd, sockaddr* address, socklen_t* size) {
 
 CALLER_API int poll(pollfd* fds, nfds_t n, int timeout) {
   auto* const real = *next_poll;
-  return interruptible([&] { return real(fds, n, timeout); });
+  using Clock = std::chrono::steady_clock;
+  using std::chrono::milliseconds;
+  const auto end = timeout > 0 ? Clock::now() + milliseconds(timeout) : Clock::time_point{};
+  int left = timeout;
+  return interruptible([&] {
+    const int result = real(fds, n, left);
+    if (result == -1 && timeout > 0)
+      left = std::max(0, static_cast<int>(std::chrono::ceil<milliseconds>(end - Clock::now()).count()));
+    return result;
+  });
 }
 
 CALLER_API int select(int n, fd_set* r, fd_set* w, fd_set* e, timeval* timeout) {
   auto* const real = *next_select;
-  return interruptible([&] { return real(n, r, w, e, timeout); });
+  return interruptible([&] { return real(n, r, w, e, timeout); });  // which leaves the rest of the time there
 }
 
 CALLER_API pid_t wait(int* status) {
@@ -209,7 +240,7 @@ CALLER_API int pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t
   return interruptible_wait(condition, [&] { return real(condition, mutex, clock, until); });
 }
 
-/// Futures, std::atomic::wait and semaphores of the standard library wait by it.
+/// Futures, std::atomic::wait and semaphores of the standard library wait by it, and expect to be woken by chance.
 CALLER_API long syscall(long number, ...) {
   auto* const real = *next_syscall;
   va_list list;
@@ -218,8 +249,14 @@ CALLER_API long syscall(long number, ...) {
   for (long& one : a) one = va_arg(list, long);
   va_end(list);
   const auto call = [&] { return real(number, a[0], a[1], a[2], a[3], a[4], a[5]); };
-  if (number != SYS_futex || !is_futex_wait(a[1]) || !caller::kernel::interrupt::innermost_scope()) return call();
-  return interruptible(call);
+  if (number != SYS_futex || !is_futex_wait(a[1]) || !interrupt::innermost_scope()) return call();
+  interrupt::check();
+  const long result = call();
+  if (result == -1 && errno == EINTR) {
+    interrupt::check();
+    errno = EINTR;
+  }
+  return result;
 }
 
 }  // extern "C"

@@ -1,7 +1,7 @@
 // How a request reaches a thread: a global counter of open requests makes the loops of cells look (one relaxed load a
 // turn), the thread's own state says whether it is meant. A blocked system call is woken by a signal whose handler does
-// nothing; the functions of blocking_calls.cpp then look at the same state. As the signal may come just before the
-// call blocks, a small thread repeats it until the request is met or the scope ends. A wait on a condition variable
+// next to nothing; the functions of blocking_calls.cpp then look at the same state. As the signal may come just before
+// the call blocks, a small thread repeats it until the request is met or the scope ends. A wait on a condition variable
 // does not end by a signal: the variable is signalled instead, which its waiters must expect at any time.
 //
 // A request stands until its scope ends (or the loop turns, for the scope below a loop): `catch (...)` must not swallow
@@ -87,6 +87,7 @@ constexpr int kRepeats = 2;  // what catches it more often, and that long, ends 
 thread_local State* innermost = nullptr;
 
 int wake_signal() { return SIGRTMIN + 6; }
+thread_local constinit volatile unsigned woken __attribute__((tls_model("initial-exec"))) = 0;
 
 struct Registry {
   std::mutex mutex;
@@ -96,7 +97,7 @@ struct Registry {
 
   Registry() {
     struct sigaction action{};
-    action.sa_handler = [](int) {};
+    action.sa_handler = [](int) { woken = woken + 1; };
     sigemptyset(&action.sa_mask);
     action.sa_flags = 0;  // no SA_RESTART: blocked calls return EINTR
     sigaction(wake_signal(), &action, nullptr);
@@ -236,6 +237,8 @@ void loop_turned() noexcept {
 
 bool is_leaving() noexcept { return innermost && innermost->thrown.load() > 0 && is_dealt_with(); }
 
+unsigned wakes() noexcept { return woken; }
+
 void* innermost_scope() noexcept { return innermost; }
 
 void forget_scopes(void* up_to) noexcept {
@@ -265,16 +268,17 @@ ConditionWait::~ConditionWait() {
 
 namespace {
 
-void check_at(const void* site) {
+/// True: it is meant, but may not throw here.
+bool check_at(const void* site) {
   State* s = innermost;
-  if (!s || !s->requested.load(std::memory_order_acquire)) return;
+  if (!s || !s->requested.load(std::memory_order_acquire)) return false;
   const unsigned number = s->number.load();
   const int thrown = s->thrown.load();
-  if (thrown > 0 && (is_dealt_with() || !in_code_of_a_cell())) return;
+  if (thrown > 0 && (is_dealt_with() || !in_code_of_a_cell())) return false;
   const void* const who = s->who ? s->who(thrown > 0) : nullptr;
   if (s->who && !s->means(who)) {
     s->quiet = number;
-    return;
+    return false;
   }
   // Inside a destructor, or another function that must not throw, the request waits: throwing would end the process.
   // Looking takes a while, so not at every turn of a loop in there. A check at another place is looked at all the same:
@@ -282,7 +286,7 @@ void check_at(const void* site) {
   // faults: its frames are left behind.
   const auto now = std::chrono::steady_clock::now();
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-  if (here < s->deadly_frame && now - s->looked < std::chrono::milliseconds(1) && s->knows(site)) return;
+  if (here < s->deadly_frame && now - s->looked < std::chrono::milliseconds(1) && s->knows(site)) return true;
   s->looked = now;
   const Throwing fate = would_throw(s->stack, s->deadly_frame);
   if (fate == Throwing::swallowed)
@@ -299,13 +303,17 @@ void check_at(const void* site) {
   }
   if (!s->knows(site)) s->deadly_sites[s->deadly_count++] = site;
   if (patience_is_over) faults::interrupted("the cell was interrupted inside of a function that must not throw");
+  return true;
 }
 
 }  // namespace
 
-void check() { check_at(__builtin_return_address(0)); }
+void check() { (void)check_at(__builtin_return_address(0)); }
+bool asked_in_vain() { return check_at(__builtin_return_address(0)); }
 
 }  // namespace interrupt
 }  // namespace caller::kernel
 
-extern "C" CALLER_API void caller_safepoint() { caller::kernel::interrupt::check_at(__builtin_return_address(0)); }
+extern "C" CALLER_API void caller_safepoint() {
+  (void)caller::kernel::interrupt::check_at(__builtin_return_address(0));
+}

@@ -75,8 +75,14 @@ public:
   ConditionWait& operator=(const ConditionWait&) = delete;
 };
 
+/// How often the calling thread was woken: a call that fails with EINTR meanwhile failed by that.
+/// Thread-safety: any thread. Errors: none. Source: –
+unsigned wakes() noexcept;
+
 /// Throws Interrupted when the calling thread is asked to; for blocking waits of the kernel's own.
 /// Thread-safety: any thread. Errors: Interrupted. Source: –
 CALLER_API void check();
+/// The same. True: it is asked to, but may not here.
+bool asked_in_vain();
 
 }  // namespace caller::kernel::interrupt

@@ -1,8 +1,23 @@
 // Interrupting synchronous code: at once, with destructors, once.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
 #include <array>
+#include <atomic>
+#include <cerrno>
 #include <chrono>
+#include <csignal>
+#include <cstring>
+#include <functional>
+#include <future>
 #include <memory>
 #include <new>
+#include <string>
 #include <thread>
 
 #include "kernel/interpreter/support.hpp"
@@ -212,4 +227,127 @@ TEST_CASE("a scope that is not on its thread's stack is interrupted where an exc
   CHECK(met == "late but met");
   const auto below = std::make_unique<std::array<unsigned char, 64>>();
   CHECK(where_met(below->data()) == "late but met");
+}
+
+namespace {
+
+int somebody = 0, somebody_else = 0;
+std::atomic<int> looks{0};
+
+const void* is_somebody(bool) noexcept {
+  ++looks;
+  return &somebody;
+}
+
+/// What `call` returns in a thread that is woken for somebody else: three times, then comes `then`; without that until
+/// it returns, or for ten seconds.
+std::string disturbed(const std::function<std::string()>& call, const std::function<void()>& then) {
+  looks = 0;
+  std::promise<interrupt::Scope*> ready;
+  std::atomic<bool> over{false}, may_end{false};
+  auto outcome = std::async(std::launch::async, [&]() -> std::string {
+    interrupt::Scope scope(&is_somebody, interrupt::Scope::Of::code);
+    ready.set_value(&scope);
+    std::string result;
+    try {
+      result = call();
+    } catch (const caller::kernel::Interrupted&) {
+      result = "interrupted";
+    }
+    over = true;
+    may_end.wait(false);
+    return result;
+  });
+  interrupt::Scope* const scope = ready.get_future().get();
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  for (int n = 1; n <= 3 || !then; ++n) {
+    scope->request(&somebody_else);
+    while (looks < n && !over && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    if (over || std::chrono::steady_clock::now() >= end) break;
+  }
+  if (then) then();
+  may_end = true;
+  may_end.notify_all();
+  return outcome.get();
+}
+
+std::string answer(long result) { return std::to_string(result) + (result == -1 ? std::strerror(errno) : ""); }
+
+}  // namespace
+
+TEST_CASE("a blocked call goes on when its thread is woken for what somebody else does") {
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+  char c = 0;
+  const auto feed = [&] { CHECK(::send(ends[1], "x", 1, 0) == 1); };
+  CHECK(disturbed([&] { return answer(::read(ends[0], &c, 1)); }, feed) == "1");
+  CHECK(disturbed([&] { return answer(::recv(ends[0], &c, 1, 0)); }, feed) == "1");
+  pollfd item{ends[0], POLLIN, 0};
+  CHECK(disturbed([&] { return answer(::poll(&item, 1, -1)); }, feed) == "1");
+  CHECK(disturbed(
+            [&] {
+              fd_set set;
+              FD_ZERO(&set);
+              FD_SET(ends[0], &set);
+              return answer(::select(ends[0] + 1, &set, nullptr, nullptr, nullptr));
+            },
+            [] {}) == "1");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    char end;
+    (void)!::read(ends[1], &end, 1);
+    ::_exit(3);
+  }
+  CHECK(disturbed([&] { return answer(::waitpid(child, nullptr, 0) == child); },
+                  [&] { CHECK(::send(ends[0], "x", 1, 0) == 1); }) == "1");
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+TEST_CASE("a sleep lasts as long as it should when its thread is woken for what somebody else does") {
+  const timespec time{1, 0};
+  for (const std::function<long()>& call : std::initializer_list<std::function<long()>>{
+           [&] { return ::nanosleep(&time, nullptr); },
+           [&] { return ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr); },
+           [&] {
+             timespec at{};
+             ::clock_gettime(CLOCK_MONOTONIC, &at);
+             at.tv_sec += 1;
+             return ::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr);
+           },
+           [&] { return ::usleep(1'000'000); }, [&] { return static_cast<int>(::sleep(1)); },
+           [&] { return ::poll(nullptr, 0, 1000); },
+           [&] {
+             timeval left{1, 0};
+             return ::select(0, nullptr, nullptr, nullptr, &left);
+           }}) {
+    using std::chrono::seconds;
+    const auto begin = std::chrono::steady_clock::now();
+    CHECK(disturbed([&] { return answer(call()); }, nullptr) == "0");
+    const auto took = std::chrono::steady_clock::now() - begin;
+    CHECK(took >= seconds(1));
+    CHECK(took < seconds(10));  // each wake-up would begin it anew
+  }
+}
+
+TEST_CASE("a signal of the program's own ends a blocked call as ever") {
+  struct sigaction action{}, before{};
+  action.sa_handler = [](int) {};
+  REQUIRE(::sigaction(SIGUSR1, &action, &before) == 0);
+  std::promise<pthread_t> ready;
+  std::atomic<bool> over{false};
+  auto outcome = std::async(std::launch::async, [&] {
+    const interrupt::Scope scope;
+    ready.set_value(::pthread_self());
+    const std::string result = answer(::pause());
+    over = true;
+    return result;
+  });
+  const pthread_t thread = ready.get_future().get();
+  while (!over) {
+    ::pthread_kill(thread, SIGUSR1);
+    std::this_thread::yield();
+  }
+  CHECK(outcome.get() == "-1Interrupted system call");
+  ::sigaction(SIGUSR1, &before, nullptr);
 }
