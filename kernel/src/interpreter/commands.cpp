@@ -15,27 +15,22 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include <caller/kernel/interrupted.hpp>
 
 #include "interrupt.hpp"
 #include "next.hpp"
+#include "shell_program.hpp"
 
 extern char** environ;
 
-namespace {
+namespace caller::kernel {
 
-using caller::kernel::Interrupted;
-using caller::kernel::Next;
-namespace interrupt = caller::kernel::interrupt;
-
-constexpr int kPatience = 200;  // milliseconds until a program that is told to end is told in a stronger way
-
-/// The shell that runs `command`, or -1 and errno. `from` becomes its descriptor `to` (-1: none does).
-pid_t start(const char* command, int from, int to) noexcept {
+pid_t start_shell(const char* command, std::initializer_list<Given> descriptors) noexcept {
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
-  if (from >= 0) posix_spawn_file_actions_adddup2(&files, from, to);
+  for (const Given& d : descriptors) posix_spawn_file_actions_adddup2(&files, d.from, d.to);
   posix_spawnattr_t how;
   posix_spawnattr_init(&how);
   sigset_t none, all;
@@ -55,29 +50,73 @@ pid_t start(const char* command, int from, int to) noexcept {
   return -1;
 }
 
+}  // namespace caller::kernel
+
+namespace {
+
+using caller::kernel::Interrupted;
+using caller::kernel::Next;
+using caller::kernel::start_shell;
+namespace interrupt = caller::kernel::interrupt;
+
+constexpr int kPatience = 200;  // milliseconds until a program that is told to end is told in a stronger way
+
+constinit Next<int(const char*)> next_system("system");
+constinit Next<FILE*(const char*, const char*)> next_popen("popen");
+constinit Next<int(FILE*)> next_pclose("pclose");
+[[gnu::constructor]] void find_all() {
+  (void)*next_system;
+  (void)*next_popen;
+  (void)*next_pclose;
+}
+
+thread_local pid_t awaited = -1;  // by this thread
+
+/// Looks for kPatience whether `over()` is true.
+template <class F>
+bool becomes(F over) noexcept {
+  for (int waited = 0; waited < kPatience; waited += 10) {
+    if (over()) return true;
+    ::syscall(SYS_poll, nullptr, 0, 10);
+  }
+  return false;
+}
+
+/// The shell and all that is left of its group; the shell may have ended before the rest does.
 void end(pid_t pid) noexcept {
+  bool reaped = false;
+  const auto over = [&] {
+    reaped = reaped || ::syscall(SYS_wait4, pid, nullptr, WNOHANG, nullptr) != 0;
+    return reaped && ::kill(-pid, 0) != 0;
+  };
   for (const int signal : {SIGINT, SIGTERM, SIGKILL}) {
     ::kill(-pid, signal);
-    for (int waited = 0; waited < kPatience; waited += 10) {
-      if (::syscall(SYS_wait4, pid, nullptr, WNOHANG, nullptr) != 0) return;
-      ::syscall(SYS_poll, nullptr, 0, 10);
-    }
+    if (becomes(over)) return;
   }
 }
 
 /// The status of the shell when it has ended. Errors: Interrupted; it has been ended then.
 int await(pid_t pid) {
-  if (interrupt::is_leaving()) end(pid);  // in a destructor, say: nobody waits for it any more
   int status = -1;
+  awaited = pid;
   try {
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
   } catch (const Interrupted&) {
-    end(pid);
+    interrupt::end_program();
     throw;
   }
+  awaited = -1;
   return status;
 }
+
+}  // namespace
+
+void caller::kernel::interrupt::end_program() noexcept {
+  if (const pid_t pid = std::exchange(awaited, -1); pid >= 0) end(pid);
+}
+
+namespace {
 
 struct Streams {
   std::mutex mutex;
@@ -93,7 +132,7 @@ FILE* open_stream(const char* command, const char* mode) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return nullptr;
   const int ours = ends[reads ? 0 : 1], theirs = ends[reads ? 1 : 0];
-  const pid_t pid = start(command, theirs, reads ? 1 : 0);
+  const pid_t pid = start_shell(command, {{theirs, reads ? 1 : 0}});
   const int error = errno;
   ::close(theirs);
   FILE* const stream = pid < 0 ? nullptr : ::fdopen(ours, reads ? "r" : "w");
@@ -104,7 +143,7 @@ FILE* open_stream(const char* command, const char* mode) {
     return nullptr;
   }
   const std::lock_guard lock(streams().mutex);
-  streams().programs.emplace(stream, pid);
+  streams().programs.insert_or_assign(stream, pid);  // there may be one that was closed by fclose
   return stream;
 }
 
@@ -113,24 +152,21 @@ FILE* open_stream(const char* command, const char* mode) {
 extern "C" {
 
 CALLER_API int system(const char* command) {
-  static constinit Next<int(const char*)> next("system");
-  if (!command || !interrupt::innermost_scope()) return (*next)(command);
-  const pid_t pid = start(command, -1, -1);
+  if (!command || !interrupt::innermost_scope()) return (*next_system)(command);
+  const pid_t pid = start_shell(command, {});
   return pid < 0 ? -1 : await(pid);
 }
 
 CALLER_API FILE* popen(const char* command, const char* mode) {
-  static constinit Next<FILE*(const char*, const char*)> next("popen");
   if (!command || !mode ||
       (std::strcmp(mode, "r") != 0 && std::strcmp(mode, "w") != 0 && std::strcmp(mode, "re") != 0 &&
        std::strcmp(mode, "we") != 0) ||
       !interrupt::innermost_scope())
-    return (*next)(command, mode);
+    return (*next_popen)(command, mode);
   return open_stream(command, mode);
 }
 
 CALLER_API int pclose(FILE* stream) {
-  static constinit Next<int(FILE*)> next("pclose");
   pid_t pid = -1;
   {
     const std::lock_guard lock(streams().mutex);
@@ -140,9 +176,13 @@ CALLER_API int pclose(FILE* stream) {
       streams().programs.erase(it);
     }
   }
-  if (pid < 0) return (*next)(stream);
+  if (pid < 0) return (*next_pclose)(stream);
   ::fclose(stream);
-  return await(pid);
+  if (!interrupt::is_leaving()) return await(pid);
+  // In a destructor, say: nobody has told the program to end, and nobody waits for long.
+  int status = -1;
+  if (!becomes([&] { return ::syscall(SYS_wait4, pid, &status, WNOHANG, nullptr) != 0; })) end(pid);
+  return status;
 }
 
 }  // extern "C"

@@ -38,6 +38,7 @@
 #include "faults_of_threads.hpp"
 #include "interrupt.hpp"
 #include "last_words.hpp"
+#include "shell_program.hpp"
 #include "stream_locks.hpp"
 
 #if !defined(__x86_64__)
@@ -390,6 +391,7 @@ std::shared_ptr<const Fault> run(void (*body)(void*), void* argument, bool direc
   interrupt::forget_scopes(scope);
   release_streams();
   take_reserve(t);
+  interrupt::end_program();
   return fault_of(t.record);
 }
 

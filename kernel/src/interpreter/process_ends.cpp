@@ -16,6 +16,16 @@ namespace {
 namespace faults = caller::kernel::faults;
 using caller::kernel::Next;
 
+constinit Next<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)> next_pthread_create("pthread_create");
+constinit Next<void(int)> next_exit("exit"), next_exit_at_once("_exit"), next_exit_at_once_too("_Exit"),
+    next_quick_exit("quick_exit");
+constinit Next<void(const char*, const char*, unsigned, const char*)> next_assert_fail("__assert_fail");
+[[gnu::constructor]] void find_all() {
+  (void)*next_pthread_create;
+  for (auto* const next : {&next_exit, &next_exit_at_once, &next_exit_at_once_too, &next_quick_exit}) (void)**next;
+  (void)*next_assert_fail;
+}
+
 struct Start {
   void* (*function)(void*);
   void* argument;
@@ -51,8 +61,7 @@ extern "C" {
 
 CALLER_API int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*),
                               void* argument) {
-  static constinit Next<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)> next("pthread_create");
-  auto* const real = *next;
+  auto* const real = *next_pthread_create;
   if (!faults::in_cell()) return real(thread, attributes, function, argument);
   faults::Host* const host = faults::host();
   auto start = std::make_unique<Start>(Start{function, argument, host ? host->origin() : nullptr});
@@ -63,32 +72,28 @@ CALLER_API int pthread_create(pthread_t* thread, const pthread_attr_t* attribute
 
 [[noreturn]] CALLER_API void exit(int status) {
   faults::exit_called("exit", status);
-  static constinit Next<void(int)> next("exit");
-  auto* const real = *next;
+  auto* const real = *next_exit;
   real(status);
   __builtin_unreachable();
 }
 
 [[noreturn]] CALLER_API void _exit(int status) {
   faults::exit_called("_exit", status);
-  static constinit Next<void(int)> next("_exit");
-  auto* const real = *next;
+  auto* const real = *next_exit_at_once;
   real(status);
   __builtin_unreachable();
 }
 
 [[noreturn]] CALLER_API void _Exit(int status) {
   faults::exit_called("_Exit", status);
-  static constinit Next<void(int)> next("_Exit");
-  auto* const real = *next;
+  auto* const real = *next_exit_at_once_too;
   real(status);
   __builtin_unreachable();
 }
 
 [[noreturn]] CALLER_API void quick_exit(int status) {
   faults::exit_called("quick_exit", status);
-  static constinit Next<void(int)> next("quick_exit");
-  auto* const real = *next;
+  auto* const real = *next_quick_exit;
   real(status);
   __builtin_unreachable();
 }
@@ -99,8 +104,7 @@ CALLER_API int pthread_create(pthread_t* thread, const pthread_attr_t* attribute
   std::snprintf(text, sizeof text, "%s:%u: %s: Assertion `%s' failed.", file ? file : "?", line,
                 function ? function : "?", expression ? expression : "?");
   faults::assertion_failed(text);
-  static constinit Next<void(const char*, const char*, unsigned, const char*)> next("__assert_fail");
-  auto* const real = *next;
+  auto* const real = *next_assert_fail;
   real(expression, file, line, function);
   __builtin_unreachable();
 }

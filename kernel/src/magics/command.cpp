@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -15,7 +14,7 @@
 #include <cstdint>
 #include <system_error>
 
-extern char** environ;
+#include "interpreter/shell_program.hpp"
 
 namespace caller::kernel {
 namespace {
@@ -31,30 +30,6 @@ struct Descriptor {
 
 [[noreturn]] void fail(int error, const char* what) { throw std::system_error(error, std::generic_category(), what); }
 
-pid_t spawn(const std::string& command, int out, int err) {
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&files, out, 1);
-  posix_spawn_file_actions_adddup2(&files, err, 2);
-  posix_spawnattr_t how;
-  posix_spawnattr_init(&how);
-  sigset_t none, all;
-  sigemptyset(&none);
-  sigfillset(&all);
-  posix_spawnattr_setsigmask(&how, &none);
-  posix_spawnattr_setsigdefault(&how, &all);
-  posix_spawnattr_setpgroup(&how, 0);
-  posix_spawnattr_setflags(&how, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  const char* arguments[] = {"/bin/sh", "-c", command.c_str(), nullptr};
-  pid_t pid = -1;
-  const int error = ::posix_spawn(&pid, "/bin/sh", &files, &how, const_cast<char**>(arguments), environ);
-  posix_spawnattr_destroy(&how);
-  posix_spawn_file_actions_destroy(&files);
-  if (error != 0) fail(error, "starting /bin/sh");
-  return pid;
-}
-
 }  // namespace
 
 int run_command(const std::string& command, const std::function<void(int, std::string_view)>& output,
@@ -65,8 +40,12 @@ int run_command(const std::string& command, const std::function<void(int, std::s
   Descriptor read_out{out[0]}, write_out{out[1]};
   if (::pipe2(err, O_CLOEXEC) != 0) fail(errno, "running a command");
   Descriptor read_err{err[0]}, write_err{err[1]};
+  Descriptor nothing{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
+  if (nothing.fd < 0) fail(errno, "running a command");
   Descriptor wake{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-  const pid_t pid = spawn(command, write_out.fd, write_err.fd);
+  const pid_t pid = start_shell(command.c_str(), {{nothing.fd, 0}, {write_out.fd, 1}, {write_err.fd, 2}});
+  if (pid < 0) fail(errno, "starting /bin/sh");
+  nothing.close();
   write_out.close();
   write_err.close();
   Descriptor process{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};

@@ -357,7 +357,12 @@ class Interrupt(KernelTest):
         for code in (f'std::system("{pid_of}");', f'FILE* f = popen("echo pid $$ >&2; exec sleep 60", "r"); fgets(text, 100, f); pclose(f);',
                      'FILE* f = popen("echo pid $$ >&2; exec sleep 60", "w"); pclose(f);',
                      f'co_await caller::Caller::current().to_thread([] {{ return std::system("{pid_of}"); }});',
-                     'std::system("trap \'\' INT TERM; echo pid $$; while true; do sleep 0.1; done");'):
+                     'std::system("trap \'\' INT TERM; echo pid $$; while true; do sleep 0.1; done");',
+                 # the shell ends, what it has started does not
+                 """std::system(R"(sh -c 'trap "" INT TERM; echo pid $$; while true; do sleep 0.1; done' & wait)");""",
+                 # ends without destructors, and without what stands in the frames of system()
+                 f'struct Runs {{ ~Runs() {{ std::system("{pid_of}"); }} }} runs;',
+                 f'[]() noexcept {{ FILE* f = popen("echo pid $$ >&2; exec sleep 60", "w"); pclose(f); }}();'):
             cell = self.client.execute("{ " + code + " }")
             self.client.wait(lambda m, c=cell: m["msg_type"] == "stream" and parent_id(m) == c.id and "\n" in m["content"]["text"])
             pid = int((cell.text() + cell.text("stderr")).split()[1])
@@ -366,7 +371,7 @@ class Interrupt(KernelTest):
             self.assertEqual(cell.wait(10).reply["ename"], "Interrupted", code)
             self.assertLess(cell.reply_message["arrived"] - begin, LIMIT, code)
             deadline = time.monotonic() + 5
-            while os.path.exists(f"/proc/{pid}"):
+            while self.runs(pid):
                 self.assertLess(time.monotonic(), deadline, code)
         for code in ("wait(nullptr);", "waitid(P_ALL, 0, nullptr, WEXITED);", "wait4(-1, nullptr, 0, nullptr);"):
             self.run_ok("int sleeper = fork(); if (sleeper == 0) execlp(\"sleep\", \"sleep\", \"60\", nullptr);")
@@ -375,6 +380,23 @@ class Interrupt(KernelTest):
         self.assertEqual(self.run_ok('std::system("exit 3") >> 8').result, "3")
         self.assertEqual(self.run_ok('FILE* f = popen("echo hello; exit 4", "r"); fgets(text, 100, f); (pclose(f) >> 8) + text[0]').result, str(4 + ord("h")))
         self.assertEqual(self.run_ok('FILE* f = popen("cat", "w"); fputs("through\\n", f); pclose(f)').text(), "through\n")
+        # A stream that nobody closes by pclose leaves its program's number behind, and often its address.
+        self.assertEqual(self.run_ok('fclose(popen("exit 3", "r")); pclose(popen("exit 4", "r")) >> 8').result, "4")
+
+    @staticmethod
+    def runs(pid):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+                return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+        except OSError:
+            return False
+
+    def test_42_programs_that_destructors_and_handlers_run(self):
+        self.run_ok("#include <cstdlib>\n#include <cstdio>\nstruct Sweeps { ~Sweeps() { std::system(\"sleep 0.1; echo swept\"); } };\n"
+                    "struct Closes { FILE* f = popen(\"cat; sleep 0.05; echo closed\", \"w\"); ~Closes() { pclose(f); } };")
+        self.assertIn("swept", self.interrupt("{ Sweeps s; " + self.READY + "for (;;) {} }").text())
+        self.assertIn("closed", self.interrupt("{ Closes c; " + self.READY + "for (;;) {} }").text())
+        self.assertIn("caught", self.interrupt("try { " + self.READY + "for (;;) {} } catch (...) { std::system(\"sleep 0.1; echo caught\"); throw; }").text())
 
     def test_42_again_and_again(self):
         for _ in range(10):
