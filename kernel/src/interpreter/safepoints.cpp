@@ -75,6 +75,18 @@ public:
     return true;
   }
 
+  // glibc declares these two as if nothing could leave them (blocking_calls.cpp): without landing pads around the call
+  // no destructor would run.
+  bool VisitDeclRefExpr(clang::DeclRefExpr* e) {
+    auto* const f = llvm::dyn_cast<clang::FunctionDecl>(e->getDecl());
+    if (!f || !f->getIdentifier() || (f->getName() != "wait3" && f->getName() != "wait4") || !f->isExternC())
+      return true;
+    if (!may_throw(f))
+      f->setType(context_.getFunctionTypeWithExceptionSpec(
+          f->getType(), clang::FunctionProtoType::ExceptionSpecInfo(clang::EST_None)));
+    return true;
+  }
+
   bool VisitCoroutineBodyStmt(clang::CoroutineBodyStmt* s) {
     inserter_.saw_repetition();
     inserter_.keep(s);

@@ -373,9 +373,10 @@ class Interrupt(KernelTest):
             deadline = time.monotonic() + 5
             while self.runs(pid):
                 self.assertLess(time.monotonic(), deadline, code)
-        for code in ("wait(nullptr);", "waitid(P_ALL, 0, nullptr, WEXITED);", "wait4(-1, nullptr, 0, nullptr);"):
+        self.run_ok('#include <sys/resource.h>\nstruct Guard { ~Guard() { std::cout << "destroyed" << std::flush; } };')
+        for code in ("wait(nullptr);", "waitid(P_ALL, 0, nullptr, WEXITED);", "wait3(nullptr, 0, nullptr);", "wait4(-1, nullptr, 0, nullptr);"):
             self.run_ok("int sleeper = fork(); if (sleeper == 0) execlp(\"sleep\", \"sleep\", \"60\", nullptr);")
-            self.interrupt(self.READY + code)
+            self.assertEqual(self.interrupt("{ Guard guard; " + self.READY + code + " }").text(), "readydestroyed", code)
             self.run_ok("kill(sleeper, SIGKILL); waitpid(sleeper, nullptr, 0);")
         self.assertEqual(self.run_ok('std::system("exit 3") >> 8').result, "3")
         self.assertEqual(self.run_ok('FILE* f = popen("echo hello; exit 4", "r"); fgets(text, 100, f); (pclose(f) >> 8) + text[0]').result, str(4 + ord("h")))
