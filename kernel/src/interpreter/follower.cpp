@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "code_pages.hpp"
@@ -58,7 +59,11 @@ void Follower::settle() {
 
 bool Follower::settle_within(std::chrono::milliseconds limit) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, limit, [this] { return queue_.empty(); });
+  const auto settled = [this] { return queue_.empty(); };
+  if (settled()) return true;
+  const bool in_time = limit > in_vain_ && changed_.wait_for(lock, limit - in_vain_, settled);
+  if (!in_time) in_vain_ = std::max(in_vain_, limit);
+  return in_time;
 }
 
 void Follower::run() {
@@ -86,6 +91,7 @@ void Follower::run() {
       failed_(wrong);
     lock.lock();
     queue_.pop_front();
+    if (queue_.empty()) in_vain_ = {};
     changed_.notify_all();
   }
 }

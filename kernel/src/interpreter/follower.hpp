@@ -29,7 +29,7 @@ public:
 
   /// Waits until the compiler knows everything.
   void settle();
-  /// The same, but false when that takes too long.
+  /// The same, but false when that takes too long. Who asks while it is still busy does not wait for as long again.
   bool settle_within(std::chrono::milliseconds limit);
 
 private:
@@ -45,7 +45,8 @@ private:
   const std::function<void(const std::string&)> failed_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Work> queue_;  // the first is being worked on
+  std::deque<Work> queue_;                // the first is being worked on
+  std::chrono::milliseconds in_vain_{0};  // somebody has waited since it last knew everything
   bool ends_ = false;
   std::thread thread_;
 };

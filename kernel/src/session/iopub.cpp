@@ -55,6 +55,16 @@ void IopubWriter::append_locked(Gathered& g, StreamName name, std::string_view t
     g.pieces[count - 2].text += whole;  // the latest of its own stream
 }
 
+// Nothing comes any more.
+void IopubWriter::end_locked(Gathered& g) {
+  for (const StreamName name : {StreamName::out, StreamName::err}) {
+    std::string& rest = g.unfinished[static_cast<int>(name)];
+    if (rest.empty()) continue;
+    rest.clear();
+    append_locked(g, name, "\xEF\xBF\xBD");
+  }
+}
+
 void IopubWriter::send_locked(Gathered& g) {
   if (g.pieces.empty()) return;
   auto pieces = std::exchange(g.pieces, {});
@@ -98,14 +108,8 @@ void IopubWriter::flush(const Request& parent) {
 void IopubWriter::finish(const Request& parent) {
   const std::lock_guard lock(mutex_);
   if (const auto it = gathered_.find(parent.get()); it != gathered_.end()) {
-    Gathered& g = it->second;
-    for (const StreamName name : {StreamName::out, StreamName::err}) {
-      std::string& rest = g.unfinished[static_cast<int>(name)];
-      if (rest.empty()) continue;
-      rest.clear();
-      append_locked(g, name, "\xEF\xBF\xBD");
-    }
-    send_locked(g);
+    end_locked(it->second);
+    send_locked(it->second);
     gathered_.erase(it);
   }
   emit_("status", parent, {{"execution_state", "idle"}}, json::object(), {});
@@ -119,11 +123,15 @@ std::optional<IopubWriter::Clock::time_point> IopubWriter::flush_due() {
     Gathered& g = it->second;
     const auto due = g.last + kInterval;
     if (due <= now) {
-      if (g.pieces.empty() && g.unfinished[0].empty() && g.unfinished[1].empty()) {
+      // Half a character waits for the rest while anybody might write it.
+      const bool quiet = g.pieces.empty() && g.unfinished[0].empty() && g.unfinished[1].empty();
+      const bool last = g.parent.use_count() == 1;
+      if (last) end_locked(g);
+      send_locked(g);
+      if (quiet || last) {
         it = gathered_.erase(it);  // quiet for a whole interval: the next text leaves at once anyway
         continue;
       }
-      send_locked(g);
     }
     if (!g.pieces.empty() || due > now) next = next ? std::min(*next, g.last + kInterval) : g.last + kInterval;
     ++it;

@@ -82,6 +82,7 @@ private:
     Clock::time_point last{};  // when text was last sent; the epoch: never
   };
 
+  void end_locked(Gathered& g);
   void send_locked(Gathered& g);
   bool may_change_locked();
   void append_locked(Gathered& g, StreamName name, std::string_view text);

@@ -281,11 +281,11 @@ bool Kernel::delete_subshell(const std::string& id) {
   cells_.stop_subshell(id);
   Caller(shell->caller()).stop(true);
   drop_comms(id);
-  session_.forget_shell(id);
   // The last handle joins the thread, so it goes where waiting harms nobody.
-  (void)control_.to_thread([shell = std::move(shell)]() mutable {
+  (void)control_.to_thread([this, shell = std::move(shell), id]() mutable {
     shell->caller().stopped().wait_done();
     shell.reset();
+    session_.forget_shell(id);  // not before: a cell may just have begun
   });
   return true;
 }

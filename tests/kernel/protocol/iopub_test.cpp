@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -172,4 +173,24 @@ TEST_CASE("200 000 writes from two threads lose nothing and keep their order (53
   writer.stop();
   CHECK(seen[0] == expected[0]);
   CHECK(seen[1] == expected[1]);
+}
+
+TEST_CASE("half a character that came after idle goes when nobody can write the rest any more") {
+  Recorder r;
+  Request a = request("a");
+  const std::weak_ptr<const Message> alive = a;
+  r.writer.finish(a);
+  r.writer.stream(a, StreamName::out, "\xC3");
+  r.now += IopubWriter::kInterval;
+  r.writer.flush_due();
+  CHECK(r.texts() == "status|");
+  r.writer.stream(a, StreamName::out, "\xA9\xC3");
+  CHECK(r.texts() == "status|o:\xC3\xA9|");
+  r.sent.clear();
+  a.reset();
+  r.now += IopubWriter::kInterval;
+  r.writer.flush_due();
+  CHECK(r.texts() == "o:\xEF\xBF\xBD|");
+  r.sent.clear();
+  CHECK(alive.expired());
 }

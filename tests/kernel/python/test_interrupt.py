@@ -457,8 +457,9 @@ class LongCompiles(KernelTest):
         learning = time.monotonic() - begin  # about as long as it took
         for kind, content in (("complete_request", {"code": "std::vec", "cursor_pos": 8}), ("inspect_request", {"code": "std::vector", "cursor_pos": 8, "detail_level": 0})):
             begin = time.monotonic()
-            request = self.client.send("shell", kind, content)
+            requests = [self.client.send("shell", kind, content) for _ in range(5)]  # as from somebody who types on
             cell = self.run_ok("1 + 2")
             self.assertEqual(cell.result, "3")
             self.assertLess(time.monotonic() - begin, max(3, learning / 2 + 1.5))
-            self.assertEqual(self.client.reply(request)["content"]["status"], "ok")
+            for request in requests:
+                self.assertEqual(self.client.reply(request)["content"]["status"], "ok")
