@@ -149,6 +149,16 @@ class Diagnostics(KernelTest):
         for inner in ("__caller", "input_line", "/tmp/"):
             self.assertNotIn(inner, text)
 
+    def test_notes_say_what_to_write_instead_and_colours_what_is_what(self):
+        self.run_ok("struct Pair { int first, second; } pair;")
+        traceback = "\n".join(self.run_error("pair.secnd").reply["traceback"])
+        self.assertIn("\x1b[0;1;31merror: ", traceback)
+        self.assertRegex(traceback, "\x1b\\[0;32m *second")  # below the place
+        text = plain(traceback)
+        self.assertIn("no member named 'secnd' in 'Pair'; did you mean 'second'?", text)
+        self.assertRegex(text, r"(?m)^ *1 \| pair\.secnd$\n^ *\| +\^~*$\n^ *\| +second$")
+        self.assertRegex(text, "(?m)note: 'second' declared here$")
+
     def test_syntax_errors(self):
         for code in ("int x = ;", "int f( {", "}", ")", '"open', "class {", "template <", "int a; int a;", "@", "\x01", "#include <no_such_header.hpp>", "#error stop", "#if 1"):
             with self.subTest(code=code):

@@ -2,7 +2,7 @@
 
 import time
 
-from support import KernelTest
+from support import KernelTest, plain
 
 
 class Modes(KernelTest):
@@ -40,6 +40,18 @@ class Modes(KernelTest):
         code = "// thread name=mine\nstd::cout << std::this_thread::get_id();"
         self.assertEqual(self.run_ok(code).text(), self.run_ok(code).text())
         self.assertIn("mine", self.run_ok("%callers").text())
+
+    def test_a_thread_cell_may_choose_the_backend(self):
+        code = '// thread name={0}_thread backend={0}\nco_await caller::sleep_for(1ms); caller::Caller::current().backend() == caller::Backend::{0}'
+        for backend in ("asio", "manual", "uv"):
+            cell = self.client.run(code.format(backend))
+            if backend == "uv" and cell.reply["status"] == "error":
+                self.assertIn("libuv", cell.reply["evalue"])
+                self.skipTest("built without libuv")
+            self.assertEqual(cell.reply["status"], "ok", plain(cell.reply.get("traceback", [])))
+            self.assertEqual(cell.result, "true", backend)
+        refused = self.run_error("// thread name=uv_thread backend=manual\n1")
+        self.assertIn("uv", refused.reply["evalue"])
 
     def test_only_the_exact_comment_counts(self):
         self.run_ok("1;")

@@ -33,7 +33,11 @@ class History(KernelTest):
         found = [entry[2] for entry in self.history(hist_access_type="search", pattern="*apple*")]
         self.assertEqual(found, ["int apple = 1;", "int apple_tree = 3;", "apple;", "apple;"])
         unique = [entry[2] for entry in self.history(hist_access_type="search", pattern="*apple*", unique=True)]
-        self.assertEqual(sorted(unique), sorted({"int apple = 1;", "int apple_tree = 3;", "apple;"}))
+        self.assertEqual(unique, ["int apple = 1;", "int apple_tree = 3;", "apple;"])
+        self.run_ok("int apple = 1;")  # the newest of equal ones counts, also for the place and the number
+        unique = self.history(hist_access_type="search", pattern="*apple*", unique=True)
+        self.assertEqual([entry[1:] for entry in unique], [[3, "int apple_tree = 3;"], [6, "apple;"], [7, "int apple = 1;"]])
+        self.assertEqual(self.history(hist_access_type="search", pattern="*apple*", unique=True, n=2), unique[-2:])
         last = [entry[2] for entry in self.history(hist_access_type="search", pattern="int *", n=2)]
         self.assertEqual(last, ["int apple_tree = 3;", "int pear_b = 4;"])
         self.assertEqual(self.history(hist_access_type="search", pattern="pea?"), [])
@@ -58,6 +62,8 @@ class History(KernelTest):
         self.run_ok("2;")
         self.assertNotEqual(self.history(n=1)[0][0], first)
         self.assertEqual(self.history(hist_access_type="range", session=-1, start=1, stop=2)[0][2], "int remembered = 1;")
+        self.assertEqual(self.history(hist_access_type="range", session=first, start=1, stop=2), [[first, 1, "int remembered = 1;"]])
+        self.assertEqual(self.history(hist_access_type="range", session=first + 1000, start=1, stop=2), [])
 
     def test_nonsense_gets_an_answer(self):
         for content in ({"hist_access_type": "dance"}, {"hist_access_type": "range", "start": 5, "stop": 1}, {"n": -4}, {"n": None}, {}):

@@ -322,22 +322,31 @@ class Interrupt(KernelTest):
             self.assertEqual(after.wait().result, "1000000")
 
     def test_42_a_time_out_leaves_the_cells_beside_it_alone(self):
-        self.run_ok(self.GONE + "long busy(std::chrono::milliseconds time) { long n = 0; for (const auto end = std::chrono::steady_clock::now() + time;"
-                    " std::chrono::steady_clock::now() < end;) ++n; return n; }")
-        beside = ("busy(2s) > 0", "co_await caller::sleep_for(1ms); busy(2s) > 0", "co_await me.to_thread([] { return busy(2s); }) > 0",
-                  "std::this_thread::sleep_for(2s); true")
+        self.run_ok(self.GONE + "std::atomic<bool> over; bool busy() { " + self.READY + "long n = 0; while (!over) ++n; return n > 0; }\n"
+                    "caller::Coro<bool> awaits() { co_await caller::sleep_for(1ms); co_return busy(); }\n"
+                    "bool sleeps() { " + self.READY + "while (!over) std::this_thread::sleep_for(100ms); return true; }")
+        beside = ("busy()", "co_await awaits()", "co_await me.to_thread([] { return busy(); })", "sleeps()")
+        subshell = self.client.request("control", "create_subshell_request")["subshell_id"]
         for code in beside:
-            timed = self.client.execute("// task\nco_await caller::sleep_for(60s);", metadata={"tags": ["timeout=1"]}).wait_started()
+            self.run_ok("over = false;")
+            timed = self.client.execute("// task\n" + self.READY + "co_await caller::sleep_for(60s);", metadata={"tags": ["timeout=2"]})
+            timed.wait_text("ready")
             healthy = self.client.execute(code)
+            healthy.wait_text("ready")
+            self.assertFalse(self.client.of(timed.id, "shell"), "it is over before the other one computes")
+            self.client.reply(timed.id)
+            self.run_ok("co_await caller::sleep_for(200ms); over = true;", subshell=subshell)  # longer than what computes is left alone
             self.assertEqual(healthy.wait().reply["status"], "ok", code + str(healthy.reply))
             self.assertEqual(healthy.result, "true", code)
             self.assertEqual(timed.wait(10).reply["ename"], "TimedOut", code)
 
     def test_42_a_time_out_reaches_what_its_cell_does(self):
-        self.run_ok(self.GONE)
-        for n, code in enumerate(("Guard g; for (;;) {}", "co_await caller::sleep_for(1ms); Guard g; for (;;) {}", "co_await me.to_thread([] { Guard g; for (;;) {} });",
-                                  "co_await other.call_soon([] { Guard g; std::this_thread::sleep_for(60s); });")):
-            cell = self.client.execute("{ " + code + " }", metadata={"tags": ["timeout=1.5"]})
+        # All is compiled before: the time is the cell's.
+        self.run_ok(self.GONE + "void spins() { Guard g; " + self.READY + "for (;;) {} }\nvoid sleeps() { Guard g; " + self.READY + "std::this_thread::sleep_for(60s); }\n"
+                    "caller::Coro<void> awaits() { co_await caller::sleep_for(1ms); spins(); }")
+        for n, code in enumerate(("spins();", "co_await awaits();", "co_await me.to_thread([] { spins(); });", "co_await other.call_soon([] { sleeps(); });")):
+            cell = self.client.execute(code, metadata={"tags": ["timeout=1.5"]})
+            cell.wait_text("ready")
             self.assertEqual(cell.wait(10).reply["ename"], "TimedOut", code)
             self.wait_gone(n + 1, code)
 

@@ -108,10 +108,13 @@ class Execute(KernelTest):
         self.assert_usable()
 
     def test_21_a_failing_silent_request_aborts_nothing(self):
-        running = self.client.execute("co_await caller::sleep_for(1s); 1").wait_started()
+        self.run_ok("bool over = false;")
+        running = self.client.execute('std::cout << "ready" << std::flush; while (!over) co_await caller::sleep_for(1ms);\n1')
+        running.wait_text("ready")
         waiting = self.client.execute("2")
         silent = self.run_error('throw std::runtime_error("x");', silent=True)
         self.assertEqual(silent.contents("execute_input"), [])
+        self.run_ok("// task\nover = true;")
         self.assertEqual([cell.wait().result for cell in (running, waiting)], ["1", "2"])
 
     def test_the_timeout_tag_ends_a_cell_with_an_error(self):
