@@ -400,24 +400,12 @@ std::shared_ptr<const Fault> run(void (*body)(void*), void* argument, bool direc
 std::shared_ptr<const Fault> guard(void (*body)(void*), void* argument) { return run(body, argument, true); }
 
 std::exception_ptr guard_turn(void (*body)(void*), void* argument) {
-  thread_local constinit LoopTurns turns;
   thread_local constinit bool known = false;
   if (!known && !interrupt::innermost_scope()) {  // a scope that is there may end before this loop does
     known = true;
-    if (Host* const host = host_of_faults()) host->loop_begins(turns);
+    if (Host* const host = host_of_faults()) host->loop_begins(turns_of_this_thread());
   }
-  struct Turn {
-    Turn() {
-      interrupt::loop_turned();
-      turns.depth.fetch_add(1, std::memory_order_relaxed);
-      turns.count.fetch_add(1);
-    }
-    ~Turn() {
-      turns.depth.fetch_sub(1, std::memory_order_relaxed);
-      turns.count.fetch_add(1);
-      interrupt::loop_turned();
-    }
-  } const turn;
+  const Turn turn;
   auto fault = run(body, argument, false);
   return fault ? std::make_exception_ptr(CellFault(std::move(fault))) : nullptr;
 }

@@ -5,9 +5,7 @@
 // could be anything. Then the process says why, and dies.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <exception>
 #include <memory>
 #include <string>
@@ -16,6 +14,8 @@
 #include <vector>
 
 #include <caller/export.hpp>
+
+#include "loop_turns.hpp"
 
 namespace caller::kernel::faults {
 
@@ -37,12 +37,6 @@ public:
 
 private:
   std::shared_ptr<const Fault> fault_;
-};
-
-/// How far the loop of a thread is, for other threads. Lives as long as its thread.
-struct LoopTurns {
-  std::atomic<std::uint64_t> count{0};  ///< changes when a turn begins, and when it ends
-  std::atomic<int> depth{0};            ///< turns that have begun and not ended; above 1 where one waits in another
 };
 
 /// Whom faults concern beyond the code that failed. All functions may be called in any thread.

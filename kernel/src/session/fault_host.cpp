@@ -1,9 +1,15 @@
 #include "session/fault_host.hpp"
 
+#include <algorithm>
 #include <exception>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
 
 #include "protocol/log.hpp"
 #include "session/kernel.hpp"
+#include "session/shell.hpp"
 
 namespace caller::kernel {
 
@@ -35,12 +41,34 @@ void FaultHost::thread_failed(const std::shared_ptr<void>& origin, const std::ex
   }
 }
 
-void FaultHost::loop_begins(const faults::LoopTurns& turns) noexcept {
+namespace {
+
+void watch(Kernel& kernel, const faults::LoopTurns& turns, bool only_own) noexcept {
   try {
-    kernel_.interrupts().watch(turns);
+    if (!only_own || kernel.owns(std::this_thread::get_id())) kernel.interrupts().watch(turns);
   } catch (const std::exception& e) {
     log(LogLevel::error, std::string("a loop cannot be interrupted: ") + e.what());
   }
+}
+
+}  // namespace
+
+void FaultHost::loop_begins(const faults::LoopTurns& turns) noexcept { watch(kernel_, turns, false); }
+
+void OwnLoops::loop_begins(const faults::LoopTurns& turns) noexcept { watch(kernel_, turns, true); }
+
+bool Kernel::owns(std::thread::id thread) {
+  std::optional<Caller> root = Caller::find(thread);
+  while (root) {
+    std::optional<Caller> parent = root->parent();
+    if (!parent) break;
+    root = std::move(parent);
+  }
+  if (!root) return false;
+  if (root->id() == main_.id()) return true;
+  const std::lock_guard lock(shells_mutex_);
+  return std::any_of(shells_.begin(), shells_.end(),
+                     [&](const auto& shell) { return shell.second->caller().id() == root->id(); });
 }
 
 void FaultHost::dying(const std::string& reason) noexcept {

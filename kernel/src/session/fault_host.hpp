@@ -34,4 +34,21 @@ private:
   Kernel& kernel_;
 };
 
+/// Has the loops of the kernel's own threads watched where no FaultHost does it. Those of the program that it lives in
+/// are left alone.
+///
+/// Thread-safety: one object per process; its functions: any thread. Errors: none. Source: none.
+class OwnLoops final : faults::LoopWatch {
+public:
+  explicit OwnLoops(Kernel& kernel) : kernel_(kernel) { faults::count_turns(this); }
+  ~OwnLoops() override { faults::count_turns(nullptr); }
+  OwnLoops(const OwnLoops&) = delete;
+  OwnLoops& operator=(const OwnLoops&) = delete;
+
+private:
+  void loop_begins(const faults::LoopTurns& turns) noexcept override;
+
+  Kernel& kernel_;
+};
+
 }  // namespace caller::kernel

@@ -14,12 +14,18 @@ namespace caller::kernel {
 
 // A thread made while a message was routed has all signals blocked, as the I/O thread has: no interrupt would wake it,
 // no breakpoint stop it, and the programs it starts would inherit that.
-void Interrupts::take_signals() {
+void Interrupts::take_signals(bool all) {
   thread_local bool taken = false;
   if (std::exchange(taken, true) || ::syscall(SYS_gettid) == ::getpid()) return;
-  sigset_t none;
-  sigemptyset(&none);
-  pthread_sigmask(SIG_SETMASK, &none, nullptr);
+  sigset_t taken_now;
+  if (all) {
+    sigfillset(&taken_now);
+  } else {
+    sigemptyset(&taken_now);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS}) sigaddset(&taken_now, fault);
+    for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) sigaddset(&taken_now, signal);
+  }
+  pthread_sigmask(SIG_UNBLOCK, &taken_now, nullptr);
 }
 
 namespace {
@@ -71,7 +77,7 @@ void Interrupts::add(const std::shared_ptr<RunThread>& thread) {
 
 std::shared_ptr<RunThread> Interrupts::enter() {
   if (!mine.thread) {
-    take_signals();
+    take_signals(!embedded_);
     mine.thread = std::make_shared<RunThread>();
     mine.thread->caller = Caller::current();
   }
@@ -82,7 +88,7 @@ std::shared_ptr<RunThread> Interrupts::enter() {
 
 void Interrupts::watch(const faults::LoopTurns& turns) {
   if (mine.exempt || mine.thread) return;
-  take_signals();
+  take_signals(!embedded_);
   mine.thread = std::make_shared<RunThread>();
   mine.thread->turns = &turns;
   add(mine.thread);

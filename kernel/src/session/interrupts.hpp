@@ -45,7 +45,8 @@ class Interrupts {
 public:
   /// `control` runs the delayed part: a loop that does not turn within kPatience computes.
   static constexpr std::chrono::milliseconds kPatience{50};
-  explicit Interrupts(Caller control) : control_(std::move(control)) {}
+  /// `embedded`: signals of the program are for the program's own threads.
+  explicit Interrupts(Caller control, bool embedded = false) : control_(std::move(control)), embedded_(embedded) {}
 
   /// The calling thread's entry; it runs cells. To be called before any scope of the thread; a Caller must run there.
   std::shared_ptr<RunThread> enter();
@@ -57,7 +58,8 @@ public:
   static void exempt_this_thread();
 
   /// Lets signals through to the calling thread: without them nothing ends a blocked call. Not on the main thread.
-  static void take_signals();
+  /// `all`: else only real-time ones and those of faults.
+  static void take_signals(bool all = true);
 
   /// Plain code of the cell that is the current work runs in the calling thread while this lives. Where it waits, code
   /// of others may run within.
@@ -102,6 +104,7 @@ private:
   std::mutex mutex_;
   std::vector<std::weak_ptr<RunThread>> threads_;
   Caller control_;
+  const bool embedded_;
 };
 
 }  // namespace caller::kernel

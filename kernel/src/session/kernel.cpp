@@ -54,7 +54,7 @@ Kernel::Kernel(const KernelOptions& options, ConnectionInfo connection, Caller m
       display_(session_, [this] { settle(); }),
       control_(new_thread, named("Control")),
       language_(control_.get(named("Language"))),
-      interrupts_(control_),
+      interrupts_(control_, options.embedded),
       cells_(session_.input(), interrupts_),
       debugger_(debug_host()),
       comms_([this](const std::string& type, const json& content, const json& metadata,
@@ -86,6 +86,7 @@ Kernel::~Kernel() {
   for (const auto& [id, shell] : shells) shell->caller().stopped().wait_done();
   settle();
   faults_.reset();
+  own_loops_.reset();
   session_.stop();  // before the interpreter ends, which is the one thing here that can go wrong
   language_
       .call_soon([this] {
@@ -108,6 +109,8 @@ void Kernel::start() {
 #ifdef CALLER_HAVE_TASK
     guard_cell_tasks();
 #endif
+  } else {
+    own_loops_ = std::make_unique<OwnLoops>(*this);
   }
   if (!options_.embedded)
     set_error_handler(

@@ -58,6 +58,8 @@ public:
   Session& session() noexcept { return session_; }
   ActiveCells& cells() noexcept { return cells_; }
   Interrupts& interrupts() noexcept { return interrupts_; }
+  /// Runs a Caller of a shell's, or one that these have made, in that thread? Thread-safety: any thread.
+  bool owns(std::thread::id thread);
   XeusFace& comms() noexcept { return comms_; }
   const Caller& main() const noexcept { return main_; }
   const Caller& control() const noexcept { return control_; }
@@ -195,6 +197,7 @@ private:
   std::atomic<bool> shutting_down_{false};
   bool ending_ = false;  // of the control thread
   std::unique_ptr<FaultHost> faults_;
+  std::unique_ptr<OwnLoops> own_loops_;  // instead
 
   // The messages of one comm on one shell, in order. There is an entry only while some wait or one is served.
   std::mutex comms_mutex_;

@@ -122,6 +122,19 @@ class Embedded(unittest.TestCase):
         self.assertEqual(cell.reply["ename"], "Interrupted")
         self.assertEqual(self.say(), "the server's own words\n")
 
+    def test_an_interrupt_reaches_what_a_cell_runs_on_a_worker(self):
+        self.run_ok("std::atomic<int> gone{0}; struct Guard { ~Guard() { ++gone; } };")
+        for n, code in enumerate(("for (;;) {}", "std::this_thread::sleep_for(60s);"), 1):
+            cell = self.client.execute('co_await caller::Caller::current().to_thread([] { Guard g; std::cout << "on" << std::endl; ' + code + " });")
+            cell.wait_text("on")
+            self.client.interrupt()
+            self.assertEqual(cell.wait().reply["ename"], "Interrupted")
+            deadline = time.monotonic() + TIMEOUT
+            while (gone := int(self.run_ok("gone.load()").result)) < n:
+                self.assertLess(time.monotonic(), deadline, code)
+            self.assertEqual(gone, n)
+        self.assertEqual(self.say(), "the server's own words\n")
+
     def test_the_servers_signals_are_its_own(self):
         """No handler stands where the program set none: SIGINT ends it as it ends any program."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
@@ -147,6 +160,13 @@ class Embedded(unittest.TestCase):
         self.assertEqual(self.process.wait(TIMEOUT), 0)
         self.client.reply(spinning.id)
         self.assertEqual(self.client.reply(queued.id)["content"]["status"], "error")
+
+    def test_the_server_ends_while_workers_of_cells_run(self):
+        for wait in ("(void)", "co_await "):
+            cell = self.client.execute(wait + 'caller::Caller::current().to_thread([] { std::cout << "on" << std::endl; for (;;) {} });')
+            cell.wait_text("on")
+        self.process.stdin.close()
+        self.assertEqual(self.process.wait(TIMEOUT), 0)
 
     def test_a_busy_console_costs_the_server_little(self):
         """Medians of the server's own requests, without and with a console that computes, prints and compiles."""
