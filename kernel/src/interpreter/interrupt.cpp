@@ -45,12 +45,14 @@ struct Scope::State {
   std::atomic<bool> requested{false};
   std::atomic<unsigned> number{0};  // of the request
   std::atomic<unsigned> quiet{0};   // the request for which it is not to be woken: it knows, or is not meant
+  std::atomic<unsigned> meant{0};   // the request that a look has found to be for what runs
   std::atomic<int> thrown{0};       // how often, for this request
   std::atomic<const void*> whom{nullptr};
   std::atomic<bool> own{false};                              // of code: there is more than a guest's request
   std::atomic<const void*> guest{nullptr};                   // is meant, too, until the loop turns
   std::atomic<std::chrono::steady_clock::duration> asked{};  // when
   Who who = nullptr;
+  WhoNow now = nullptr;
   Of of = Of::code;
   State* outer = nullptr;
   pthread_cond_t* waits_on = nullptr;
@@ -67,8 +69,12 @@ struct Scope::State {
   bool means(const void* one) const {
     if (!one) return false;
     if (one == guest.load()) return true;
-    const void* const meant = whom.load();
-    return (of == Of::loop || own.load()) && (!meant || meant == one);
+    const void* const wanted = whom.load();
+    return (of == Of::loop || own.load()) && (!wanted || wanted == one);
+  }
+  /// It is for one of many that the thread may be working for.
+  bool needs_look() const {
+    return now && meant.load() != number.load() && (of == Of::loop ? whom.load() : guest.load()) != nullptr;
   }
 };
 
@@ -87,7 +93,18 @@ constexpr int kRepeats = 2;  // what catches it more often, and that long, ends 
 thread_local State* innermost = nullptr;
 
 int wake_signal() { return SIGRTMIN + 6; }
+int look_signal() { return SIGRTMIN + 7; }
 thread_local constinit volatile unsigned woken __attribute__((tls_model("initial-exec"))) = 0;
+
+// Calls that the system can go on with do so after this: only who is meant is woken from them.
+void look(int) noexcept {
+  woken = woken + 1;
+  State* const s = innermost;
+  if (!s || !s->now) return;
+  const unsigned number = s->number.load();
+  const void* const one = s->now();
+  (!one || s->means(one) ? s->meant : s->quiet) = number;
+}
 
 struct Registry {
   std::mutex mutex;
@@ -101,6 +118,9 @@ struct Registry {
     sigemptyset(&action.sa_mask);
     action.sa_flags = 0;  // no SA_RESTART: blocked calls return EINTR
     sigaction(wake_signal(), &action, nullptr);
+    action.sa_handler = look;
+    action.sa_flags = SA_RESTART;
+    sigaction(look_signal(), &action, nullptr);
   }
 
   static bool to_wake(const State* s) { return s->requested.load() && s->quiet.load() != s->number.load(); }
@@ -109,6 +129,10 @@ struct Registry {
   }
 
   void wake(State* s) {  // with the mutex
+    if (s->needs_look()) {
+      pthread_kill(s->thread, look_signal());
+      return;
+    }
     pthread_kill(s->thread, wake_signal());
     if (s->waits_on) pthread_cond_broadcast(s->waits_on);
   }
@@ -185,11 +209,12 @@ bool in_code_of_a_cell() noexcept {
 
 Scope::Scope() noexcept : Scope(nullptr, Of::code) {}
 
-Scope::Scope(Who who, Of of) noexcept : state_(new State) {
+Scope::Scope(Who who, Of of, WhoNow now) noexcept : state_(new State) {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
   state_->who = who;
   state_->of = of;
+  state_->now = now;
   state_->stack = on_this_stack(this) ? this : nullptr;
   state_->outer = innermost;
   innermost = state_;

@@ -21,13 +21,16 @@ public:
   /// has been interrupted already.
   using Who = const void* (*)(bool again) noexcept;
 
+  /// The same as far as a handler of a signal may find out; null: not known.
+  using WhoNow = const void* (*)() noexcept;
   enum class Of {
     code,  ///< that may wait in a loop: what the loop runs meanwhile runs in it as well
     loop,  ///< the scope below all others of a thread that runs one: a request is dropped when the loop turns
   };
 
   Scope() noexcept;
-  Scope(Who who, Of of) noexcept;
+  /// With `now` calls of the system that go on after a signal are not disturbed by a request for somebody else.
+  Scope(Who who, Of of, WhoNow now = nullptr) noexcept;
   ~Scope();
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;

@@ -43,6 +43,11 @@ struct Mine {
 };
 thread_local Mine mine;
 
+const void* works_now() noexcept {
+  const WorkPtr* const work = work_var().find();
+  return work && *work ? (*work)->request.get() : nullptr;
+}
+
 bool is_code_of_cells(const Message& request) {
   const std::string type = request.type();
   return type == "execute_request" || type == "comm_open" || type == "comm_msg" || type == "comm_close";
@@ -66,7 +71,7 @@ const void* works_for(bool again) noexcept {
 
 }  // namespace
 
-RunThread::RunThread() { base.emplace(&works_for, interrupt::Scope::Of::loop); }
+RunThread::RunThread() { base.emplace(&works_for, interrupt::Scope::Of::loop, &works_now); }
 
 void Interrupts::add(const std::shared_ptr<RunThread>& thread) {
   const std::lock_guard lock(mutex_);
@@ -106,7 +111,7 @@ Interrupts::Plain::Plain(std::shared_ptr<RunThread> thread)
         return work ? work->request : nullptr;
       }()),
       depth_(thread_->turns ? thread_->turns->depth.load() : 0),
-      scope_(&works_for, interrupt::Scope::Of::code) {
+      scope_(&works_for, interrupt::Scope::Of::code, &works_now) {
   const std::lock_guard lock(thread_->mutex);
   thread_->plain.push_back(this);
 }

@@ -239,14 +239,20 @@ const void* is_somebody(bool) noexcept {
   return &somebody;
 }
 
+const void* is_somebody_now() noexcept {
+  ++looks;
+  return &somebody;
+}
+
 /// What `call` returns in a thread that is woken for somebody else: three times, then comes `then`; without that until
 /// it returns, or for ten seconds.
-std::string disturbed(const std::function<std::string()>& call, const std::function<void()>& then) {
+std::string disturbed(const std::function<std::string()>& call, const std::function<void()>& then,
+                      interrupt::Scope::WhoNow now = nullptr) {
   looks = 0;
   std::promise<interrupt::Scope*> ready;
   std::atomic<bool> over{false}, may_end{false};
   auto outcome = std::async(std::launch::async, [&]() -> std::string {
-    interrupt::Scope scope(&is_somebody, interrupt::Scope::Of::code);
+    interrupt::Scope scope(&is_somebody, interrupt::Scope::Of::loop, now);
     ready.set_value(&scope);
     std::string result;
     try {
@@ -300,6 +306,35 @@ TEST_CASE("a blocked call goes on when its thread is woken for what somebody els
   }
   CHECK(disturbed([&] { return answer(::waitpid(child, nullptr, 0) == child); },
                   [&] { CHECK(::send(ends[0], "x", 1, 0) == 1); }) == "1");
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+TEST_CASE("a call that is not ours goes on as well where a handler can tell whom its thread works for") {
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+  char c = 0;
+  const auto receive = [&] {
+    iovec part{&c, 1};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    return answer(::recvmsg(ends[0], &message, 0));
+  };
+  CHECK(disturbed(receive, [&] { CHECK(::send(ends[1], "x", 1, 0) == 1); }, &is_somebody_now) == "1");
+  // One that is meant is woken all the same.
+  std::promise<interrupt::Scope*> ready;
+  auto outcome = std::async(std::launch::async, [&]() -> std::string {
+    interrupt::Scope scope(&is_somebody, interrupt::Scope::Of::loop, &is_somebody_now);
+    ready.set_value(&scope);
+    try {
+      return answer(::read(ends[0], &c, 1));
+    } catch (const caller::kernel::Interrupted&) {
+      return "interrupted";
+    }
+  });
+  ready.get_future().get()->request(&somebody);
+  CHECK(outcome.get() == "interrupted");
   ::close(ends[0]);
   ::close(ends[1]);
 }
