@@ -192,3 +192,24 @@ TEST_CASE("a call that was taken away while it ran where it was made has the res
     CHECK(task().result() == 7);
   });
 }
+
+TEST_CASE("a call that was cancelled meanwhile may own the last handle of an application, and waits for its end") {
+  on_every_setting([](const Setting& s) {
+    (void)s.make();  // a server of the tests lives as long as the thread that started it
+    const caller::Caller caller(caller::new_thread);
+    std::atomic<bool> at_work{false}, cancelled{false};
+    const auto call = caller.call_soon([&] {
+      const Bench b(s, 1, [](AppOptions& o) { o.dev_mode = true; });
+      CHECK(b.app.task("t.one", [] { return 1; })().result() == 1);
+      at_work = true;
+      at_work.notify_all();
+      cancelled.wait(false);  // and from here on it waits only to end the application
+    });
+    at_work.wait(false);
+    (void)call.cancel();
+    cancelled = true;
+    cancelled.notify_all();
+    call.wait_done();
+    CHECK(caller.call_soon([] { return 2; }).wait() == 2);
+  });
+}

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "app.hpp"
+#include "runtime/shielded_wait.hpp"
 
 namespace caller::task::detail {
 
@@ -21,9 +22,7 @@ void leave_alone(const Pending<void>& step) {
 HereRunner::HereRunner(AppCore& app) : app_(app), id_(new_uuid()) {}
 
 HereRunner::~HereRunner() {
-  if (!clock_) return;
-  clock_->stop(true);
-  clock_->stopped().wait_done();
+  if (clock_) caller::detail::end_loop(*clock_);
 }
 
 Pending<void> HereRunner::tell() {

@@ -13,6 +13,7 @@
 #include <caller/tube/runner.hpp>
 
 #include "runner_impl.hpp"
+#include "runtime/shielded_wait.hpp"
 
 namespace caller::tube {
 
@@ -184,7 +185,7 @@ AsyncRunner::AsyncRunner(Tube tube, AsyncOptions options)
 AsyncRunner::~AsyncRunner() {
   // Calls that an error or a time-out left behind still use the frames.
   for (const std::unique_ptr<Task>& t : work_->tasks)
-    if (t->at_work) (void)t->call.wait_done();
+    if (t->at_work) caller::detail::wait_to_the_end(t->call);
   deinit();
 }
 const char* AsyncRunner::class_name() const noexcept { return "AsyncRunner"; }

@@ -1,6 +1,8 @@
 // The steps that callers and runners ask for; each is whole under the mutex.
 #include "store.hpp"
 
+#include "runtime/shielded_wait.hpp"
+
 #include <algorithm>
 
 namespace caller::task {
@@ -44,10 +46,7 @@ void MemoryStore::finish(News& news, std::unique_lock<std::mutex>& lock) {
 }
 
 MemoryStore::~MemoryStore() {
-  if (clock_) {  // what it runs uses us
-    clock_->stop(true);
-    clock_->stopped().wait_done();
-  }
+  if (clock_) caller::detail::end_loop(*clock_);  // what it runs uses us
   {
     const std::lock_guard lock(shared_->mutex);
     shared_->store = nullptr;
@@ -265,7 +264,8 @@ Pending<void> MemoryStore::wait_for(std::string waiter, std::vector<std::string>
 Pending<void> MemoryStore::check_cycle(std::string parent_id, std::string task_id, std::string call_id) {
   return with_news<void>([&](News&) {
     std::string text = task_id;
-    while (!parent_id.empty()) {
+    std::unordered_set<std::string> seen;  // whoever adds says who the parent is
+    while (!parent_id.empty() && seen.insert(parent_id).second) {
       const Record* const parent = find(parent_id);
       if (!parent) return;
       text = std::string(parent->task_id()) + " -> " + text;

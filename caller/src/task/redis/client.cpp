@@ -1,5 +1,7 @@
 #include "client.hpp"
 
+#include "runtime/shielded_wait.hpp"
+
 #include <optional>
 #include <thread>
 
@@ -41,8 +43,7 @@ void Client::start(Events events) {
 }
 
 void Client::stop() {
-  loop_.stop(true);
-  loop_.stopped().wait_done();
+  caller::detail::end_loop(loop_);
   close();
 }
 

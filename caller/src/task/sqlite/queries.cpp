@@ -3,6 +3,7 @@
 #include <charconv>
 #include <limits>
 #include <memory>
+#include <unordered_set>
 
 #include "ledger.hpp"
 
@@ -279,7 +280,8 @@ std::vector<RunnerRecord> read_runners(Database& db) {
 
 void check_cycle(Database& db, std::string parent_id, const std::string& task_id, const std::string& call_id) {
   std::string text = task_id;
-  while (!parent_id.empty()) {
+  std::unordered_set<std::string> seen;  // rows may be damaged
+  while (!parent_id.empty() && seen.insert(parent_id).second) {
     Cursor c = db.query("SELECT task_id, call_id, parent_id FROM invocation WHERE id = ?1", parent_id);
     if (!c.next()) return;
     text = c.text(0) + " -> " + text;
