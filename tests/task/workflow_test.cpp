@@ -223,3 +223,24 @@ TEST_CASE("what a workflow kept goes when the invocation that began it has been 
     CHECK(store.values("wf:", "", 10).wait().empty());
   });
 }
+
+TEST_CASE("whose a value is is found out for a key that might be of a great many workflows, too") {
+  on_every_setting([](const Setting& s) {
+    Bench bench(s, 1);
+    std::string long_key;
+    while (long_key.size() < 100'000) long_key += ":d";
+    const auto f = bench.app.task("wf.keeps", [long_key] {
+      workflow().set_data("a:d:b", 1);
+      workflow().set_data(long_key, 1);
+      return 0;
+    });
+    bench.start();
+    (void)f().result();
+    Store& store = bench.app.store();
+    forget(bench.app);
+    CHECK(store.values("wf:", "", 10).wait().size() == 2);
+    (void)store.purge(std::chrono::nanoseconds(0)).wait();
+    forget(bench.app);
+    CHECK(store.values("wf:", "", 10).wait().size() == 1);  // nobody looks for all whose it might be: it stays
+  });
+}

@@ -1,5 +1,7 @@
 #include "engine.hpp"
 
+#include "runtime/shielded_wait.hpp"
+
 #include <chrono>
 #include <utility>
 
@@ -68,11 +70,8 @@ Pending<void> Engine::stop(bool at_once) {
 }
 
 void Engine::end() {
-  loop_.stop(true);
-  loop_.stopped().wait_done();
-  if (!heart_) return;
-  heart_->stop(true);
-  heart_->stopped().wait_done();
+  caller::detail::end_loop(loop_);
+  if (heart_) caller::detail::end_loop(*heart_);
 }
 
 void Engine::finished() noexcept {
@@ -255,7 +254,13 @@ Coro<void> Engine::keep_alive() {
       next_purge = std::chrono::steady_clock::now() + kept / 24;
       const Pending<std::size_t> purged = store().purge(kept);
       (void)co_await purged.async_wait_done();
-      co_await forget_ended_workflows(app_);
+      try {
+        co_await forget_ended_workflows(app_);
+      } catch (const PendingCancelled&) {
+        throw;
+      } catch (...) {  // a beat must follow
+        app_->log("looking for ended workflows: " + ExceptionRecord::of(std::current_exception()).message);
+      }
     }
   }
 }
@@ -434,7 +439,7 @@ Coro<bool> Engine::told(Pending<void> change) const {
 // ---- the runner ----
 
 EngineRunner::~EngineRunner() {
-  if (started_) engine_->stop(true).wait_done();
+  if (started_) caller::detail::wait_to_the_end(engine_->stop(true));
   engine_->end();
 }
 void EngineRunner::start() {

@@ -29,13 +29,13 @@ std::string next_operation(const Run& run, const std::string& kind) {
   return run.id + ":" + kind + ":" + std::to_string(run.operations.next(kind));
 }
 
-/// The workflows whose value that may be: ids and keys have any bytes.
-std::vector<std::string> owners_of(const std::string& key) {
-  std::vector<std::string> out;
-  for (std::size_t at = kPrefix.size(); (at = key.find(':', at)) != std::string::npos; ++at)
-    if (const std::string kind = key.substr(at, 3); kind == ":d:" || kind == ":t:")
-      out.push_back(key.substr(kPrefix.size(), at - kPrefix.size()));
-  return out;
+/// The next workflow whose value that may be, of those whose names are longer: ids and keys have any bytes. `at` is
+/// where the one before ended, and becomes where this one does; none: npos.
+std::string_view next_owner(std::string_view key, std::size_t& at) {
+  while ((at = key.find(':', at + 1)) != std::string_view::npos)
+    if (const std::string_view kind = key.substr(at, 3); kind == ":d:" || kind == ":t:")
+      return key.substr(kPrefix.size(), at - kPrefix.size());
+  return {};
 }
 
 /// Also where nobody can say.
@@ -65,6 +65,7 @@ std::string next_call_id(const TaskDefinition& definition, const CallBytes& call
 
 Coro<void> forget_ended_workflows(AppPtr app) {
   constexpr std::size_t kPage = 200;
+  constexpr std::size_t kMostOwners = 16;  // of one value; with more it stays
   Store& store = store_of(*app);
   std::string after, known, gone;
   for (;;) {
@@ -75,13 +76,16 @@ Coro<void> forget_ended_workflows(AppPtr app) {
     for (const auto& [key, value] : list) {
       after = key;
       bool wanted = false;
-      for (const std::string& id : owners_of(key)) {
-        if (id != known && id != gone) {
+      std::size_t at = kPrefix.size() - 1;
+      for (std::size_t looked_at = 0; !wanted; ++looked_at) {
+        const std::string id(next_owner(key, at));
+        if (at == std::string::npos) break;
+        if (looked_at < kMostOwners && id != known && id != gone) {
           Coro<bool> looking = may_be_there(store, id);
           const bool is_there = co_await std::move(looking);
           (is_there ? known : gone) = id;
         }
-        wanted = wanted || id == known;
+        wanted = id == known || looked_at == kMostOwners;
       }
       if (wanted) continue;
       ValueChange erase;
