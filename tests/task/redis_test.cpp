@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <caller/all.hpp>
@@ -243,6 +244,69 @@ TEST_CASE("a field of a stored record that is of another kind costs its own invo
   CHECK(store->get("good").wait().result == "1");
   CHECK(store->list("", std::nullopt, 0, 100).wait().size() == 2);
   CHECK(store->purge(std::nullopt).wait() == ids.size() + 2);
+}
+
+TEST_CASE("a record that is damaged while it is at work gives its running key back when its runner is gone or asks") {
+  const RedisServer server;
+  const auto store = make_redis_store(server.url(), "app");
+  const auto next = [&](const std::string& runner) { return store->take(runner, 10, {}, true).wait(); };
+  const auto add = [&](const std::string& id) {
+    NewInvocation n = call(id);
+    n.running_key = "kind";
+    store->add({n}).wait();
+  };
+  const auto listening = store->listen("other", {[] {}, {}});
+  add("a");
+  REQUIRE(next("lost").size() == 1);
+  add("b");
+  add("c");
+  server.command({"HSET", "caller:{app}:inv", "a", "damaged"});
+  CHECK(next("other").empty());
+  store->forget_runner("lost").wait();
+  CHECK(store->recover(1h).wait().empty());
+  CHECK(next("other").at(0).id == "b");
+  server.command({"HSET", "caller:{app}:inv", "b", "damaged"});
+  CHECK(next("other").empty());  // its code is at work
+  CHECK_THROWS_AS(store->change({"b", Status::success, "other", "1", {}, {}}).wait(), UnreadableError);
+  std::vector<InvocationRecord> taken;
+  while (taken.empty()) {
+    store->heartbeat({"other", {}, {}, {}, {}}, 1h).wait();  // with it what it has is compared
+    taken = next("other");
+  }
+  CHECK(taken.at(0).id == "c");
+}
+
+TEST_CASE("calls of a kind find one another also when the record of the one that waits is damaged") {
+  const RedisServer server;
+  const auto store = make_redis_store(server.url(), "app");
+  const auto add = [&](const std::string& id) {
+    NewInvocation n = call(id);
+    n.registration_key = "kind";
+    return store->add({n}).wait().at(0);
+  };
+  CHECK_FALSE(add("a").reused);
+  server.command({"HSET", "caller:{app}:inv", "a", "damaged"});
+  CHECK_FALSE(add("b").reused);
+  CHECK(add("c").id == "b");
+  CHECK(add("d").reused);
+}
+
+TEST_CASE("what an idle runner asked for is damaged: calls are added all the same, and it gets them") {
+  const RedisServer server;
+  const App app = AppBuilder{}.app_id("app").redis(server.url()).build();
+  const auto task = app.task("t.task", [](int n) { return n + 1; }, {"n"});
+  const auto runner = app.thread_runner({1, {}, {}});
+  runner->start();
+  const std::string idle = "caller:{app}:idle";
+  const auto asks = [&] { return server.command({"HEXISTS", idle, runner->id()}) == ":1\r\n"; };
+  while (!asks()) std::this_thread::sleep_for(1ms);
+  for (const char* what : {"\x93\xa1t\xa7"
+                           "default\x90",
+                           "\x92\xa1t\x07", "\x90", "\x07"}) {
+    server.command({"HSET", idle, runner->id(), what});
+    CHECK(task(1).result() == 2);
+    while (!asks()) std::this_thread::sleep_for(1ms);
+  }
 }
 
 TEST_CASE(

@@ -40,8 +40,10 @@ local function known(a, rest)
   local key = rest[REGISTRATION]
   if key == '' or repeated(a) then return end
   local id = call('HGET', P .. 'waiting', key)
-  local r = id and load(id)
+  if not id then return end
+  local r = load(id)
   if r and waits(r.s) then return r end
+  return next_that_waits(key)  -- nobody can read that one
 end
 local function refer(r, packed)
   local at = 1
@@ -255,6 +257,13 @@ return commit(out)
 const char kGiving[] = R"lua(
 -- A runner that found nothing gets what it would take now, and is spared the asking; all others are told if that was not
 -- all that was added.
+local function all_texts(list)
+  if type(list) ~= 'table' or #list == 0 then return false end
+  for _, x in ipairs(list) do
+    if type(x) ~= 'string' then return false end
+  end
+  return true
+end
 local function give_to_idle(added)
   local filled = fresh
   put_fresh()
@@ -269,7 +278,7 @@ local function give_to_idle(added)
     local runner, channel = idle[i], P .. 'r:' .. idle[i]
     if given == added then break end
     local readable, asked = pcall(cmsgpack.unpack, idle[i + 1])
-    if not readable or type(asked) ~= 'table' or type(asked[1]) ~= 'string' then
+    if not readable or not all_texts(asked) then
       call('HDEL', P .. 'idle', runner)
     elseif not serves(asked) then
       -- it wants none of these

@@ -196,23 +196,24 @@ local function waits_for_its_turn(r)
     call('ZADD', P .. 'also', 0, key_prefix(r.g) .. pad(r.n) .. r.id)
   end
 end
-local function waits_no_more(r)
-  local prefix = key_prefix(r.g)
-  if call('HGET', P .. 'waiting', r.g) ~= r.id then
-    call('ZREM', P .. 'also', prefix .. pad(r.n) .. r.id)
-    return
-  end
-  call('HDEL', P .. 'waiting', r.g)
+-- The one there was waits no more.
+local function next_that_waits(key)
+  local prefix, before = key_prefix(key), call('HGET', P .. 'waiting', key)
+  call('HDEL', P .. 'waiting', key)
   while true do
     local first = call('ZRANGEBYLEX', P .. 'also', '[' .. prefix, '+', 'LIMIT', 0, 1)[1]
     if not first or first:sub(1, #prefix) ~= prefix then return end
     call('ZREM', P .. 'also', first)
     local other = load(first:sub(#prefix + 9))
-    if other and other.g == r.g and other.id ~= r.id and waits(other.s) then
-      call('HSET', P .. 'waiting', r.g, other.id)
-      return
+    if other and other.g == key and other.id ~= before and waits(other.s) then
+      call('HSET', P .. 'waiting', key, other.id)
+      return other
     end
   end
+end
+local function waits_no_more(r)
+  if call('HGET', P .. 'waiting', r.g) == r.id then return next_that_waits(r.g) end
+  call('ZREM', P .. 'also', key_prefix(r.g) .. pad(r.n) .. r.id)
 end
 local function args_of(r) return r.A and call('HGET', P .. 'args', r.id) or r.a or '' end
 local function call_of(r) return r.d and r.t .. r.d or r.c or '' end
@@ -348,6 +349,17 @@ local function free_key(runner, id)
   if call('HGET', P .. 'busy', key) == id then
     call('HDEL', P .. 'busy', key)
     admit(key)
+  end
+end
+
+-- Of an invocation nobody can read: what is busy with it is told by the id alone.
+local function disown(id)
+  local busy = call('HGETALL', P .. 'busy')
+  for i = 1, #busy, 2 do
+    if busy[i + 1] == id then
+      call('HDEL', P .. 'busy', busy[i])
+      admit(busy[i])
+    end
   end
 end
 

@@ -47,7 +47,11 @@ end
 for _, runner in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. num(now))) do
   for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. runner)) do
     local r = load(id)
-    if r and OWNED[r.s] and r.o == runner then back(r) end
+    if not r then
+      disown(id)
+    elseif OWNED[r.s] and r.o == runner then
+      back(r)
+    end
   end
   for _, id in ipairs(call('HKEYS', P .. 'kept:' .. runner)) do free_key(runner, id) end
   call('UNLINK', P .. 'own:' .. runner)
@@ -135,7 +139,12 @@ local out, known = {'ok'}, {}
 for i = 4, #ARGV do known[ARGV[i]] = true end
 for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. ARGV[1])) do
   local r = load(id)
-  if r and OWNED[r.s] and r.o == ARGV[1] then
+  if not r then
+    if ARGV[3] == 'all' and not known[id] then
+      call('SREM', P .. 'own:' .. ARGV[1], id)
+      disown(id)
+    end
+  elseif OWNED[r.s] and r.o == ARGV[1] then
     if ARGV[3] == 'all' and not known[id] and r.T ~= ARGV[2] then
       if r.s == PENDING then set(r, PENDING_RECOVERY) else set(r, RUNNING_RECOVERY) end
       set(r, REROUTED)
