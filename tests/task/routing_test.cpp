@@ -237,6 +237,18 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("with call_result_cache a batch may have calls of other arguments, whatever is refused without it") {
+  on_every_setting([](const Setting& s) {
+    Bench b(s);
+    const auto square = b.app.task("t.kept", [](int n) { return n * n; }, {"n"},
+                                   {.registration_concurrency = Concurrency::ARGUMENTS,
+                                    .on_diff_non_key_args_raise = true,
+                                    .call_result_cache = true});
+    b.start();
+    CHECK(square.parallelize(std::vector<std::tuple<int>>{{1}, {2}, {3}}).ordered_results() == std::vector{1, 4, 9});
+  });
+}
+
 TEST_CASE("of a kind one is at work at a time, also in batches and with many runners") {
   on_every_setting([](const Setting& s) {
     Bench b(s, 4);

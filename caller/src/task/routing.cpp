@@ -99,6 +99,7 @@ void refuse_other_calls(const AppCore& app, const TaskDefinition& definition, co
   if (!definition.options.on_diff_non_key_args_raise) return;
   std::unordered_map<std::string_view, std::size_t> first;
   for (std::size_t i = 0; i < list.size(); ++i) {
+    if (list[i].registration_key.empty()) continue;  // found among results that are kept instead
     const auto [known, fresh] = first.try_emplace(list[i].registration_key, i);
     if (fresh || list[known->second].call_id == list[i].call_id) continue;
     throw InvocationConcurrencyWithDifferentArgumentsError(
