@@ -33,6 +33,10 @@ Coro<Worked> LocalWork::work(InvocationRecord record, std::string runner, std::s
   try {
     Coro<DefinitionPtr> finding = find(work, record.task_id);
     definition = co_await std::move(finding);
+  } catch (const PendingCancelled&) {  // the loop was stopped: it is no end of the task, whose lease will run out
+    throw;
+  } catch (const CallerStopped&) {
+    throw;
   } catch (...) {
     error = std::current_exception();
   }
