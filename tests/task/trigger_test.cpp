@@ -433,7 +433,11 @@ TEST_CASE("triggers: invocations that can never be read are left out, however ma
   on_every_store([](const std::shared_ptr<Store>& store) {
     Process p(store);
     const auto work = p.app.task("t.work", [](const std::string&) {}, {"s"});
-    p.app.on(status(work, Status::success), p.note, [](const Match& m) { return m.argument<std::string>("s"); });
+    p.app.on(status(work, Status::success), p.note, [](const Match& m) {
+      auto text = m.argument<std::string>("s");
+      if (text == "of another") throw UnreadableError("which it asked for");
+      return text;
+    });
     CHECK(p.app.evaluate_triggers() == 0);
     const auto add = [&](const std::string& id, const std::string& args) {
       NewInvocation n = call(id);
@@ -452,13 +456,14 @@ TEST_CASE("triggers: invocations that can never be read are left out, however ma
     for (char& c : lost)
       if (c >= 'a' && c <= 'f') c = 'a';  // of a hash that nobody has put
     for (int i = 0; i < 10; ++i) add("bad" + std::to_string(i), i % 2 ? lost : packed.substr(0, 3));
+    add("between", R"({"s":"of another"})");
     add("good", R"({"s":"good"})");
     for (const auto& r : store->take("runner", 100, {}, true).wait())
       store->change({r.id, Status::success, "runner", "null", {}, {}}).wait();
     CHECK(p.app.evaluate_triggers() == 1);
     CHECK(p.notes() == Notes{"good"});
     CHECK(p.nothing_left());
-    CHECK(p.log->size() == 10);
+    CHECK(p.log->size() == 11);
   });
 }
 

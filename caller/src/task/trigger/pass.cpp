@@ -232,13 +232,18 @@ void TriggerPass::fire(const Trigger& t, std::vector<Mark> marks, Fired& then) c
   }
   std::string id = id_of_match(t.id, std::move(occurrences));
   if (std::any_of(then.begin(), then.end(), [&](const NewInvocation& n) { return n.id == id; })) return;
+  const auto cannot = [&] {
+    app_.log("trigger " + t.text + " cannot call " + t.task->id + ": " +
+             ExceptionRecord::of(std::current_exception()).message);
+  };
   try {
     then.push_back(triggered_call(app_, *t.task, t.arguments(Match(t.id, std::move(parts))), std::move(id)));
+  } catch (const UnreadableError&) {  // that of which its arguments are made stays so
+    cannot();
   } catch (const StateBackendError&) {
     throw;
   } catch (...) {
-    app_.log("trigger " + t.text + " cannot call " + t.task->id + ": " +
-             ExceptionRecord::of(std::current_exception()).message);
+    cannot();
   }
 }
 
