@@ -254,4 +254,30 @@ TEST_CASE("operations of a thread pool are cancelled there and come home") {
   }
 }
 
+TEST_CASE("an operation of somebody else's may end in the call that cancels it") {
+  using Token = decltype(use_pending);
+  const auto operation = [] {  // without an executor: nobody can tell where it ends
+    return asio::async_initiate<const Token, void(boost::system::error_code)>(
+        [](auto handler) {
+          auto kept = std::make_shared<decltype(handler)>(std::move(handler));
+          kept->get_cancellation_slot().assign(
+              [kept](asio::cancellation_type) { (*kept)(make_error_code(asio::error::operation_aborted)); });
+        },
+        use_pending);
+  };
+  Caller c(new_thread);
+  auto work = c.call_soon([&]() -> Coro<void> {
+    auto ends = operation();
+    CHECK(ends.cancel());
+    (void)co_await ends.async_wait_done();
+    auto waits = operation();
+    c.call_soon([waits] { (void)waits.cancel(); });
+    (void)co_await waits.async_wait_done();
+  });
+  work.wait();
+  auto far = operation();  // no Caller in this thread
+  CHECK(far.cancel());
+  far.wait_done();
+}
+
 #endif

@@ -319,8 +319,10 @@ ASYNC_TEST_CASE("the error of a group carries those of all its members") {
   CHECK(found == 3);
 }
 
-ASYNC_TEST_CASE("a member that waits for its own group is told so") {
-  PendingGroup group;
+ASYNC_TEST_CASE("a member that waits for its own group is told so, and starts no time-out by it") {
+  PendingGroupOptions options;
+  options.timeout = 1h;
+  PendingGroup group(options);
   Pending<> member;
   {
     const PendingGroup::Scope inside(group);
@@ -328,6 +330,7 @@ ASYNC_TEST_CASE("a member that waits for its own group is told so") {
   }
   co_await member.async_wait_done({.protect = true});
   CHECK_THROWS_WITH_AS(member.result(), doctest::Contains("own group"), Error);
+  CHECK(detail::next_timer(Caller::current().core()) == -1);
   CHECK_CORO_THROWS_AS(co_await group.join(), PendingGroupError);
 }
 

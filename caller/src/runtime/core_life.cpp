@@ -106,7 +106,9 @@ namespace {
 
 /// Also of a coroutine whose outcome somebody else has decided, and which goes on all the same.
 void stop_work(PendingBase& work, std::string why) noexcept {
-  if (!work.cancel(std::move(why)) && work.done()) interrupt_wait(*work.state());
+  if (work.cancel(std::move(why))) return;
+  PendingState& s = *work.state();
+  if (s.done() || s.is(PendingState::kClaimed)) interrupt_wait(s);
 }
 
 }  // namespace

@@ -120,6 +120,11 @@ void group_set_body(GroupState& group, PendingBase body) {
 Context group_context(const std::shared_ptr<GroupState>& group) { return tracking_context(group); }
 
 Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
+  if (PendingState* const task = current_task(); task && !body) {
+    const std::lock_guard lock(group->mutex);
+    if (group->members.contains(PendingBase::share(task)))
+      throw Error(Errc::deadlock, "PendingGroup::join: a member cannot wait for its own group");
+  }
   PendingBase timer;
   if (group->options.timeout) {
     ScheduleOptions options;
@@ -129,11 +134,6 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
     timer = Caller::current().schedule_call(options, [weak = std::weak_ptr<GroupState>(group)] {
       if (auto g = weak.lock()) cancel_members(*g, "the time of the group was over", true);
     });
-  }
-  if (PendingState* const task = current_task(); task && !body) {
-    const std::lock_guard lock(group->mutex);
-    if (group->members.contains(PendingBase::share(task)))
-      throw Error(Errc::deadlock, "PendingGroup::join: a member cannot wait for its own group");
   }
   std::exception_ptr from_outside;
   for (;;) {

@@ -85,7 +85,7 @@ struct AsioOperation final : ValueState<T> {
   boost::asio::cancellation_signal signal;
 #endif
   const std::optional<Executor> elsewhere;
-  std::mutex mutex;
+  std::recursive_mutex mutex;  // an operation may end in the call that cancels it
   bool ended = false;
 
   bool anywhere() const noexcept { return std::is_same_v<Executor, NoExecutor> || elsewhere; }
@@ -110,7 +110,8 @@ struct AsioOperation final : ValueState<T> {
 
 #if BOOST_VERSION >= 107700
   void emit() noexcept {
-    std::unique_lock<std::mutex> lock(mutex, std::defer_lock);
+    const PendingBase keep = PendingBase::share(this);
+    std::unique_lock<std::recursive_mutex> lock(mutex, std::defer_lock);
     if (anywhere()) lock.lock();
     if (ended) return;  // what the slot refers to may be gone
     try {
