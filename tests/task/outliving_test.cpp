@@ -154,7 +154,7 @@ TEST_CASE("a coroutine, or a task with a time-out, that leaves such a thread beh
       const auto leave = [far, left](int n) {
         const auto inner = far(n);
         (void)caller::Caller::current().to_thread([inner, left] {
-          CHECK_THROWS_AS((void)inner.result(), InvocationCancelledError);
+          CHECK_THROWS((void)inner.result());  // that one is cancelled, or the worker which the task ran on retires
           left->set_result();
         });
         return inner.id();
