@@ -21,6 +21,11 @@ ActiveCellPtr ActiveCells::add(Request request, std::string label, std::optional
   cell->lane = std::move(lane);
   const std::lock_guard lock(mutex_);
   cells_.push_back(cell);
+  if (ending_.contains(cell->request->subshell())) {
+    cell->asked = Moment::now();
+    cell->stop = ActiveCell::Stop::shutdown;
+    note_locked(cell, ActiveCell::Stop::shutdown);
+  }
   if (interrupted_.comes_after(*cell->request) && (!cell->lane || met_.insert(*cell->lane).second)) {
     cell->asked = interrupted_;
     cell->stop = ActiveCell::Stop::interrupt;
@@ -106,10 +111,16 @@ void ActiveCells::stop_subshell(const std::string& id) {
   std::vector<ActiveCellPtr> cells;
   {
     const std::lock_guard lock(mutex_);
+    ending_.insert(id);
     for (const auto& cell : cells_)
       if (cell->request->subshell() == id) cells.push_back(cell);
   }
   for (const auto& cell : cells) stop(cell, ActiveCell::Stop::shutdown);
+}
+
+void ActiveCells::forget_subshell(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  ending_.erase(id);
 }
 
 Moment ActiveCells::asked(const ActiveCell& cell) {

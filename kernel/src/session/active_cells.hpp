@@ -69,8 +69,9 @@ public:
 
   void stop_all(ActiveCell::Stop why, Moment asked);
   void stop(const ActiveCellPtr& cell, ActiveCell::Stop why);
-  /// Stops what runs on a subshell that ends.
+  /// Stops what runs on a subshell that ends; what begins there still is born stopped, until it is forgotten.
   void stop_subshell(const std::string& id);
+  void forget_subshell(const std::string& id);
   /// When the cell was last told to stop.
   Moment asked(const ActiveCell& cell);
   std::size_t size();
@@ -92,8 +93,9 @@ private:
   std::function<void()> let_go_ = [] {};
   std::mutex mutex_;
   std::list<ActiveCellPtr> cells_;
-  Moment interrupted_;         // the latest interrupt
-  std::set<std::string> met_;  // the lanes of which it has met a cell
+  Moment interrupted_;            // the latest interrupt
+  std::set<std::string> met_;     // the lanes of which it has met a cell
+  std::set<std::string> ending_;  // subshells
 
   struct Entry {
     StopRecord record;

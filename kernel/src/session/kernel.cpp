@@ -289,6 +289,7 @@ bool Kernel::delete_subshell(const std::string& id) {
     shell->caller().stopped().wait_done();
     shell.reset();
     session_.forget_shell(id);  // not before: a cell may just have begun
+    cells_.forget_subshell(id);
   });
   return true;
 }

@@ -11,6 +11,8 @@
 #include <string>
 #include <thread>
 
+#include "session/active_cells.hpp"
+#include "session/stdin_broker.hpp"
 #include "session/work.hpp"
 
 using namespace caller;
@@ -163,4 +165,28 @@ TEST_CASE("an interrupt that takes effect late does not meet the plain code of a
   };
   CHECK(std::string(outcome_of(request(asked.at - 1s))) == "interrupted");
   CHECK(std::string(outcome_of(request(asked.at + 1s))) == "unharmed");
+}
+
+TEST_CASE("a cell that begins on a subshell after the word that this ends is born stopped") {
+  Fixture fixture;
+  StdinBroker input([](const Request&, const json&) { return std::string(); });
+  ActiveCells cells(input, fixture.interrupts);
+  auto message = std::make_shared<Message>(*request());
+  message->header["subshell_id"] = "one";
+  const Request late = message;
+  const auto stops = [&](const Request& whose) {
+    return fixture.shell
+        .call_soon([&] {
+          const ActiveCellPtr cell = cells.add(whose, "cell", std::nullopt);
+          cells.remove(cell);
+          return cell->stop.load();
+        })
+        .wait();
+  };
+  CHECK(stops(late) == ActiveCell::Stop::none);
+  cells.stop_subshell("one");
+  CHECK(stops(late) == ActiveCell::Stop::shutdown);
+  CHECK(stops(request()) == ActiveCell::Stop::none);
+  cells.forget_subshell("one");
+  CHECK(stops(late) == ActiveCell::Stop::none);
 }
