@@ -29,10 +29,10 @@ struct Setting {
   std::shared_ptr<Store> (*make)();
   Format format;
 };
-/// Both formats pass through the same bytes of the runners', so one of them on each store is enough.
 inline const std::vector<Setting> kSettings = [] {
   std::vector<Setting> out;
-  for (const StoreKind& s : kStores) out.push_back({s.name, s.make, out.size() % 2 ? Format::cbor : Format::json});
+  for (const Format format : {Format::json, Format::cbor})
+    for (const StoreKind& s : kStores) out.push_back({s.name, s.make, format});
   return out;
 }();
 
@@ -84,6 +84,7 @@ void on(const std::vector<RunnerKind>& kinds, F f) {
       const std::string runner(name(kind));
       CAPTURE(runner);
       CAPTURE(s.store);
+      CAPTURE(static_cast<int>(s.format));
       f(kind, s);
     }
 }
