@@ -204,7 +204,11 @@ bool Engine::tell_and_take(Executed last, std::optional<std::size_t> most, std::
   std::optional<Change> again;
   bool worked = true;
   if (last.change) {
-    if (last.change->to != Status::success || last.active->left_waiting) again = *last.change;
+    if (last.change->to != Status::success || last.active->left_waiting) {
+      again = *last.change;
+      again->id = last.call->id();  // not said where the call itself is
+      again->runner = id_;
+    }
     try {
       refused = local_->change_and_take_some(*last.call, std::move(*last.change), id_, most.value_or(0),
                                              options_.queues, taken);

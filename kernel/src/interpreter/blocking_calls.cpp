@@ -19,6 +19,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "interrupt.hpp"
 #include "next.hpp"
@@ -40,6 +41,24 @@ auto interruptible(Call call) {
     errno = EINTR;
     return result;
   }
+}
+
+timespec now_of(clockid_t clock) noexcept {
+  timespec now{};
+  ::clock_gettime(clock, &now);
+  return now;
+}
+/// As far as it can be said.
+timespec sum(timespec a, const timespec& b) noexcept {
+  if (__builtin_add_overflow(a.tv_sec, b.tv_sec, &a.tv_sec)) return {std::numeric_limits<time_t>::max(), 0};
+  if ((a.tv_nsec += b.tv_nsec) < 1'000'000'000) return a;
+  return {a.tv_sec + (a.tv_sec < std::numeric_limits<time_t>::max()), a.tv_nsec - 1'000'000'000};
+}
+/// From `now` to `end`. Counted from an end that stands, so that what passes between two tries counts, too.
+timespec rest(const timespec& end, const timespec& now) noexcept {
+  if (now.tv_sec > end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec >= end.tv_nsec)) return {0, 0};
+  if (end.tv_nsec >= now.tv_nsec) return {end.tv_sec - now.tv_sec, end.tv_nsec - now.tv_nsec};
+  return {end.tv_sec - now.tv_sec - 1, end.tv_nsec - now.tv_nsec + 1'000'000'000};
 }
 
 /// A wait that an interrupt may not leave, as of std::condition_variable, ends as if by chance; the loop it stands in
@@ -75,7 +94,6 @@ bool is_futex_wait(long operation) noexcept {
 #endif
 
 #define CALLER_EACH(X) \
-  X(nanosleep)         \
   X(clock_nanosleep)   \
   X(pause)             \
   X(read)              \
@@ -113,33 +131,34 @@ constinit Next<decltype(pthread_cond_timedwait)> next_pthread_cond_timedwait("pt
 
 extern "C" {
 
-CALLER_API int nanosleep(const timespec* request, timespec* remaining) {
-  auto* const real = *next_nanosleep;
-  timespec left{};
-  const int result = interruptible([&] {
-    const int r = real(request, &left);
-    if (r == -1 && errno == EINTR) request = &left;
-    return r;
-  });
-  if (result == -1 && errno == EINTR && remaining) *remaining = left;
-  return result;
-}
-
 CALLER_API int clock_nanosleep(clockid_t clock, int flags, const timespec* request, timespec* remaining) {
   auto* const real = *next_clock_nanosleep;
   const int saved = errno;
-  timespec left{};
+  const bool relative = !(flags & TIMER_ABSTIME);
+  const clockid_t passes = clock == CLOCK_REALTIME ? CLOCK_MONOTONIC : clock;  // by which a relative time does
+  timespec end{}, left{};
+  if (relative && request) end = sum(now_of(passes), *request);
   int error = 0;  // which it returns
   (void)interruptible([&] {
-    error = real(clock, flags, request, &left);
+    error = real(clock, flags, request, relative ? &left : nullptr);
     if (error != EINTR) return 0;
-    if (!(flags & TIMER_ABSTIME)) request = &left;
+    if (relative) {
+      left = rest(end, now_of(passes));
+      request = &left;
+    }
     errno = EINTR;
     return -1;
   });
-  if (error == EINTR && remaining && !(flags & TIMER_ABSTIME)) *remaining = left;
+  if (error == EINTR && remaining && relative) *remaining = left;
   errno = saved;
   return error;
+}
+
+CALLER_API int nanosleep(const timespec* request, timespec* remaining) {
+  const int error = clock_nanosleep(CLOCK_REALTIME, 0, request, remaining);
+  if (error == 0) return 0;
+  errno = error;
+  return -1;
 }
 
 CALLER_API int usleep(useconds_t us) {

@@ -39,7 +39,7 @@ class History(KernelTest):
         self.assertEqual([entry[1:] for entry in unique], [[3, "int apple_tree = 3;"], [6, "apple;"], [7, "int apple = 1;"]])
         self.assertEqual(self.history(hist_access_type="search", pattern="*apple*", unique=True, n=2), unique[-2:])
         last = [entry[2] for entry in self.history(hist_access_type="search", pattern="int *", n=2)]
-        self.assertEqual(last, ["int apple_tree = 3;", "int pear_b = 4;"])
+        self.assertEqual(last, ["int pear_b = 4;", "int apple = 1;"])
         self.assertEqual(self.history(hist_access_type="search", pattern="pea?"), [])
 
     def test_27_output(self):
