@@ -334,8 +334,8 @@ class Interrupt(KernelTest):
             healthy = self.client.execute(code)
             healthy.wait_text("ready")
             self.assertFalse(self.client.of(timed.id, "shell"), "it is over before the other one computes")
-            self.client.reply(timed.id)
-            self.run_ok("co_await caller::sleep_for(200ms); over = true;", subshell=subshell)  # longer than what computes is left alone
+            # Beyond the time-out, and longer than what computes is left alone.
+            self.run_ok("co_await caller::sleep_for(2500ms); over = true;", subshell=subshell)
             self.assertEqual(healthy.wait().reply["status"], "ok", code + str(healthy.reply))
             self.assertEqual(healthy.result, "true", code)
             self.assertEqual(timed.wait(10).reply["ename"], "TimedOut", code)
@@ -352,11 +352,11 @@ class Interrupt(KernelTest):
 
     def test_42_a_time_out_reaches_a_cell_that_runs_while_another_one_waits(self):
         self.run_ok("std::atomic<bool> spins{false}; caller::Coro<void> spin() { co_await caller::sleep_for(1ms); spins = true; for (;;) {} }")
-        waiting = self.client.execute("while (!spins) caller::sleep_for(1ms).wait(); 5")  # the other one's turn runs within
+        waiting = self.client.execute("while (!spins) caller::Caller::current().call_later(1ms, [] {}).wait();\nstd::cout << 5;")  # the other one's turn runs within
         waiting.wait_started()
         spinning = self.client.execute("// task\nco_await spin();", metadata={"tags": ["timeout=2"]})
         self.assertEqual(spinning.wait(20).reply["ename"], "TimedOut")
-        self.assertEqual(waiting.wait(10).result, "5")
+        self.assertEqual(waiting.wait(10).text(), "5", waiting.reply)
 
     # ---- programs
 
