@@ -70,36 +70,35 @@ CALLER_API int pthread_create(pthread_t* thread, const pthread_attr_t* attribute
   return result;
 }
 
-[[noreturn]] CALLER_API void exit(int status) {
+CALLER_API void exit(int status) {
   faults::exit_called("exit", status);
   auto* const real = *next_exit;
   real(status);
   __builtin_unreachable();
 }
 
-[[noreturn]] CALLER_API void _exit(int status) {
+CALLER_API void _exit(int status) {
   faults::exit_called("_exit", status);
   auto* const real = *next_exit_at_once;
   real(status);
   __builtin_unreachable();
 }
 
-[[noreturn]] CALLER_API void _Exit(int status) {
+CALLER_API void _Exit(int status) {
   faults::exit_called("_Exit", status);
   auto* const real = *next_exit_at_once_too;
   real(status);
   __builtin_unreachable();
 }
 
-[[noreturn]] CALLER_API void quick_exit(int status) {
+CALLER_API void quick_exit(int status) {
   faults::exit_called("quick_exit", status);
   auto* const real = *next_quick_exit;
   real(status);
   __builtin_unreachable();
 }
 
-[[noreturn]] CALLER_API void __assert_fail(const char* expression, const char* file, unsigned line,
-                                           const char* function) {
+CALLER_API void __assert_fail(const char* expression, const char* file, unsigned line, const char* function) {
   char text[400];
   std::snprintf(text, sizeof text, "%s:%u: %s: Assertion `%s' failed.", file ? file : "?", line,
                 function ? function : "?", expression ? expression : "?");
