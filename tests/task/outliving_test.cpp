@@ -162,12 +162,12 @@ TEST_CASE("a coroutine, or a task with a time-out, that leaves such a thread beh
       const auto is_paused = [app = t.app](const std::string& id) {
         return app.store().get(id).wait().status == Status::paused;
       };
-      const auto inner = std::make_shared<std::string>();
+      const auto inner = std::make_shared<caller::Pending<std::string>>();
       const auto plain = t.app.task(
           "plain",
           [leave, is_paused, inner](int n) {
             const std::string self = detail::current_run()->id;
-            *inner = leave(n);
+            inner->set_result(leave(n));
             (void)comes_true([&] { return is_paused(self); });
             return n + 1;
           },
@@ -175,7 +175,7 @@ TEST_CASE("a coroutine, or a task with a time-out, that leaves such a thread beh
       const auto co = t.app.task("co",
                                  [leave, is_paused, inner](int n) -> caller::Coro<int> {
                                    const std::string self = detail::current_run()->id;
-                                   *inner = leave(n);
+                                   inner->set_result(leave(n));
                                    while (!is_paused(self)) co_await caller::sleep_for(1ms);
                                    co_return n + 1;
                                  },
@@ -183,7 +183,7 @@ TEST_CASE("a coroutine, or a task with a time-out, that leaves such a thread beh
       const auto outer = coroutine ? co(1) : plain(1);
       REQUIRE(comes_true([&] { return outer.status() == Status::success; }));
       CHECK(outer.result() == 2);
-      CHECK(t.app.store().cancel(*inner).wait());
+      CHECK(t.app.store().cancel(inner->wait()).wait());
       left->wait();
       CHECK(outer.status() == Status::success);
     }

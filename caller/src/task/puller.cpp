@@ -248,8 +248,8 @@ Coro<std::optional<Engine::End>> Engine::run_here(std::shared_ptr<Engine> self, 
   const bool left_waiting = run->end();
   {
     const Locked lock(*self);
-    active->left_waiting = left_waiting;
     if (std::exchange(active->over, true)) co_return std::nullopt;  // its end was told when it was asked to end
+    active->left_waiting = left_waiting;
   }
   if (running.cancelled()) {
     Change ended{record.id, Status::cancelled, self->id_, {}, {}, {}};

@@ -202,6 +202,7 @@ Coro<Trouble> Link::connect(std::shared_ptr<Link> self, std::shared_ptr<Session>
     const Pending<void> connecting = s->socket.async_connect(place, asio::redirect_error(use_pending, failed));
     WaitOptions how;
     how.timeout = kConnecting;
+    how.protect = true;  // the operation writes into this frame until it has ended
     const bool in_time = co_await connecting.async_wait_done(how);
     if (!in_time) {
       s->close();
@@ -247,6 +248,7 @@ Coro<Trouble> Link::greet(std::shared_ptr<Link> self, std::shared_ptr<Session> s
       s->tls->async_handshake(asio::ssl::stream_base::client, asio::redirect_error(use_pending, failed));
   WaitOptions how;
   how.timeout = kConnecting;
+  how.protect = true;  // the operation writes into this frame until it has ended
   const bool in_time = co_await greeting.async_wait_done(how);
   if (!in_time) {
     s->close();
