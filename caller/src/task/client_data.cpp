@@ -119,17 +119,22 @@ std::string ClientData::packed_args(const TaskDefinition& definition, const Call
   return std::move(packed.bytes);
 }
 
+namespace {
+/// In the handler of what the store has refused, for the `refused`th time after this.
+void ask_again_or_throw(const AppCore& app, const StateBackendError& why, int& refused) {
+  if (dynamic_cast<const UnreadableError*>(&why) || ++refused == kRefusals) throw;
+  app.log(kAskedAgain + std::string(why.what()));
+}
+}  // namespace
+
 /// What `ask` gives, which asks the store something, once that is there.
 template <class F>
 std::string ClientData::insist(F ask) const {
   for (int refused = 0;;) {
     try {
       return ask();
-    } catch (const UnreadableError&) {
-      throw;
     } catch (const StateBackendError& e) {
-      if (++refused == kRefusals) throw;
-      app_.log(kAskedAgain + std::string(e.what()));
+      ask_again_or_throw(app_, e, refused);
     }
     for (;;) {
       const Pending<void> pause;
@@ -151,11 +156,8 @@ Coro<std::string> ClientData::async_insist(F ask) const {
       Coro<std::string> asking = ask();
       std::string out = co_await std::move(asking);
       co_return out;
-    } catch (const UnreadableError&) {
-      throw;
     } catch (const StateBackendError& e) {
-      if (++refused == kRefusals) throw;
-      app_.log(kAskedAgain + std::string(e.what()));
+      ask_again_or_throw(app_, e, refused);
     }
     for (;;) {
       co_await sleep_for(kPause);

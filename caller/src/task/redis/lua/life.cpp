@@ -257,13 +257,6 @@ return commit(out)
 const char kGiving[] = R"lua(
 -- A runner that found nothing gets what it would take now, and is spared the asking; all others are told if that was not
 -- all that was added.
-local function all_texts(list)
-  if type(list) ~= 'table' or #list == 0 then return false end
-  for _, x in ipairs(list) do
-    if type(x) ~= 'string' then return false end
-  end
-  return true
-end
 local function give_to_idle(added)
   local filled = fresh
   put_fresh()
@@ -278,7 +271,7 @@ local function give_to_idle(added)
     local runner, channel = idle[i], P .. 'r:' .. idle[i]
     if given == added then break end
     local readable, asked = pcall(cmsgpack.unpack, idle[i + 1])
-    if not readable or not all_texts(asked) then
+    if not readable or not all_texts(asked) or #asked == 0 then
       call('HDEL', P .. 'idle', runner)
     elseif not serves(asked) then
       -- it wants none of these

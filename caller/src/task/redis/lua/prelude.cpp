@@ -50,6 +50,13 @@ local KINDS = {t = 'string', c = 'string', d = 'string', a = 'string', p = 'stri
                f = 'boolean', x = 'boolean', s = 'whole', n = 'whole', z = 'whole', b = 'whole', m = 'whole',
                r = 'whole', u = 'whole', j = 'whole', y = 'number', h = 'table', O = 'texts', D = 'texts',
                w = 'texts', v = 'texts', l = 'texts'}
+local function all_texts(list)
+  if type(list) ~= 'table' then return false end
+  for i = 1, #list do
+    if type(list[i]) ~= 'string' then return false end
+  end
+  return true
+end
 local function is_sound(v)
   if not (v.t and v.q and v.h and v.n and v.b and NAMES[v.s]) or (v.W and v.W ~= true and type(v.W) ~= 'string') then
     return false
@@ -59,10 +66,7 @@ local function is_sound(v)
     if kind == 'whole' then
       if type(x) ~= 'number' or x < 0 or x > 9007199254740991 or x % 1 ~= 0 then return false end
     elseif kind == 'texts' then
-      if type(x) ~= 'table' then return false end
-      for i = 1, #x do
-        if type(x[i]) ~= 'string' then return false end
-      end
+      if not all_texts(x) then return false end
     elseif kind and type(x) ~= kind then
       return false
     end
