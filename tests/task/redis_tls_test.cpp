@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <optional>
+#include <thread>
 
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
@@ -41,17 +42,24 @@ private:
   }
 };
 
-std::string free_port() {
+/// A port of the loopback nobody else has.
+struct Port {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in place{};
-  place.sin_family = AF_INET;
-  place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof place;
-  REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&place), sizeof place) == 0);
-  REQUIRE(::getsockname(fd, reinterpret_cast<sockaddr*>(&place), &size) == 0);
-  ::close(fd);
-  return std::to_string(ntohs(place.sin_port));
-}
+  std::string number;
+  Port() {
+    sockaddr_in place{};
+    place.sin_family = AF_INET;
+    place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof place;
+    REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&place), sizeof place) == 0);
+    REQUIRE(::getsockname(fd, reinterpret_cast<sockaddr*>(&place), &size) == 0);
+    number = std::to_string(ntohs(place.sin_port));
+  }
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+  ~Port() { ::close(fd); }
+};
+std::string free_port() { return Port().number; }
 
 /// A server that speaks TLS on a port of its own.
 struct TlsServer {
@@ -136,6 +144,27 @@ TEST_CASE("a server that wants to know its clients lets in those with a certific
       problem(server.url("localhost", "?" + server.ca() + "&cert_file=" + certificates.file("client.key") +
                                           "&key_file=" + certificates.file("client.key")));
   CHECK(has(wrong, "client.key cannot be used"));
+}
+
+TEST_CASE("a store may go while it looks for its server, connects, greets or waits for the first answer") {
+  const Certificates certificates;
+  const std::string by = "?ca_file=" + certificates.file("ca.pem");
+  for (const std::string& place : {std::string("redis://127.0.0.1:"), std::string("rediss://127.0.0.1:"),
+                                   std::string("redis://localhost:"), std::string("rediss://localhost:")}) {
+    // Nobody takes the connections: the first stand there without an answer, those after them are not even made.
+    const Port silent;
+    REQUIRE(::listen(silent.fd, 8) == 0);
+    const std::string url = place + silent.number + (place.starts_with("rediss") ? by : "");
+    for (int n = 0; n < 16; ++n) {
+      std::optional<App> app(AppBuilder{}.redis(url).app_id("leaving").build());
+      const auto asked = app->store().counts();
+      std::this_thread::sleep_for(n * 200us);
+      const auto begun = std::chrono::steady_clock::now();
+      app.reset();
+      CHECK(asked.wait_done({.timeout = 20s}));
+      CHECK(std::chrono::steady_clock::now() - begun < 4s);  // no connection's time-out was waited for
+    }
+  }
 }
 
 }  // namespace

@@ -11,7 +11,6 @@
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
 #include <boost/asio/ssl/stream.hpp>
@@ -150,6 +149,39 @@ struct Link::Session {
   }
 };
 
+namespace {
+
+struct Nothing {};
+
+template <class T>
+struct Ended {
+  error_code failed;
+  T value{};
+};
+
+/// Begins an operation of Asio. It keeps what it works on until it has really ended, and has its end to itself: with
+/// Boost before 1.77 a waiter that is cancelled or gives up goes before that.
+template <class T, class Owner, class Start>
+Pending<Ended<T>> begin(const std::shared_ptr<Owner>& owner, Start&& start) {
+  Pending<Ended<T>> ended;
+  std::forward<Start>(start)(
+      [owner, ended](error_code failed, T value = {}) { ended.set_result(Ended<T>{failed, std::move(value)}); });
+  return ended;
+}
+
+/// What it ended with; the owner is closed when it takes too long.
+template <class Owner>
+Coro<error_code> in_time(std::shared_ptr<Owner> owner, Pending<Ended<Nothing>> operation) {
+  WaitOptions how;
+  how.timeout = kConnecting;
+  const bool ended = co_await operation.async_wait_done(how);
+  if (ended) co_return operation.result().failed;
+  owner->close();
+  co_return asio::error::timed_out;
+}
+
+}  // namespace
+
 std::shared_ptr<Link::Session> Link::session() const {
   const std::lock_guard lock(mutex_);
   return session_;
@@ -165,14 +197,16 @@ void Link::write(std::string_view bytes) {
 }
 
 Coro<void> Link::flush(std::shared_ptr<Session> s) {
-  error_code failed;
-  while (!failed && s->take_out()) {
-    if (s->tls)
-      co_await asio::async_write(*s->tls, asio::buffer(s->writing), asio::redirect_error(use_pending, failed));
-    else
-      co_await asio::async_write(s->socket, asio::buffer(s->writing), asio::redirect_error(use_pending, failed));
+  Ended<std::size_t> written;
+  while (!written.failed && s->take_out()) {
+    written = co_await begin<std::size_t>(s, [&](auto handler) {
+      if (s->tls)
+        asio::async_write(*s->tls, asio::buffer(s->writing), std::move(handler));
+      else
+        asio::async_write(s->socket, asio::buffer(s->writing), std::move(handler));
+    });
   }
-  if (failed) s->close();  // whoever reads finds out
+  if (written.failed) s->close();  // whoever reads finds out
 }
 
 void Link::drop() noexcept {
@@ -187,30 +221,19 @@ Coro<Trouble> Link::connect(std::shared_ptr<Link> self, std::shared_ptr<Session>
   if (!self->address_.path.empty()) {
     places.emplace_back(asio::local::stream_protocol::endpoint(self->address_.path));
   } else {
-    asio::ip::tcp::resolver resolver(s->loop.executor());
-    const auto found = co_await resolver.async_resolve(self->address_.host, self->address_.port,
-                                                       asio::redirect_error(use_pending, failed));
-    if (failed) {
-      trouble.text = failed.message() + "; start redis-server there or correct the address";
+    using Resolver = asio::ip::tcp::resolver;
+    Resolver resolver(s->loop.executor());
+    const auto found = co_await begin<Resolver::results_type>(
+        s, [&](auto handler) { resolver.async_resolve(self->address_.host, self->address_.port, std::move(handler)); });
+    if (found.failed) {
+      trouble.text = found.failed.message() + "; start redis-server there or correct the address";
       co_return trouble;
     }
-    for (const auto& entry : found) places.emplace_back(entry.endpoint());
+    for (const auto& entry : found.value) places.emplace_back(entry.endpoint());
   }
   for (const Endpoint& place : places) {
     s->close();
-    failed = {};
-    const Pending<void> connecting = s->socket.async_connect(place, asio::redirect_error(use_pending, failed));
-    WaitOptions how;
-    how.timeout = kConnecting;
-    how.protect = true;  // the operation writes into this frame until it has ended
-    const bool in_time = co_await connecting.async_wait_done(how);
-    if (!in_time) {
-      s->close();
-      WaitOptions end;
-      end.shield = true;
-      (void)co_await connecting.async_wait_done(end);
-      failed = asio::error::timed_out;
-    }
+    failed = co_await in_time(s, begin<Nothing>(s, [&](auto handler) { s->socket.async_connect(place, handler); }));
     if (failed) continue;
     if (self->address_.path.empty()) {
       error_code ignored;
@@ -243,20 +266,8 @@ Coro<Trouble> Link::greet(std::shared_ptr<Link> self, std::shared_ptr<Session> s
   error_code failed;
   asio::ip::make_address(address.host, failed);
   if (failed) ::SSL_set_tlsext_host_name(s->tls->native_handle(), address.host.c_str());  // not for a mere number
-  failed = {};
-  const Pending<void> greeting =
-      s->tls->async_handshake(asio::ssl::stream_base::client, asio::redirect_error(use_pending, failed));
-  WaitOptions how;
-  how.timeout = kConnecting;
-  how.protect = true;  // the operation writes into this frame until it has ended
-  const bool in_time = co_await greeting.async_wait_done(how);
-  if (!in_time) {
-    s->close();
-    WaitOptions end;
-    end.shield = true;
-    (void)co_await greeting.async_wait_done(end);
-    failed = asio::error::timed_out;
-  }
+  failed = co_await in_time(
+      s, begin<Nothing>(s, [&](auto handler) { s->tls->async_handshake(asio::ssl::stream_base::client, handler); }));
   if (!failed) co_return trouble;
   const long verified = ::SSL_get_verify_result(s->tls->native_handle());
   if (verified != X509_V_OK) {
@@ -295,18 +306,18 @@ Coro<Trouble> Link::converse(std::shared_ptr<Link> self, std::shared_ptr<Session
   s->flushing = true;
   co_await flush(s);
   for (;;) {
-    error_code failed;
-    std::size_t n = 0;
-    if (s->tls)
-      n = co_await s->tls->async_read_some(asio::buffer(s->chunk), asio::redirect_error(use_pending, failed));
-    else
-      n = co_await s->socket.async_read_some(asio::buffer(s->chunk), asio::redirect_error(use_pending, failed));
-    if (failed) {
-      trouble.text = at + (trouble.was_up ? " is gone: " : " closed the connection: ") + failed.message() +
+    const auto read = co_await begin<std::size_t>(s, [&](auto handler) {
+      if (s->tls)
+        s->tls->async_read_some(asio::buffer(s->chunk), std::move(handler));
+      else
+        s->socket.async_read_some(asio::buffer(s->chunk), std::move(handler));
+    });
+    if (read.failed) {
+      trouble.text = at + (trouble.was_up ? " is gone: " : " closed the connection: ") + read.failed.message() +
                      "; see whether the server runs, and its log";
       co_return trouble;
     }
-    redisReaderFeed(s->reader.get(), s->chunk.data(), n);
+    redisReaderFeed(s->reader.get(), s->chunk.data(), read.value);
     try {
       while (auto reply = s->next()) {
         if (greetings == 0) {
@@ -333,13 +344,25 @@ Coro<Trouble> Link::converse(std::shared_ptr<Link> self, std::shared_ptr<Session
   }
 }
 
+/// Its operations end with the frame that began it, also when that is cancelled.
+struct Link::Closing {
+  explicit Closing(std::shared_ptr<Session> s) : session(std::move(s)) {}
+  Closing(const Closing&) = delete;
+  Closing& operator=(const Closing&) = delete;
+  ~Closing() { session->close(); }
+  const std::shared_ptr<Session> session;
+};
+
 Coro<void> Link::run(std::shared_ptr<Link> self) {
   milliseconds pause = kFirstPause;
   std::minstd_rand random(std::random_device{}());
   for (;;) {
-    const auto session = std::make_shared<Session>();
-    Trouble trouble = co_await converse(self, session);
-    session->close();
+    Trouble trouble;
+    {
+      const auto session = std::make_shared<Session>();
+      const Closing closing(session);
+      trouble = co_await converse(self, session);
+    }
     self->set_session(nullptr);
     if (trouble.was_up) pause = kFirstPause;
     self->events_.down(trouble);

@@ -55,6 +55,7 @@ public:
 
 private:
   struct Session;
+  struct Closing;
   static Coro<Trouble> converse(std::shared_ptr<Link> self, std::shared_ptr<Session> session);
   static Coro<Trouble> connect(std::shared_ptr<Link> self, std::shared_ptr<Session> session);
   static Coro<Trouble> greet(std::shared_ptr<Link> self, std::shared_ptr<Session> session);
