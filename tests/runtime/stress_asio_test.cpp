@@ -15,7 +15,7 @@ using namespace caller::test;
 
 namespace {
 
-/// What the operations of one place use. It outlives its Caller, as buffers must with Boost before 1.77.
+/// What the operations of one place use. It outlives the frames, as buffers must with Boost before 1.77.
 struct Place {
   Connection connection;
   asio::steady_timer timer;
@@ -70,8 +70,8 @@ TEST_CASE("stress: Asio's operations end by bytes, time-outs, cancellations and 
   const std::size_t rounds = std::max<std::size_t>(1, steps() / (kThreads * kActs));
   for (std::size_t round = 0; round < rounds; ++round) {
     Count count;
-    std::vector<std::unique_ptr<Place>> places;
     Caller c(new_thread);
+    std::vector<std::unique_ptr<Place>> places;  // goes before the io_context
     c.call_soon([&] {
        for (unsigned i = 0; i < kPlaces; ++i) places.push_back(std::make_unique<Place>(c));
      }).wait();

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -25,6 +26,31 @@ public:
   /// While it is so, data only.
   std::atomic<bool> refuses_data{false};
   std::atomic<int> data_failed{0};  // how often it was so
+  /// While it is so, ends cannot be told.
+  std::atomic<bool> refuses_ends{false};
+  std::atomic<int> ends_refused{0};
+  /// While it is so, a purge does not end.
+  std::atomic<bool> holds_purges{false};
+  std::atomic<int> purges_held{0}, beats{0};
+  /// While it is so, PAUSED does not arrive; let_go() lets those through that were held.
+  std::atomic<bool> holds_paused{false};
+  std::atomic<int> paused_held{0};
+  void let_go() {
+    holds_paused = false;
+    std::vector<std::pair<Change, Pending<void>>> held;
+    {
+      const std::lock_guard lock(mutex_);
+      held.swap(held_);
+    }
+    for (auto& [change, told] : held) {
+      const Pending<void> made = store_->change(std::move(change));
+      (void)made.wait_done();
+      if (made.exception())
+        told.set_exception(made.exception());
+      else
+        told.set_result();
+    }
+  }
   /// What happens before anybody knows of the calls that were added.
   std::function<void()> after_add;
 
@@ -41,6 +67,19 @@ public:
         [&] { return store_->take(std::move(runner), most, std::move(queues), begin); });
   }
   Pending<void> change(Change c) override {
+    if (refuses_ends && (is_final(c.to) || c.to == Status::retry)) {
+      ++ends_refused;
+      ends_refused.notify_all();
+      return failure<void>("the store takes no ends");
+    }
+    if (holds_paused && c.to == Status::paused) {
+      const std::lock_guard lock(mutex_);
+      const Pending<void> told;
+      held_.emplace_back(std::move(c), told);
+      ++paused_held;
+      paused_held.notify_all();
+      return told;
+    }
     return step<void>([&] { return store_->change(std::move(c)); });
   }
   Pending<void> code_ended(std::string runner, std::string id) override {
@@ -74,6 +113,8 @@ public:
     return step<bool>([&] { return store_->cancel(std::move(id)); });
   }
   Pending<void> heartbeat(RunnerRecord runner, std::chrono::nanoseconds lease) override {
+    ++beats;
+    beats.notify_all();
     return step<void>([&] { return store_->heartbeat(std::move(runner), lease); });
   }
   Pending<void> forget_runner(std::string runner) override {
@@ -86,6 +127,11 @@ public:
     return step<std::vector<std::string>>([&] { return store_->recover(most); });
   }
   Pending<std::size_t> purge(std::optional<std::chrono::nanoseconds> older, std::chrono::nanoseconds grace) override {
+    if (holds_purges) {
+      ++purges_held;
+      purges_held.notify_all();
+      return {};
+    }
     return step<std::size_t>([&] { return store_->purge(older, grace); });
   }
   Pending<std::optional<std::string>> value(std::string key) override {
@@ -134,6 +180,8 @@ private:
   std::shared_ptr<Store> store_;
   std::atomic<int> left_{1'000'000};
   std::atomic<bool> failed_{false};
+  std::mutex mutex_;
+  std::vector<std::pair<Change, Pending<void>>> held_;
 };
 
 }  // namespace caller::task

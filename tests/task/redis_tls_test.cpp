@@ -162,6 +162,7 @@ TEST_CASE("a store may go while it looks for its server, connects, greets or wai
       const auto begun = std::chrono::steady_clock::now();
       app.reset();
       CHECK(asked.wait_done({.timeout = 20s}));
+      CHECK(asked.exception());
       CHECK(std::chrono::steady_clock::now() - begun < 4s);  // no connection's time-out was waited for
     }
   }

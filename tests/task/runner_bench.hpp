@@ -16,6 +16,7 @@
 
 #include "runner_board.hpp"
 #include "stores.hpp"
+#include "support/comes_true.hpp"
 
 namespace runner_tests {
 
@@ -102,13 +103,7 @@ inline std::vector<Status> states(const InvocationBase& i) {
   for (const auto& h : i.history()) out.push_back(h.status);
   return out;
 }
-template <class F>
-bool comes_true(F f) {
-  for (const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-       std::chrono::steady_clock::now() < until; std::this_thread::sleep_for(std::chrono::milliseconds(1)))
-    if (f()) return true;
-  return false;
-}
+using caller::test::comes_true;
 inline bool alive(pid_t pid) {
   std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
   std::string text;

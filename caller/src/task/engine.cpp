@@ -224,10 +224,14 @@ Coro<void> Engine::serve() {
   }
   Coro<void> closed = executor_->close();
   co_await std::move(closed);
-  (void)beat_.cancel();
   WaitOptions to_the_end;
   to_the_end.protect = true;
+  (void)beat_.cancel();
   (void)co_await beat_.async_wait_done(to_the_end);  // a beat after we are forgotten would make us known again
+  if (purging_) {
+    (void)purging_->cancel();
+    (void)co_await purging_->async_wait_done(to_the_end);
+  }
   Coro<void> no_triggers = triggers_->stop();
   co_await std::move(no_triggers);
   listener_.reset();
@@ -250,18 +254,25 @@ Coro<void> Engine::keep_alive() {
     triggers_->beat();
     const Pending<std::vector<std::string>> back = store().recover(app_->options.max_pending);
     (void)co_await back.async_wait_done();
-    if (kept.count() > 0 && std::chrono::steady_clock::now() >= next_purge) {
+    if (kept.count() > 0 && (!purging_ || purging_->done()) && std::chrono::steady_clock::now() >= next_purge) {
       next_purge = std::chrono::steady_clock::now() + kept / 24;
-      const Pending<std::size_t> purged = store().purge(kept);
-      (void)co_await purged.async_wait_done();
-      try {
-        co_await forget_ended_workflows(app_);
-      } catch (const PendingCancelled&) {
-        throw;
-      } catch (...) {  // a beat must follow
-        app_->log("looking for ended workflows: " + ExceptionRecord::of(std::current_exception()).message);
-      }
+      purging_ = Caller::current().call_soon([self = shared_from_this()] { return purge_old(self); });
     }
+  }
+}
+
+/// May take longer than a lease: no beat waits for it.
+Coro<void> Engine::purge_old(std::shared_ptr<Engine> self) {
+  const AppPtr& app = self->app_;
+  const Pending<std::size_t> purged = self->store().purge(app->options.auto_final_invocation_purge);
+  (void)co_await purged.async_wait_done();
+  if (purged.exception()) app->log("what is old cannot be purged: " + ExceptionRecord::of(purged.exception()).message);
+  try {
+    co_await forget_ended_workflows(app);
+  } catch (const PendingCancelled&) {
+    throw;
+  } catch (...) {
+    app->log("looking for ended workflows: " + ExceptionRecord::of(std::current_exception()).message);
   }
 }
 
@@ -323,87 +334,6 @@ void Engine::ask_to_end(const std::string& invocation, bool give_up) {
   release_slot();
 }
 
-/// Tells of it; what there is to do afterwards is conclude().
-Engine::Ending Engine::ending(Change end, ActivePtr active, std::optional<PendingBase> code) const {
-  Ending out = ending_of(end, std::move(active), {});
-  out.code = std::move(code);
-  out.told = store().change(std::move(end));
-  return out;
-}
-Engine::Ending Engine::ending_of(const Change& end, ActivePtr active, Pending<void> told) {
-  Ending out{end.id, end.to, {}, std::move(told), std::move(active)};
-  if (end.to == Status::failed || end.to == Status::retry || out.active->left_waiting) out.again = end;
-  return out;
-}
-
-Coro<void> Engine::conclude(std::shared_ptr<Engine> self, Ending ending) {
-  if (ending.again && !ending.told.done()) (void)co_await ending.told.async_wait_done();
-  if (ending.again && ending.told.exception()) {
-    Change resumed{ending.id, Status::resumed, self->id_, {}, {}, {}};
-    const Pending<void> resuming = self->store().change(std::move(resumed));
-    (void)co_await resuming.async_wait_done();
-    // Refused, too, when its own code has just said so.
-    if (!resuming.cancelled()) (void)resuming.exception();
-    const Pending<void> once_more = self->store().change(std::move(*ending.again));
-    (void)co_await self->told(once_more);
-  } else {
-    (void)co_await self->told(ending.told);
-  }
-  if (ending.to == Status::killed) {
-    Change back{ending.id, Status::rerouted, {}, {}, {}, {}};
-    const Pending<void> going_back = self->store().change(std::move(back));
-    (void)co_await self->told(going_back);
-  }
-  // Only now: what is said of the code must not overtake what says that it goes on.
-  if (ending.code) self->await_code(ending.id, *ending.code);
-  self->forget(ending);
-}
-
-void Engine::await_code(const std::string& invocation, const PendingBase& code) {
-  {
-    const Locked lock(*this);
-    ++codes_;
-  }
-  (void)code.add_done_callback([self = shared_from_this(), invocation](const PendingBase&) {
-    self->on_loop([self, invocation] {
-      (void)self->loop_.call_soon([self, invocation] { return tell_code_ended(self, invocation); });
-    });
-  });
-}
-
-/// Until it was heard: nobody else would say so, and our heartbeat keeps the key.
-Coro<void> Engine::tell_code_ended(std::shared_ptr<Engine> self, std::string invocation) {
-  for (;;) {
-    const Pending<void> told = self->store().code_ended(self->id_, invocation);
-    if (!told.done()) (void)co_await told.async_wait_done();
-    if (told.cancelled() || !told.exception()) break;
-    self->app_->log("the end of code of invocation " + invocation +
-                    " cannot be told: " + ExceptionRecord::of(told.exception()).message);
-    {
-      const Locked lock(*self);
-      if (self->stopping_) break;  // our lease ends with us
-    }
-    co_await sleep_for(self->app_->options.lease / 3);
-  }
-  {
-    const Locked lock(*self);
-    --self->codes_;
-  }
-  self->kick();
-}
-
-void Engine::forget(const Ending& ending) {
-  bool stopping = false;
-  {
-    const Locked lock(*this);
-    if (ending.active->call) forget_local_locked(*ending.active);
-    // It may have come to us again.
-    if (const auto it = active_.find(ending.id); it != active_.end() && it->second == ending.active) active_.erase(it);
-    stopping = stopping_;
-  }
-  if (stopping) on_loop([self = shared_from_this()] { self->kick(); });
-}
-
 /// On the loop. The slot is the invocation's.
 Coro<void> Engine::execute(std::shared_ptr<Engine> self, InvocationRecord record) {
   const std::string id = record.id;
@@ -427,13 +357,6 @@ Coro<void> Engine::execute(std::shared_ptr<Engine> self, InvocationRecord record
   self->release_slot();  // before that is written: what is taken next is asked for with it
   Coro<void> rest = conclude(self, std::move(telling));
   co_await std::move(rest);
-}
-
-Coro<bool> Engine::told(Pending<void> change) const {
-  if (!change.done()) (void)co_await change.async_wait_done();
-  if (!change.exception()) co_return true;
-  app_->log(ExceptionRecord::of(change.exception()).message);
-  co_return false;
 }
 
 // ---- the runner ----

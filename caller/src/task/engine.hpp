@@ -101,11 +101,9 @@ private:
     std::optional<Pending<std::string>> pending;  // of that function
   };
   using ActivePtr = std::shared_ptr<Active>;
-  /// An end that is being told.
+  /// An end that is told.
   struct Ending {
-    std::string id;
-    Status to;
-    std::optional<Change> again;  // it may have ended while it waited for another one, whose end it will not see
+    Change change;  // it may have to be told again
     Pending<void> told;
     ActivePtr active;
     std::optional<PendingBase> code{};  // goes on, and keeps the running key
@@ -152,6 +150,7 @@ private:
   void cannot_take(const std::exception_ptr& error) const;
   void cannot_take_now(const std::exception_ptr& error) noexcept;
   Coro<void> keep_alive();
+  static Coro<void> purge_old(std::shared_ptr<Engine> self);
   void know_locked(const InvocationRecord& record, bool has_slot);
   void begin(InvocationRecord record);
   static Coro<void> execute(std::shared_ptr<Engine> self, InvocationRecord record);
@@ -162,8 +161,7 @@ private:
   void forget(const Ending& ending);
   void await_code(const std::string& invocation, const PendingBase& code);
   static Coro<void> tell_code_ended(std::shared_ptr<Engine> self, std::string invocation);
-  /// False: too late, the invocation is somebody else's by now.
-  Coro<bool> told(Pending<void> change) const;
+  static Coro<std::exception_ptr> insist(std::shared_ptr<Engine> self, Pending<void> told, const Ending& ending);
   void finished() noexcept;
 
   // Workers that take: each has a slot, with an invocation or, while it looks for one, without.
@@ -215,6 +213,7 @@ private:
   // that the runner has.
   std::optional<Caller> heart_;
   Pending<void> beat_, stopped_;
+  std::optional<Pending<void>> purging_;  // the beat's, and once that has ended the loop's
   std::atomic<bool> idle_{false};
   alignas(64) std::atomic<std::uint64_t> arrivals_{0};
   std::atomic<bool> closed_{false};  // read after `arrivals_` was raised: who opens looks at `arrivals_` afterwards
@@ -316,7 +315,7 @@ private:
     bool cancelled = false;
     bool give_up = false;  // to be done again by somebody else
   };
-  Coro<DefinitionPtr> find(Work& work, std::string task_id) const;
+  Coro<DefinitionPtr> find(Work& work, std::string task_id, std::exception_ptr& error) const;
   void leave(const std::string& invocation, const Work& work);
   Pending<std::string> start(const DefinitionPtr& definition, const std::string& args) const;
 

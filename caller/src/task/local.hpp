@@ -88,8 +88,9 @@ public:
   /// As Store::take() with `begin`, at the end of `out`.
   virtual void take_some(const std::string& runner, std::size_t most, const std::vector<std::string>& queues,
                          std::vector<LocalTaken>& out) = 0;
-  /// As Store::change_and_take(), of `call`, whose id is not looked at again. Gives why the change was refused, if so.
-  virtual std::exception_ptr change_and_take_some(const LocalCall& call, Change change, const std::string& runner,
+  /// As Store::change_and_take(), of `call`, whose id is not looked at again. Gives why the change was refused, if so;
+  /// then it is left as it was.
+  virtual std::exception_ptr change_and_take_some(const LocalCall& call, Change& change, const std::string& runner,
                                                   std::size_t most, const std::vector<std::string>& queues,
                                                   std::vector<LocalTaken>& out) = 0;
   /// As Store::get().

@@ -201,17 +201,10 @@ bool Engine::tell_and_take(Executed last, std::optional<std::size_t> most, std::
                            std::vector<Job>& jobs) {
   taken.clear();
   std::exception_ptr refused;
-  std::optional<Change> again;
   bool worked = true;
   if (last.change) {
-    if (last.change->to != Status::success || last.active->left_waiting) {
-      again = *last.change;
-      again->id = last.call->id();  // not said where the call itself is
-      again->runner = id_;
-    }
     try {
-      refused = local_->change_and_take_some(*last.call, std::move(*last.change), id_, most.value_or(0),
-                                             options_.queues, taken);
+      refused = local_->change_and_take_some(*last.call, *last.change, id_, most.value_or(0), options_.queues, taken);
     } catch (...) {
       refused = std::current_exception();
       worked = false;
@@ -229,11 +222,9 @@ bool Engine::tell_and_take(Executed last, std::optional<std::size_t> most, std::
     wanted = !resuming_.empty();
   }
   if (refused) {
-    Ending ending{std::string(last.call->id()),
-                  again ? again->to : Status::success,
-                  std::move(again),
-                  {},
-                  std::move(last.active)};
+    last.change->id = last.call->id();  // not said where the call itself is
+    last.change->runner = id_;
+    Ending ending{std::move(*last.change), {}, std::move(last.active)};
     ending.told.set_exception(refused);
     conclude_later(std::move(ending));
   }

@@ -189,14 +189,10 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
     const Pending<std::vector<InvocationRecord>> asked = std::move(*next);
     if (!asked.done()) (void)co_await asked.async_wait_done();
     const std::exception_ptr error = self->taken(asked, *most, list);
-    if (told && told->told.done() && !told->told.exception()) {
+    if (told && told->told.done() && !told->told.exception())
       self->forget(*told);
-    } else if (told && told->told.done()) {
-      Coro<void> rest = conclude(self, std::move(*told));
-      co_await std::move(rest);
-    } else if (told) {  // still on its way to the disk
+    else if (told)  // still on its way to the disk, or refused
       self->conclude_later(std::move(*told));
-    }
     if (error) {
       self->cannot_take_now(error);
       co_return list;

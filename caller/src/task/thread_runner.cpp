@@ -8,8 +8,9 @@
 
 namespace caller::task::detail {
 
-/// Compiling it may take a while. Errors: UnknownTaskError; those of AppOptions::find_task.
-Coro<DefinitionPtr> LocalWork::find(Work& work, std::string task_id) const {
+/// Compiling it may take a while. What AppOptions::find_task throws, whatever that is, comes as `error`.
+/// Errors: UnknownTaskError.
+Coro<DefinitionPtr> LocalWork::find(Work& work, std::string task_id, std::exception_ptr& error) const {
   if (!app_->options.find_task || app_->has(task_id)) co_return app_->find(task_id);
   const Pending<DefinitionPtr> asked =
       loop_.to_thread([app = app_, id = std::move(task_id)] { return app->find_or_ask(id); });
@@ -19,7 +20,8 @@ Coro<DefinitionPtr> LocalWork::find(Work& work, std::string task_id) const {
   (void)co_await asked.async_wait_done(how);
   work.cancelled = work.cancelled || asked.cancelled();
   if (work.cancelled) co_return DefinitionPtr();
-  co_return asked.result();
+  error = asked.exception();
+  co_return error ? DefinitionPtr() : asked.result();
 }
 
 Coro<Worked> LocalWork::work(InvocationRecord record, std::string runner, std::shared_ptr<SlotKeeper> slots,
@@ -31,7 +33,7 @@ Coro<Worked> LocalWork::work(InvocationRecord record, std::string runner, std::s
   DefinitionPtr definition;
   std::exception_ptr error;
   try {
-    Coro<DefinitionPtr> finding = find(work, record.task_id);
+    Coro<DefinitionPtr> finding = find(work, record.task_id, error);
     definition = co_await std::move(finding);
   } catch (const PendingCancelled&) {  // the loop was stopped: it is no end of the task, whose lease will run out
     throw;

@@ -59,7 +59,10 @@ public:
     counts_ = first.has_value();
     if (!first.value_or(false)) return std::nullopt;
     if (run_->slots) run_->slots->give_back_slot();
-    return change_to(Status::paused);
+    Pending<void> paused = change_to(Status::paused);
+    // Its end did not know of this wait, which may be said of the next try by now.
+    if (run_->over()) (void)change_to(Status::resumed);
+    return paused;
   }
   /// What there is to wait for before the run goes on.
   std::optional<Pending<void>> end() {

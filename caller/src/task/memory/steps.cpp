@@ -208,8 +208,9 @@ void MemoryStore::take_some(const std::string& runner, std::size_t most, const s
   step([&](News& news) { take_each(runner, most, queues, true, news, [&](Record& r) { out.push_back(local(r)); }); });
 }
 
-std::exception_ptr MemoryStore::change_and_take_some(const detail::LocalCall& call, Change c, const std::string& runner,
-                                                     std::size_t most, const std::vector<std::string>& queues,
+std::exception_ptr MemoryStore::change_and_take_some(const detail::LocalCall& call, Change& c,
+                                                     const std::string& runner, std::size_t most,
+                                                     const std::vector<std::string>& queues,
                                                      std::vector<detail::LocalTaken>& out) {
   std::exception_ptr refused;
   step([&](News& news) {

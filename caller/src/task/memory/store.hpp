@@ -56,7 +56,7 @@ public:
   void add_new(std::span<const detail::LocalDraft> calls, detail::LocalRef* out) override;
   void take_some(const std::string& runner, std::size_t most, const std::vector<std::string>& queues,
                  std::vector<detail::LocalTaken>& out) override;
-  std::exception_ptr change_and_take_some(const detail::LocalCall& call, Change change, const std::string& runner,
+  std::exception_ptr change_and_take_some(const detail::LocalCall& call, Change& change, const std::string& runner,
                                           std::size_t most, const std::vector<std::string>& queues,
                                           std::vector<detail::LocalTaken>& out) override;
   InvocationRecord record_of(const detail::LocalCall& call) override;
