@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include <caller/detail/turn_guard.hpp>
 #include <caller/host.hpp>
 
 namespace caller::detail {
@@ -87,7 +88,7 @@ bool Core::grab() noexcept {
 
 std::size_t Core::drain(std::size_t budget) noexcept {
   const std::size_t outer = std::exchange(limit, budget), outer_forgone = std::exchange(forgone_, 0);
-  const FaultGuard guard = fault_guard.load(std::memory_order_acquire);
+  const FaultGuard guard = turn_guard.load(std::memory_order_acquire);
   const std::size_t n = guard ? run_entries_guarded(guard) : run_entries();
   limit = outer;
   forgone_ = outer_forgone;
@@ -117,8 +118,12 @@ std::size_t Core::run_entries() noexcept {
 
 // ---- faults ----
 
-std::atomic<FaultGuard> fault_guard{nullptr};
-void set_fault_guard(FaultGuard guard) noexcept { fault_guard.store(guard, std::memory_order_release); }
+std::atomic<FaultGuard> fault_guard{nullptr}, turn_guard{nullptr};
+void set_fault_guard(FaultGuard guard) noexcept {
+  fault_guard.store(guard, std::memory_order_release);
+  turn_guard.store(guard, std::memory_order_release);
+}
+void set_turn_guard(FaultGuard guard) noexcept { turn_guard.store(guard, std::memory_order_release); }
 
 std::size_t Core::run_entries_guarded(FaultGuard guard) noexcept {
   struct Turn {

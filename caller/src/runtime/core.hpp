@@ -266,7 +266,7 @@ private:
   std::atomic<std::uint64_t> kicks_done_{0};  // wake-ups whose producer is through with us
 };
 
-extern std::atomic<FaultGuard> fault_guard;
+extern std::atomic<FaultGuard> fault_guard, turn_guard;  // of calls in the middle of a turn; of turns
 /// Calls a function of the user's from the middle of the runtime's own work, by the guard if there is one. `fn` throws
 /// nothing. The fault, or null.
 template <class F>

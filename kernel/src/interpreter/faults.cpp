@@ -30,7 +30,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include <caller/detail/op.hpp>
+#include <caller/detail/turn_guard.hpp>
 #include <caller/kernel/values.hpp>
 
 #include "fault_places.hpp"
@@ -399,6 +399,11 @@ std::shared_ptr<const Fault> run(void (*body)(void*), void* argument, bool direc
 
 std::shared_ptr<const Fault> guard(void (*body)(void*), void* argument) { return run(body, argument, true); }
 
+std::exception_ptr guard_call(void (*body)(void*), void* argument) {
+  auto fault = run(body, argument, false);
+  return fault ? std::make_exception_ptr(CellFault(std::move(fault))) : nullptr;
+}
+
 std::exception_ptr guard_turn(void (*body)(void*), void* argument) {
   thread_local constinit bool known = false;
   if (!known && !interrupt::innermost_scope()) {  // a scope that is there may end before this loop does
@@ -406,8 +411,7 @@ std::exception_ptr guard_turn(void (*body)(void*), void* argument) {
     if (Host* const host = host_of_faults()) host->loop_begins(turns_of_this_thread());
   }
   const Turn turn;
-  auto fault = run(body, argument, false);
-  return fault ? std::make_exception_ptr(CellFault(std::move(fault))) : nullptr;
+  return guard_call(body, argument);
 }
 
 void touch(const void* data, std::size_t size) noexcept {
@@ -462,7 +466,8 @@ void install(Host* host, int log) {
   learn_kernel(table);
   open_last_words(host, log, &on_fault);
   terminate_before = std::set_terminate(&on_terminate);
-  caller::detail::set_fault_guard(&guard_turn);
+  caller::detail::set_fault_guard(&guard_call);
+  caller::detail::set_turn_guard(&guard_turn);
 }
 
 // ---- for the functions that end a process, and for threads ----

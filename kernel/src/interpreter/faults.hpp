@@ -64,8 +64,9 @@ CALLER_API void install(Host* host, int log);
 /// Thread-safety: any thread. Errors: what `body` throws. Source: –
 CALLER_API std::shared_ptr<const Fault> guard(void (*body)(void*), void* argument);
 
-/// The same for the runtime's loops (detail::FaultGuard).
+/// The same for the runtime's loops, and for what these call in the middle of a turn (detail::FaultGuard).
 CALLER_API std::exception_ptr guard_turn(void (*body)(void*), void* argument);
+CALLER_API std::exception_ptr guard_call(void (*body)(void*), void* argument);
 
 /// Calls `f` under a guard. Errors: CellFault, and what `f` throws.
 template <class F>

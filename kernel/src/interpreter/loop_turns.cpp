@@ -2,7 +2,7 @@
 
 #include <mutex>
 
-#include <caller/detail/op.hpp>
+#include <caller/detail/turn_guard.hpp>
 
 #include "interrupt.hpp"
 
@@ -47,7 +47,7 @@ Turn::~Turn() {
 void count_turns(LoopWatch* watch) noexcept {
   const std::lock_guard lock(watch_mutex);
   loop_watch = watch;
-  caller::detail::set_fault_guard(watch ? &count_turn : nullptr);
+  caller::detail::set_turn_guard(watch ? &count_turn : nullptr);
 }
 
 }  // namespace caller::kernel::faults

@@ -19,7 +19,9 @@ struct LoopTurns {
 /// The calling thread's. Thread-safety: any thread. Errors: none. Source: –
 LoopTurns& turns_of_this_thread() noexcept;
 
-/// Made and destroyed around each turn. Thread-safety: of one thread. Errors: none. Source: –
+/// Made and destroyed around each turn of a loop, and not around what the runtime calls in the middle of one: code that
+/// completes a Pending with a callback has not come to an end by that. Thread-safety: of one thread. Errors: none.
+/// Source: –
 class Turn {
 public:
   Turn() noexcept;
