@@ -265,10 +265,12 @@ std::shared_ptr<Shell> Kernel::shell_of(const Message& request) {
 std::string Kernel::create_subshell() {
   const std::string id = new_id();
   const std::string name = "Subshell " + id.substr(0, 8);
-  Caller caller(new_thread, named(name.c_str()));
-  auto shell = std::make_shared<Shell>(*this, std::move(caller), id, session_.history().begin_session());
+  const int history_session = session_.history().begin_session();
+  std::optional<Caller> caller;  // goes after the lock: the last handle waits for the thread
   const std::lock_guard lock(shells_mutex_);
-  shells_.emplace(id, std::move(shell));
+  // Held since before there is the thread, which asks in its first turn, and never again, whether it is one of ours.
+  caller.emplace(new_thread, named(name.c_str()));
+  shells_.emplace(id, std::make_shared<Shell>(*this, *caller, id, history_session));
   return id;
 }
 

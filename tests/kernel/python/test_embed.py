@@ -135,6 +135,21 @@ class Embedded(unittest.TestCase):
             self.assertEqual(gone, n)
         self.assertEqual(self.say(), "the server's own words\n")
 
+    def test_an_interrupt_reaches_the_loop_of_a_new_subshell_on_which_no_cell_has_run(self):
+        """Whether its loop is the kernel's own is asked once, in its first turn."""
+        self.run_ok("std::atomic<int> gone{0}; struct Guard { ~Guard() { ++gone; } };\n"
+                    "caller::Caller named(const std::string& name) { for (auto& c : caller::Caller::all_callers()) if (c.name() == name) return c; throw std::runtime_error(name); }")
+        for n in range(1, 11):
+            subshell = self.client.request("control", "create_subshell_request")["subshell_id"]
+            cell = self.client.execute(f'(void)named("Subshell {subshell[:8]}").call_soon([] {{ Guard g; std::cout << "on" << std::endl; for (;;) {{}} }});')
+            cell.wait_text("on")
+            cell.wait()
+            self.client.interrupt()
+            deadline = time.monotonic() + TIMEOUT
+            while int(self.run_ok("gone.load()").result) < n:
+                self.assertLess(time.monotonic(), deadline)
+        self.assertEqual(self.say(), "the server's own words\n")
+
     def test_the_servers_signals_are_its_own(self):
         """No handler stands where the program set none: SIGINT ends it as it ends any program."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
