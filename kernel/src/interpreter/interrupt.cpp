@@ -2,7 +2,8 @@
 // turn), the thread's own state says whether it is meant. A blocked system call is woken by a signal whose handler does
 // next to nothing; the functions of blocking_calls.cpp then look at the same state. As the signal may come just before
 // the call blocks, a small thread repeats it until the request is met or the scope ends. A wait on a condition variable
-// does not end by a signal: the variable is signalled instead, which its waiters must expect at any time.
+// does not end by a signal: the variable is signalled instead, which its waiters must expect at any time. (Also where
+// the thread does not answer the question whether it is meant: it may have blocked all signals.)
 //
 // A request stands until its scope ends (or the loop turns, for the scope below a loop): `catch (...)` must not swallow
 // it. Once Interrupted was thrown nobody is woken any more, and it is not thrown again before it was caught and its
@@ -51,6 +52,8 @@ struct Scope::State {
   std::atomic<bool> own{false};                              // of code: there is more than a guest's request
   std::atomic<const void*> guest{nullptr};                   // is meant, too, until the loop turns
   std::atomic<std::chrono::steady_clock::duration> asked{};  // when
+  unsigned question = 0;                                     // the request for which its thread was asked last …
+  std::chrono::steady_clock::time_point questioned{};        // … whom it works for, and since when
   Who who = nullptr;
   WhoNow now = nullptr;
   Of of = Of::code;
@@ -88,6 +91,7 @@ using State = Access::State;
 
 /// How long an end without destructors is put off: interrupts take effect within a second.
 constexpr auto kPatience = std::chrono::milliseconds(500);
+constexpr auto kNoAnswer = std::chrono::milliseconds(50);  // beyond it, its thread does not take the question
 constexpr int kRepeats = 2;  // what catches it more often, and that long, ends without destructors
 
 thread_local State* innermost = nullptr;
@@ -131,6 +135,12 @@ struct Registry {
   void wake(State* s) {  // with the mutex
     if (s->needs_look()) {
       pthread_kill(s->thread, look_signal());
+      const auto now = std::chrono::steady_clock::now();
+      const unsigned number = s->number.load();
+      if (std::exchange(s->question, number) != number)
+        s->questioned = now;
+      else if (s->waits_on && now - s->questioned > kNoAnswer)
+        pthread_cond_broadcast(s->waits_on);
       return;
     }
     pthread_kill(s->thread, wake_signal());

@@ -11,11 +11,13 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <cstring>
 #include <functional>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string>
 #include <thread>
@@ -337,6 +339,27 @@ TEST_CASE("a call that is not ours goes on as well where a handler can tell whom
   CHECK(outcome.get() == "interrupted");
   ::close(ends[0]);
   ::close(ends[1]);
+}
+
+TEST_CASE("a wait on a condition variable is interrupted where its thread takes no signals") {
+  std::promise<interrupt::Scope*> ready;
+  auto outcome = std::async(std::launch::async, [&]() -> std::string {
+    interrupt::Scope scope(&is_somebody, interrupt::Scope::Of::loop, &is_somebody_now);
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    ready.set_value(&scope);
+    std::mutex mutex;
+    std::condition_variable never;
+    const std::lock_guard lock(mutex);
+    try {
+      for (;;) ::pthread_cond_wait(never.native_handle(), mutex.native_handle());
+    } catch (const caller::kernel::Interrupted&) {
+      return "interrupted";
+    }
+  });
+  ready.get_future().get()->request(&somebody);
+  CHECK(outcome.get() == "interrupted");
 }
 
 TEST_CASE("a sleep lasts as long as it should when its thread is woken for what somebody else does") {
