@@ -20,12 +20,7 @@ ActiveCellPtr ActiveCells::add(Request request, std::string label, std::optional
   const ActiveCellPtr cell = make(std::move(request), std::move(label));
   cell->lane = std::move(lane);
   const std::lock_guard lock(mutex_);
-  cells_.push_back(cell);
-  if (ending_.contains(cell->request->subshell())) {
-    cell->asked = Moment::now();
-    cell->stop = ActiveCell::Stop::shutdown;
-    note_locked(cell, ActiveCell::Stop::shutdown);
-  }
+  begin_locked(cell);
   if (interrupted_.comes_after(*cell->request) && (!cell->lane || met_.insert(*cell->lane).second)) {
     cell->asked = interrupted_;
     cell->stop = ActiveCell::Stop::interrupt;
@@ -39,8 +34,16 @@ ActiveCellPtr ActiveCells::add_handler(Request request) {
   std::string label = request->type();
   const ActiveCellPtr cell = make(std::move(request), std::move(label));
   const std::lock_guard lock(mutex_);
-  cells_.push_back(cell);
+  begin_locked(cell);
   return cell;
+}
+
+void ActiveCells::begin_locked(const ActiveCellPtr& cell) {
+  cells_.push_back(cell);
+  if (!ending_.contains(cell->request->subshell())) return;
+  cell->asked = Moment::now();
+  cell->stop = ActiveCell::Stop::shutdown;
+  note_locked(cell, ActiveCell::Stop::shutdown);
 }
 
 void ActiveCells::remove(const ActiveCellPtr& cell) {
@@ -81,7 +84,8 @@ void ActiveCells::stop_all(ActiveCell::Stop why, Moment asked) {
   std::vector<ActiveCellPtr> cells;
   {
     const std::lock_guard lock(mutex_);
-    cells.assign(cells_.begin(), cells_.end());
+    for (const auto& cell : cells_)
+      if (why != ActiveCell::Stop::interrupt || asked.comes_after(*cell->request)) cells.push_back(cell);
     if (why == ActiveCell::Stop::interrupt) {
       interrupted_ = asked;
       met_.clear();

@@ -67,6 +67,7 @@ public:
   /// Names what a stop has to cancel; cancels it at once when the stop came before.
   void set_run(const ActiveCellPtr& cell, PendingBase run);
 
+  /// Stops all of them; by an interrupt those whose requests came before it.
   void stop_all(ActiveCell::Stop why, Moment asked);
   void stop(const ActiveCellPtr& cell, ActiveCell::Stop why);
   /// Stops what runs on a subshell that ends; what begins there still is born stopped, until it is forgotten.
@@ -87,6 +88,7 @@ public:
 private:
   ActiveCellPtr make(Request request, std::string label);
   void stop_one(ActiveCell& cell, ActiveCell::Stop why, Moment asked);
+  void begin_locked(const ActiveCellPtr& cell);
 
   StdinBroker& input_;
   Interrupts& interrupts_;

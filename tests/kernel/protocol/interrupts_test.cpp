@@ -167,7 +167,7 @@ TEST_CASE("an interrupt that takes effect late does not meet the plain code of a
   CHECK(std::string(outcome_of(request(asked.at + 1s))) == "unharmed");
 }
 
-TEST_CASE("a cell that begins on a subshell after the word that this ends is born stopped") {
+TEST_CASE("a cell or handler that begins on a subshell after the word that this ends is born stopped") {
   Fixture fixture;
   StdinBroker input([](const Request&, const json&) { return std::string(); });
   ActiveCells cells(input, fixture.interrupts);
@@ -179,6 +179,9 @@ TEST_CASE("a cell that begins on a subshell after the word that this ends is bor
         .call_soon([&] {
           const ActiveCellPtr cell = cells.add(whose, "cell", std::nullopt);
           cells.remove(cell);
+          const ActiveCellPtr handler = cells.add_handler(whose);
+          cells.remove(handler);
+          CHECK(handler->stop.load() == cell->stop.load());
           return cell->stop.load();
         })
         .wait();
@@ -189,4 +192,28 @@ TEST_CASE("a cell that begins on a subshell after the word that this ends is bor
   CHECK(stops(request()) == ActiveCell::Stop::none);
   cells.forget_subshell("one");
   CHECK(stops(late) == ActiveCell::Stop::none);
+}
+
+TEST_CASE("an interrupt stops the cells whose requests came before it, and tells of no others") {
+  Fixture f;
+  StdinBroker input([](const Request&, const json&) { return std::string(); });
+  ActiveCells cells(input, f.interrupts);
+  const Moment asked = Moment::now();
+  const auto add = [&](std::chrono::steady_clock::time_point received, const std::string& label) {
+    return f.shell.call_soon([&] { return cells.add(request(received), label, "lane of " + label); }).wait();
+  };
+  const ActiveCellPtr later = add(asked.at + 1s, "later");
+  cells.stop_all(ActiveCell::Stop::interrupt, asked);
+  CHECK(later->stop.load() == ActiveCell::Stop::none);
+  REQUIRE(cells.records().size() == 1);
+  CHECK(cells.records().back().reached.empty());
+  const ActiveCellPtr earlier = add(asked.at - 1s, "earlier");  // which has met none of its lane
+  CHECK(earlier->stop.load() == ActiveCell::Stop::interrupt);
+  const Moment again{asked.at + 500ms, nullptr};
+  cells.stop_all(ActiveCell::Stop::interrupt, again);
+  CHECK(later->stop.load() == ActiveCell::Stop::none);
+  CHECK(cells.records().back().reached == "earlier");
+  cells.stop_all(ActiveCell::Stop::shutdown, again);
+  CHECK(later->stop.load() == ActiveCell::Stop::shutdown);
+  for (const ActiveCellPtr& cell : {later, earlier}) cells.remove(cell);
 }
