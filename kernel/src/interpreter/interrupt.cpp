@@ -7,7 +7,7 @@
 //
 // A request stands until its scope ends (or the loop turns, for the scope below a loop): `catch (...)` must not swallow
 // it. Once Interrupted was thrown nobody is woken any more, and it is not thrown again before it was caught and its
-// handler has ended.
+// handler has ended. Reminders (Scope::remind) keep to that as well, until their patience is over.
 #include "interrupt.hpp"
 
 #include <cxxabi.h>
@@ -28,6 +28,8 @@
 #include <utility>
 #include <vector>
 
+#include <caller/error.hpp>
+
 #include "faults_of_threads.hpp"
 #include "unwinding.hpp"
 
@@ -41,17 +43,27 @@ Interrupted::~Interrupted() = default;
 
 namespace interrupt {
 
+/// How a request stands towards what deals with one already.
+enum class Tone {
+  first,  // nothing deals with it before it was thrown
+  again,  // a reminder: something may deal with what it was told before
+  last,   // the same, and is not spared
+};
+
 struct Scope::State {
   pthread_t thread = pthread_self();
   std::atomic<bool> requested{false};
-  std::atomic<unsigned> number{0};  // of the request
-  std::atomic<unsigned> quiet{0};   // the request for which it is not to be woken: it knows, or is not meant
-  std::atomic<unsigned> meant{0};   // the request that a look has found to be for what runs
-  std::atomic<int> thrown{0};       // how often, for this request
+  std::atomic<unsigned> number{0};    // of the request
+  std::atomic<unsigned> quiet{0};     // the request for which it is not to be woken: it knows, or is not meant
+  std::atomic<unsigned> meant{0};     // the request that a look has found to be for what runs
+  std::atomic<unsigned> stranger{0};  // the request while which something else than it means was seen to run
+  std::atomic<int> thrown{0};         // how often, for this request
+  std::atomic<Tone> tone{Tone::first};
   std::atomic<const void*> whom{nullptr};
   std::atomic<bool> own{false};                              // of code: there is more than a guest's request
   std::atomic<const void*> guest{nullptr};                   // is meant, too, until the loop turns
   std::atomic<std::chrono::steady_clock::duration> asked{};  // when
+  std::atomic<std::chrono::steady_clock::duration> since{};  // when it was asked, or thrown last
   unsigned question = 0;                                     // the request for which its thread was asked last …
   std::chrono::steady_clock::time_point questioned{};        // … whom it works for, and since when
   Who who = nullptr;
@@ -74,6 +86,15 @@ struct Scope::State {
     if (one == guest.load()) return true;
     const void* const wanted = whom.load();
     return (of == Of::loop || own.load()) && (!wanted || wanted == one);
+  }
+  /// Something may be dealing with it.
+  bool is_lenient() const {
+    const Tone how = tone.load();
+    return how != Tone::last && (how == Tone::again || thrown.load() > 0);
+  }
+  void meets_stranger(unsigned request) {
+    stranger = request;
+    quiet = request;
   }
   /// It is for one of many that the thread may be working for.
   bool needs_look() const {
@@ -107,7 +128,10 @@ void look(int) noexcept {
   if (!s || !s->now) return;
   const unsigned number = s->number.load();
   const void* const one = s->now();
-  (!one || s->means(one) ? s->meant : s->quiet) = number;
+  if (!one || s->means(one))
+    s->meant = number;
+  else
+    s->meets_stranger(number);
 }
 
 struct Registry {
@@ -147,8 +171,12 @@ struct Registry {
     if (s->waits_on) pthread_cond_broadcast(s->waits_on);
   }
 
-  void ask(State* s, const void* whom, bool guest = false) {  // with the mutex
-    s->asked = std::chrono::steady_clock::now().time_since_epoch();
+  void ask(State* s, const void* whom, bool guest = false, Tone tone = Tone::first) {  // with the mutex
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    // A reminder to a guest does not give the code around it more time.
+    if (!(guest && tone == Tone::again && s->requested.load() && s->own.load())) s->asked = now;
+    s->since = now;
+    s->tone = tone;
     if (guest) {
       s->guest = whom;
     } else {
@@ -156,6 +184,10 @@ struct Registry {
       s->own = true;
     }
     s->thrown = 0;
+    press(s);
+  }
+
+  void press(State* s) {  // with the mutex
     ++s->number;
     if (!s->requested.exchange(true)) __atomic_add_fetch(&caller_interrupt_pending, 1, __ATOMIC_SEQ_CST);
     wake(s);
@@ -164,6 +196,24 @@ struct Registry {
       std::thread([this] { nudge(); }).detach();
     }
     changed.notify_all();
+  }
+
+  bool remind(State* s, const void* whom, std::chrono::milliseconds patience, bool guest) {  // with the mutex
+    const bool asked = s->requested.load();
+    if (asked && s->means(whom)) {
+      const auto passed = std::chrono::steady_clock::now().time_since_epoch() - s->since.load();
+      if (patience.count() == 0 || !s->is_lenient() || passed < patience) return false;
+      s->tone = Tone::last;
+      press(s);
+      return true;
+    }
+    const bool replaces = asked && (guest ? s->guest.load() != nullptr : s->of == Scope::Of::loop);
+    if (replaces && s->stranger.load() != s->number.load()) {
+      if (s->now) pthread_kill(s->thread, look_signal());  // to know it the next time
+      return false;
+    }
+    ask(s, whom, guest, Tone::again);
+    return true;
   }
 
   void nudge() {
@@ -203,11 +253,11 @@ void drop_of_turn(State* s) noexcept {
   if (!s->own.load()) drop(s);
 }
 
-/// It flies, or its handler runs.
-bool is_dealt_with() noexcept {
+/// It flies, or its handler runs. `cancelled`: or that of a cancellation, by which others are told to stop.
+bool is_dealt_with(bool cancelled = false) noexcept {
   if (std::uncaught_exceptions() > 0) return true;
   const std::type_info* const handled = abi::__cxa_current_exception_type();
-  return handled && *handled == typeid(Interrupted);
+  return handled && (*handled == typeid(Interrupted) || (cancelled && *handled == typeid(PendingCancelled)));
 }
 
 bool in_code_of_a_cell() noexcept {
@@ -250,6 +300,13 @@ void Scope::request_guest(const void* whom) noexcept {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
   if (!r.covered(state_)) r.ask(state_, whom, true);
+}
+
+bool Scope::remind(const void* whom, std::chrono::milliseconds patience, bool guest) noexcept {
+  auto& r = registry();
+  std::lock_guard lock(r.mutex);
+  if ((guest || state_->of == Of::loop) && r.covered(state_)) return false;
+  return r.remind(state_, whom, patience, guest);
 }
 
 void Scope::withdraw() noexcept { drop_of_turn(state_); }
@@ -309,10 +366,20 @@ bool check_at(const void* site) {
   if (!s || !s->requested.load(std::memory_order_acquire)) return false;
   const unsigned number = s->number.load();
   const int thrown = s->thrown.load();
-  if (thrown > 0 && (is_dealt_with() || !in_code_of_a_cell())) return false;
-  const void* const who = s->who ? s->who(thrown > 0) : nullptr;
+  const Tone tone = s->tone.load();
+  const bool again = thrown > 0 || tone != Tone::first;
+  if (again) {
+    // Before the looks at the stack: others may compute here for long while the request stands.
+    const void* const one = s->of == Scope::Of::loop && s->now ? s->now() : nullptr;
+    if (one && !s->means(one)) {
+      s->meets_stranger(number);
+      return false;
+    }
+    if ((tone != Tone::last && is_dealt_with(tone == Tone::again)) || !in_code_of_a_cell()) return false;
+  }
+  const void* const who = s->who ? s->who(again) : nullptr;
   if (s->who && !s->means(who)) {
-    s->quiet = number;
+    s->meets_stranger(number);
     return false;
   }
   // Inside a destructor, or another function that must not throw, the request waits: throwing would end the process.
@@ -334,6 +401,9 @@ bool check_at(const void* site) {
     if (s->of == Scope::Of::loop) s->whom = who;  // what runs on the loop next is not meant
     s->quiet = number;
     ++s->thrown;
+    s->since = now.time_since_epoch();
+    Tone last = Tone::last;  // what deals with it from now on is spared for a while
+    s->tone.compare_exchange_strong(last, Tone::again);
     throw Interrupted();
   }
   if (!s->knows(site)) s->deadly_sites[s->deadly_count++] = site;

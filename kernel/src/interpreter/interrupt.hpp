@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 
+#include <chrono>
+
 #include <caller/export.hpp>
 #include <caller/kernel/interrupted.hpp>
 
@@ -43,6 +45,14 @@ public:
   void request(const void* whom = nullptr) noexcept;
   /// Asks what runs for `whom` in a loop that code waits in, until that loop turns; what the code was asked stands.
   void request_guest(const void* whom) noexcept;
+  /// Asks whoever was told to stop and may not have been reached then: as request, or as request_guest (`guest`),
+  /// unless such a request stands already. It meets nothing but code of cells, and does not disturb what deals with an
+  /// interrupt or a cancellation: handlers, and destructors on the way. What has done that for `patience` (zero: it may
+  /// do so for ever) is interrupted all the same, in a function that must not throw by leaving its frames behind.
+  ///
+  /// In a loop only one can be asked at a time: another one's request is replaced once something else than it was meant
+  /// for has run there; before that, this asks nobody. Returns whether it has asked.
+  bool remind(const void* whom, std::chrono::milliseconds patience, bool guest = false) noexcept;
   /// Takes back what would be dropped when the loop turns.
   void withdraw() noexcept;
 

@@ -7,6 +7,18 @@
 
 namespace caller::kernel {
 
+ActiveCells::~ActiveCells() {
+  PendingBase reminder;
+  {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+    reminder = reminder_;
+  }
+  if (!reminder) return;
+  reminder.cancel("no cells are left");
+  reminder.wait_done();
+}
+
 ActiveCellPtr ActiveCells::make(Request request, std::string label) {
   auto cell = std::make_shared<ActiveCell>();
   cell->request = std::move(request);
@@ -75,9 +87,36 @@ void ActiveCells::stop_one(ActiveCell& cell, ActiveCell::Stop why, Moment asked)
     auto none = ActiveCell::Stop::none;
     cell.stop.compare_exchange_strong(none, why);
     run = cell.run;
+    remind_later_locked();
   }
   if (run) run.cancel(why == ActiveCell::Stop::timeout ? "time-out" : "interrupted");
   input_.cancel(cell.request);
+}
+
+void ActiveCells::remind_later_locked() {
+  if (over_ || std::exchange(reminds_, true)) return;
+  reminder_ = interrupts_.control().call_later(kReminder, [this] { remind(); });
+}
+
+void ActiveCells::remind() {
+  const auto stopped = [this] {
+    std::vector<std::pair<Request, bool>> out;
+    for (const auto& cell : cells_) {
+      const ActiveCell::Stop why = cell->stop.load();
+      if (why != ActiveCell::Stop::none)  // whoever interrupts can do so again, a time-out comes once
+        out.emplace_back(cell->request, why != ActiveCell::Stop::interrupt);
+    }
+    return out;
+  };
+  std::vector<std::pair<Request, bool>> now;
+  {
+    const std::lock_guard lock(mutex_);
+    now = stopped();
+  }
+  for (const auto& [whom, last] : now) interrupts_.remind(whom, last);
+  const std::lock_guard lock(mutex_);  // nothing of this object is used any more when the next one has been ordered
+  reminds_ = false;
+  if (!stopped().empty()) remind_later_locked();
 }
 
 void ActiveCells::stop_all(ActiveCell::Stop why, Moment asked) {

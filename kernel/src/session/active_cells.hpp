@@ -49,12 +49,20 @@ struct StopRecord {
 /// the broker ends what waits for input, and Interrupts reaches code that computes. The mark is set first: a segment
 /// that begins meanwhile either sees it, or is running when the interrupt comes.
 ///
+/// What could not be reached in that moment (it waits, and what it waits for has just come; another cell computes in
+/// its thread) is reminded every kReminder until the cell has ended.
+///
 /// Thread-safety: any thread.
 /// Errors: none.
 /// Source: ipykernel `interrupt_request`; differs: all shells and threads at once.
 class ActiveCells {
 public:
+  static constexpr std::chrono::milliseconds kReminder{100};
+
   ActiveCells(StdinBroker& input, Interrupts& interrupts) : input_(input), interrupts_(interrupts) {}
+  ~ActiveCells();
+  ActiveCells(const ActiveCells&) = delete;
+  ActiveCells& operator=(const ActiveCells&) = delete;
 
   /// The calling thread is the one that runs the cell. It is born stopped if the latest interrupt was sent after the
   /// cell's request, and met no cell of its lane: whoever sent it saw this one, which waits. `lane`: none, if it waits
@@ -89,6 +97,8 @@ private:
   ActiveCellPtr make(Request request, std::string label);
   void stop_one(ActiveCell& cell, ActiveCell::Stop why, Moment asked);
   void begin_locked(const ActiveCellPtr& cell);
+  void remind_later_locked();
+  void remind();
 
   StdinBroker& input_;
   Interrupts& interrupts_;
@@ -98,6 +108,9 @@ private:
   Moment interrupted_;            // the latest interrupt
   std::set<std::string> met_;     // the lanes of which it has met a cell
   std::set<std::string> ending_;  // subshells
+  PendingBase reminder_;          // while a cell that was told to stop has not ended
+  bool reminds_ = false;          // … and is not through yet
+  bool over_ = false;
 
   struct Entry {
     StopRecord record;

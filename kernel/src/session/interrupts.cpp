@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <exception>
 #include <string>
 #include <utility>
 
@@ -53,6 +54,26 @@ bool is_code_of_cells(const Message& request) {
   return type == "execute_request" || type == "comm_open" || type == "comm_msg" || type == "comm_close";
 }
 
+// The interrupt that its thread was asked for is older than it. Asked at each turn of a loop of its code meanwhile.
+bool is_too_young(const Message* request) noexcept {
+  thread_local constinit const Message* known = nullptr;
+  thread_local constinit unsigned known_at = 0;
+  thread_local constinit bool answer = false;
+  if (!request || !mine.thread || !mine.thread->plain.empty()) return false;  // a scope above it was asked
+  RunThread& thread = *mine.thread;
+  const unsigned asks = thread.asks.load();
+  if (known == request && known_at == asks) return answer;
+  const std::lock_guard lock(thread.mutex);
+  answer = false;
+  try {
+    answer = thread.older && !thread.older->comes_after(*request);
+  } catch (const std::exception&) {  // no memory: it is interrupted like any other
+  }
+  known = request;
+  known_at = asks;
+  return answer;
+}
+
 // For whom the calling thread works. The kernel's own work for a cell, as that of a worker which runs a command, has no
 // code of a cell on its stack; only of a thread that runs cells it is not asked at first.
 const void* works_for(bool again) noexcept {
@@ -63,6 +84,7 @@ const void* works_for(bool again) noexcept {
     const auto& plain = *static_cast<const Interrupts::Plain*>(mine.thread->plain.back());
     if (!plain.waits() || !request) return plain.whose() ? static_cast<const void*>(plain.whose().get()) : &mine;
   }
+  if (is_too_young(request)) return nullptr;
   if (mine.runs_cells && !again) return request ? static_cast<const void*>(request) : &mine;
   if (!request || !is_code_of_cells(*request)) return nullptr;
   const void* frame = nullptr;
@@ -125,20 +147,24 @@ void Interrupts::break_thread(const std::shared_ptr<RunThread>& thread, const Me
   const std::lock_guard lock(thread->mutex);
   // An outer scope waits for the inner one in a turning loop; its own wait is cancelled through its Pending.
   auto* const plain = thread->plain.empty() ? nullptr : static_cast<Plain*>(thread->plain.back());
-  if (plain && meant.includes(plain->whose_))
-    plain->scope_.request(meant.whom.get());
-  else if (!plain || (meant.whom && plain->waits()))
-    break_turn(thread, meant.whom, plain);
+  if (plain && meant.includes(plain->whose_)) {
+    if (meant.patience)
+      (void)plain->scope_.remind(meant.whom.get(), *meant.patience);
+    else
+      plain->scope_.request(meant.whom.get());
+  } else if (!plain || (meant.whom && plain->waits())) {
+    break_turn(thread, meant, plain);
+  }
 }
 
 // What runs in a turn of the loop is asked only when the turn lasts. `within`: the plain code that waits there.
-void Interrupts::break_turn(const std::shared_ptr<RunThread>& thread, const Request& whom, void* within) {
+void Interrupts::break_turn(const std::shared_ptr<RunThread>& thread, const Meant& meant, void* within) {
   if (thread->turns) {
     if (!thread->base || thread->turns->depth.load() == 0) return;
-    (void)control_.call_later(kPatience, [thread, whom, within, before = thread->turns->count.load()] {
+    (void)control_.call_later(kPatience, [thread, meant, within, before = thread->turns->count.load()] {
       const std::lock_guard inner(thread->mutex);
       if (!thread->base || thread->turns->count.load() != before) return;
-      interrupt::Scope* const asked = ask(*thread, whom, within);
+      interrupt::Scope* const asked = ask(*thread, meant, within);
       if (asked && thread->turns->count.load() != before) asked->withdraw();
     });
     return;
@@ -153,24 +179,36 @@ void Interrupts::break_turn(const std::shared_ptr<RunThread>& thread, const Requ
   // Whoever was asked for before may have met it; who is meant now has to be asked for in any case.
   if (!thread->probed && !thread->caller->post(turned)) return;
   thread->probed = true;
-  (void)control_.call_later(kPatience, [thread, whom, within] {
+  (void)control_.call_later(kPatience, [thread, meant, within] {
     const std::lock_guard inner(thread->mutex);
-    if (thread->probed && thread->base) (void)ask(*thread, whom, within);
+    if (thread->probed && thread->base) (void)ask(*thread, meant, within);
   });
 }
 
-interrupt::Scope* Interrupts::ask(RunThread& thread, const Request& whom, void* within) {
+interrupt::Scope* Interrupts::ask(RunThread& thread, const Meant& meant, void* within) {
   void* const now = thread.plain.empty() ? nullptr : thread.plain.back();
   if (now != within) return nullptr;  // it began after the cell was told to stop, and has seen that
-  if (!within) {
-    thread.whom = whom;
-    thread.base->request(whom.get());
-    return &*thread.base;
+  auto* const plain = static_cast<Plain*>(within);
+  interrupt::Scope& scope = plain ? plain->scope_ : *thread.base;
+  if (!plain) {  // before the thread looks
+    if (!meant.patience) {
+      thread.older = meant.whom ? std::nullopt : std::optional(meant.asked);
+    } else if (thread.older && !thread.older->comes_after(*meant.whom)) {
+      scope.withdraw();  // what may stand there is not for it
+      thread.older.reset();
+    }
+    ++thread.asks;
   }
-  auto& plain = *static_cast<Plain*>(within);
-  plain.guest_ = whom;
-  plain.scope_.request_guest(whom.get());
-  return &plain.scope_;
+  const void* const whom = meant.whom.get();
+  if (meant.patience) {
+    if (!scope.remind(whom, *meant.patience, plain != nullptr)) return nullptr;  // another one's request may stand
+  } else if (plain) {
+    scope.request_guest(whom);
+  } else {
+    scope.request(whom);
+  }
+  (plain ? plain->guest_ : thread.whom) = meant.whom;
+  return &scope;
 }
 
 void Interrupts::break_all(const Meant& meant) {

@@ -1,6 +1,7 @@
 // Which thread runs whose code, so that the right code can be interrupted.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -32,6 +33,8 @@ struct RunThread {
   std::vector<void*> plain;                  // Interrupts::Plain, innermost last; only the thread itself changes it
   bool probed = false;                       // the loop has not turned since it was asked to
   Request whom;                              // `base` was asked for; its address is not given to another one
+  std::optional<Moment> older;               // … for anybody who came before this
+  std::atomic<unsigned> asks{0};             // how often `base` was asked
 };
 
 /// All threads that run code of cells, and how to interrupt what computes there.
@@ -45,8 +48,12 @@ class Interrupts {
 public:
   /// `control` runs the delayed part: a loop that does not turn within kPatience computes.
   static constexpr std::chrono::milliseconds kPatience{50};
+  /// The patience of a reminder with what deals with a request: so long in a handler, or in destructors.
+  static constexpr std::chrono::milliseconds kLastPatience{2000};
   /// `embedded`: signals of the program are for the program's own threads.
   explicit Interrupts(Caller control, bool embedded = false) : control_(std::move(control)), embedded_(embedded) {}
+
+  const Caller& control() const noexcept { return control_; }
 
   /// The calling thread's entry; it runs cells. To be called before any scope of the thread; a Caller must run there.
   std::shared_ptr<RunThread> enter();
@@ -85,21 +92,29 @@ public:
 
   /// Interrupts what computes for `whom` on any thread.
   void break_one(const Request& whom) { break_all({whom, {}}); }
-  /// Interrupts what computes for anybody; not plain code of a request that is not older than `asked`.
+  /// Interrupts what computes for anybody whose request came before this.
   void break_older(Moment asked) { break_all({nullptr, std::move(asked)}); }
+
+  /// Interrupts what computes for `whom`, who was told to stop and has not ended: it could not be reached then, as it
+  /// waited for its turn, or in the middle of others. Does not disturb what deals with an interrupt already; if it is
+  /// `last`, only for kLastPatience.
+  void remind(const Request& whom, bool last) {
+    break_all({whom, {}, last ? kLastPatience : std::chrono::milliseconds::zero()});
+  }
 
 private:
   struct Meant {
-    Request whom;  // null: anybody …
-    Moment asked;  // … who came before this
+    Request whom;                                         // null: anybody …
+    Moment asked;                                         // … who came before this
+    std::optional<std::chrono::milliseconds> patience{};  // of a reminder
     bool includes(const Request& one) const { return whom ? whom == one : !one || asked.comes_after(*one); }
   };
   void break_all(const Meant& meant);
   void add(const std::shared_ptr<RunThread>& thread);
   void break_thread(const std::shared_ptr<RunThread>& thread, const Meant& meant);
-  void break_turn(const std::shared_ptr<RunThread>& thread, const Request& whom, void* within);
+  void break_turn(const std::shared_ptr<RunThread>& thread, const Meant& meant, void* within);
   /// The scope that was asked, if any.
-  static interrupt::Scope* ask(RunThread& thread, const Request& whom, void* within);
+  static interrupt::Scope* ask(RunThread& thread, const Meant& meant, void* within);
 
   std::mutex mutex_;
   std::vector<std::weak_ptr<RunThread>> threads_;

@@ -194,6 +194,20 @@ TEST_CASE("a cell or handler that begins on a subshell after the word that this 
   CHECK(stops(late) == ActiveCell::Stop::none);
 }
 
+TEST_CASE(
+    "an interrupt that takes effect late does not meet what computes in a loop for a request that came after it") {
+  Fixture f;
+  const Moment asked = Moment::now();
+  const Request later = request(asked.at + 1s);
+  auto outcome = f.start(later);
+  f.wait_begun();
+  f.interrupts.break_older(asked);
+  f.control.call_later(3 * Interrupts::kPatience, [] {}).wait();
+  CHECK_FALSE(outcome.done());
+  f.interrupts.break_one(later);
+  CHECK(outcome.wait() == "interrupted");
+}
+
 TEST_CASE("an interrupt stops the cells whose requests came before it, and tells of no others") {
   Fixture f;
   StdinBroker input([](const Request&, const json&) { return std::string(); });
