@@ -5,6 +5,8 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "gate.hpp"
 #include "runner_bench.hpp"
@@ -46,61 +48,108 @@ void on_every_store(F f) {
   }
 }
 
+/// A task that is at work until the gate is opened, one at a time.
+Task<int(int)> gated_one(App& app, const std::shared_ptr<Gate>& gate, TaskOptions o) {
+  o.running_concurrency = Concurrency::TASK;
+  return app.task(
+      "one",
+      [gate](int n) {
+        gate->pass();
+        return n;
+      },
+      {"n"}, std::move(o));
+}
+
+/// Before the runner goes, which waits for what is behind the gate.
+std::shared_ptr<void> opened_at_the_end(const std::shared_ptr<Gate>& gate) {
+  return {nullptr, [gate](void*) { gate->let_pass(); }};
+}
+
+/// Whether so many have come to the gate before `inv` has ended: on a slow machine its time may be over before.
+bool enters(const Gate& gate, int n, const Invocation<int>& inv) {
+  CHECK(comes_true([&] { return gate.entered >= n || is_final(inv.status()); }));
+  return gate.entered >= n;
+}
+
+/// `f` with a time-out and a gate. As long as it says that the time was too short for the machine, again with a longer
+/// one.
+template <class F>
+void with_time_out(F f) {
+  constexpr auto kLongest = 20s;
+  for (auto time = 300ms; time < kLongest; time *= 4) {
+    if (f(time, std::make_shared<Gate>())) return;
+  }
+  FAIL("no time-out was long enough");
+}
+
 }  // namespace
 
-TEST_CASE("code that outlives its time-out or its cancellation keeps others of its kind waiting until it has ended") {
+TEST_CASE("code that outlives its time-out keeps others of its kind waiting until it has ended") {
   on_every_store([](const Setting& s) {
-    for (const bool by_time : {true, false}) {
-      CAPTURE(by_time);
+    with_time_out([&](auto time, const std::shared_ptr<Gate>& gate) {
       Threads t(s);
-      const auto gate = std::make_shared<Gate>();
+      const auto opened = opened_at_the_end(gate);
       TaskOptions o;
-      o.running_concurrency = Concurrency::TASK;
-      if (by_time) o.timeout = 500ms;
-      const auto one = t.app.task(
-          "one",
-          [gate](int n) {
-            gate->pass();
-            return n;
-          },
-          {"n"}, o);
+      o.timeout = time;
+      const auto one = gated_one(t.app, gate, o);
       const auto first = one(1);
-      gate->await_entered(1);
-      if (!by_time) CHECK(first.cancel());
-      CHECK_THROWS((void)first.result());  // its end is told at once
+      if (!enters(*gate, 1, first)) return false;
+      CHECK_THROWS_AS((void)first.result(), TaskTimeoutError);  // its end is told at once
       const auto second = one(2);
       CHECK(comes_true([&] { return second.status() == Status::concurrency_controlled; }));
       CHECK(gate->entered == 1);
-      gate->open_promise.set_value();
+      gate->let_pass();
+      if (!enters(*gate, 2, second)) return false;
+      CHECK(comes_true([&] { return is_final(second.status()); }));
+      if (second.status() == Status::failed) return false;
       CHECK(second.result() == 2);
-      CHECK(gate->entered == 2);
-    }
+      return true;
+    });
+  });
+}
+
+TEST_CASE("code that outlives its cancellation keeps others of its kind waiting until it has ended") {
+  on_every_store([](const Setting& s) {
+    Threads t(s);
+    const auto gate = std::make_shared<Gate>();
+    const auto opened = opened_at_the_end(gate);
+    const auto one = gated_one(t.app, gate, {});
+    const auto first = one(1);
+    REQUIRE(enters(*gate, 1, first));
+    CHECK(first.cancel());
+    CHECK_THROWS_AS((void)first.result(), InvocationCancelledError);
+    const auto second = one(2);
+    CHECK(comes_true([&] { return second.status() == Status::concurrency_controlled; }));
+    CHECK(gate->entered == 1);
+    gate->let_pass();
+    CHECK(second.result() == 2);
+    CHECK(gate->entered == 2);
   });
 }
 
 TEST_CASE("a task that is tried again after its time-out begins when the code before it has ended") {
   on_every_store([](const Setting& s) {
-    Threads t(s);
-    const auto gate = std::make_shared<Gate>();
-    TaskOptions o;
-    o.running_concurrency = Concurrency::TASK;
-    o.reroute_on_concurrency_control = false;
-    o.timeout = 500ms;
-    o.max_retries = 1;
-    o.retry_for = errors<TaskTimeoutError>();
-    const auto one = t.app.task(
-        "one",
-        [gate](int n) {
-          gate->pass();
-          return n;
-        },
-        {"n"}, o);
-    const auto inv = one(7);
-    CHECK(comes_true([&] { return inv.status() == Status::concurrency_controlled; }));
-    CHECK(gate->entered == 1);
-    gate->open_promise.set_value();
-    CHECK(inv.result() == 7);
-    CHECK(inv.num_retries() == 1);
+    with_time_out([&](auto time, const std::shared_ptr<Gate>& gate) {
+      Threads t(s);
+      const auto opened = opened_at_the_end(gate);
+      TaskOptions o;
+      o.reroute_on_concurrency_control = false;
+      o.timeout = time;
+      o.max_retries = 1;
+      o.retry_for = errors<TaskTimeoutError>();
+      const auto inv = gated_one(t.app, gate, o)(7);
+      const auto is_held = [&] { return inv.status() == Status::concurrency_controlled; };
+      // Not held if its time was over before its code had begun: then nothing goes on that it had to wait for.
+      CHECK(comes_true([&] { return is_held() || is_final(inv.status()); }));
+      if (!is_held()) return false;
+      CHECK(comes_true([&] { return gate->entered == 1; }));
+      gate->let_pass();
+      CHECK(comes_true([&] { return is_final(inv.status()); }));
+      if (inv.status() == Status::failed) return false;
+      CHECK(inv.result() == 7);
+      CHECK(inv.num_retries() == 1);
+      return true;
+    });
   });
 }
 
