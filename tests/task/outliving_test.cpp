@@ -185,9 +185,66 @@ TEST_CASE("a task that leaves a thread behind, which waits for another invocatio
     CHECK(board().ran.get() == 0);  // it waits still
     board().open.add();
     CHECK(outer.result() == 2);
-    if (kind == RunnerKind::thread) board().ran.await(1);  // else its process may have ended
+    if (kind != RunnerKind::process) CHECK(comes_true([] { return board().ran.get() == 1; }));  // else it is gone
     CHECK(b.tasks.add(1).result() == 2);
   });
+}
+
+TEST_CASE("a thread that an execution left behind takes no slot of the next execution of its invocation") {
+  on_every_runner([](RunnerKind kind, const Setting& s) {
+    Bench b(kind, s, 2);
+    const std::shared_ptr<void> opened(nullptr, [](void*) { board().open.add(2); });
+    b.start();
+    const auto outer = b.tasks.leaves_and_waits();
+    REQUIRE(comes_true([&] { return board().entered.get() == 2; }));
+    REQUIRE(comes_true([&] { return outer.num_retries() == 1 && outer.status() == Status::paused; }));
+    board().open.add();  // for the thread
+    if (kind != RunnerKind::process) CHECK(comes_true([] { return board().ran.get() == 1; }));
+    board().open.add();
+    REQUIRE(comes_true([&] { return outer.status() == Status::success; }));
+    CHECK(outer.result() == 2);
+    CHECK(comes_true([&] { return b.runner->working() == 0; }));
+    CHECK(b.tasks.sum(3).result() == 6);
+  });
+}
+
+TEST_CASE("threads of one execution that wait at once and in turn all go on, however few the slots are") {
+  on({RunnerKind::thread, RunnerKind::persistent_process, RunnerKind::multi_thread},
+     [](RunnerKind kind, const Setting& s) {
+       Bench b(kind, s, 1);
+       b.start();
+       std::vector<Invocation<int>> all;
+       for (int i = 0; i < 3; ++i) all.push_back(b.tasks.waits_twice(20));
+       for (const auto& inv : all) {
+         REQUIRE(comes_true([&] { return is_final(inv.status()); }));
+         CHECK(inv.result() == 420);
+       }
+       CHECK(comes_true([&] { return b.runner->working() == 0; }));
+       CHECK(b.tasks.sum(3).result() == 6);
+     });
+}
+
+TEST_CASE("code that was given up while it waited goes on when that is over, and its kind with it") {
+  Bench b(RunnerKind::multi_thread, kSettings[0], 4, {}, [](RunnerOptions& o) {
+    o.grace = 30ms;
+    o.max_processes = 2;
+    o.threads = 2;
+  });
+  const std::shared_ptr<void> opened(nullptr, [](void*) { board().open.add(3); });
+  b.start();
+  const auto neighbour = b.tasks.until(3);  // keeps the process, which nothing else would
+  REQUIRE(comes_true([&] { return board().entered.get() == 1; }));
+  const auto deaf = b.tasks.waits_deaf(1);
+  REQUIRE(comes_true([&] { return deaf.status() == Status::paused && board().entered.get() == 2; }));
+  CHECK(deaf.cancel());
+  CHECK_THROWS_AS(deaf.result(), InvocationCancelledError);
+  const auto next = b.tasks.waits_deaf(0);
+  CHECK(comes_true([&] { return next.status() == Status::concurrency_controlled; }));
+  board().open.add();
+  REQUIRE(comes_true([&] { return next.status() == Status::success; }));
+  CHECK(neighbour.status() == Status::running);
+  board().open.add(2);
+  CHECK(neighbour.result() == 3);
 }
 
 TEST_CASE("a coroutine, or a task with a time-out, that leaves such a thread behind has its result, too") {

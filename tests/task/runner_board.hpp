@@ -172,16 +172,41 @@ struct Tasks {
   /// Leaves a thread behind that waits for a gated one, and returns when it is PAUSED for that.
   Task<int(int)> leaves = app.task("r.leaves",
                                    [this](int n) {
-                                     const auto self = caller::task::detail::current_run();
-                                     const auto inner = gated(n);
-                                     (void)caller::Caller::current().to_thread([inner] {
-                                       if (inner.result() > 0) board().ran.add();
-                                     });
-                                     while (app.store().get(self->id).wait().status != caller::task::Status::paused)
-                                       std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                                     leave_waiting(gated(n));
                                      return n + 1;
                                    },
                                    {"n"});
+  /// At work until the test has opened the gate so often.
+  Task<int(int)> until = app.task("r.until",
+                                  [](int times) {
+                                    board().entered.add();
+                                    board().open.await(times);
+                                    return times;
+                                  },
+                                  {"times"});
+  /// Leaves a thread behind that waits until the gate was opened once, and is tried again; then it waits itself, until
+  /// it was opened twice.
+  Task<int()> leaves_and_waits = app.task(
+      "r.leaves_and_waits",
+      [this]() -> int {
+        if (caller::task::detail::current_run()->retries > 0) return until(2).result();
+        leave_waiting(until(1));
+        throw caller::task::RetryError();
+      },
+      {}, options([](TaskOptions& o) { o.max_retries = 1; }));
+  /// Two threads of it wait for `n` others each, one after the other, and so now both at once and now in turn.
+  Task<int(int)> waits_twice = app.task("r.waits_twice",
+                                        [this](int n) {
+                                          const auto wait_often = [this, n] {
+                                            int all = 0;
+                                            for (int i = 0; i < n; ++i) all += add(i).result();
+                                            return all;
+                                          };
+                                          const auto other = caller::Caller::current().to_thread(wait_often);
+                                          const int own = wait_often();
+                                          return own + other.wait();
+                                        },
+                                        {"n"});
   Task<int(int)> only = app.task("r.only", &pass, {"n"}, options([](TaskOptions& o) {
                                    o.running_concurrency = caller::task::Concurrency::TASK;
                                    o.reroute_on_concurrency_control = false;
@@ -200,6 +225,16 @@ struct Tasks {
       "r.deaf_one",
       [](int n) {
         if (n == 0) for_ever();
+        return n;
+      },
+      {"n"}, options([](TaskOptions& o) { o.running_concurrency = caller::task::Concurrency::TASK; }));
+  /// Deaf until a thread of it has waited for a gated one, or at its end at once if `n` is 0. One at a time.
+  Task<int(int)> waits_deaf = app.task(
+      "r.waits_deaf",
+      [this](int n) {
+        if (n == 0) return 0;
+        leave_waiting(until(n));
+        board().ran.await(1);
         return n;
       },
       {"n"}, options([](TaskOptions& o) { o.running_concurrency = caller::task::Concurrency::TASK; }));
@@ -297,6 +332,15 @@ struct Tasks {
   });
 
 private:
+  /// Leaves a thread behind that waits for `inner`, and returns when the execution is PAUSED for that.
+  void leave_waiting(const caller::task::Invocation<int>& inner) const {
+    const auto self = caller::task::detail::current_run();
+    (void)caller::Caller::current().to_thread([inner] {
+      if (inner.result() > 0) board().ran.add();
+    });
+    while (app.store().get(self->id).wait().status != caller::task::Status::paused)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   static int probed(std::size_t key, int n) {
     board().most[key].at_least(board().now[key].add());
     std::this_thread::sleep_for(std::chrono::microseconds(200));  // the work

@@ -310,17 +310,25 @@ private:
 
   void wants(const LinkPtr& link, const std::string& id) {
     Job* const job = job_in(link, id);
-    if (!job || job->has_slot || job->granting) return;
-    job->granting = engine_->take_slot_again();
-    (void)job->granting->add_done_callback([this, link, id](const PendingBase& granted) {  // on the loop
+    if (!job) {
+      // Code that was given up has no slot that anybody counts: it goes on, and so comes to its end.
+      const auto it = processes_.find(link);
+      if (it != processes_.end() && it->second.abandoned.contains(id)) grant(*link, id);
+      return;
+    }
+    if (job->has_slot || job->granting) return;
+    const Pending<void> granting = engine_->take_slot_again();
+    job->granting = granting;
+    (void)granting.add_done_callback([this, link, id](const PendingBase& granted) {  // on the loop
       if (granted.cancelled()) return;
       Job* const there = job_in(link, id);
       if (!there) return;
       there->has_slot = true;
       there->granting.reset();
-      link->send(Packer(Frame::granted).put(id).take());
+      grant(*link, id);
     });
   }
+  static void grant(Link& link, const std::string& id) { link.send(Packer(Frame::granted).put(id).take()); }
 
   void ended(const LinkPtr& link, const Change& change) {
     if (const auto it = processes_.find(link); it != processes_.end()) {
@@ -380,6 +388,7 @@ private:
       Process& process = *std::exchange(stubborn->process, nullptr);
       process.jobs.erase(id);
       stubborn->code = process.abandoned[id];
+      if (stubborn->granting) grant(*there, id);  // as in wants()
       retire(process);
       end(id,
           Change{id, stubborn->why == Why::give_up ? Status::killed : Status::cancelled, engine_->id(), {}, {}, {}});

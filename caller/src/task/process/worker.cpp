@@ -9,14 +9,19 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <iterator>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "../engine.hpp"
 #include "remote_store.hpp"
@@ -54,7 +59,78 @@ void on_exit_called(int status, void*) {
 /// handler and not SIG_IGN: programs that tasks start would inherit that.
 extern "C" void ignored_signal(int) {}
 
-class Slots;
+/// What the code of one execution has of its runner's slots: one, or none while it waits for other invocations. Of the
+/// threads of one execution each may wait: the first one that does gives the slot back, and while one of them still
+/// waits, or begins to, the others go on without.
+///
+/// What a frame names is an invocation, and what is meant is its execution that is under way. So everything an
+/// execution says is said before its end(), and a slot that was granted before belongs to nobody after it: of the next
+/// execution nothing was heard yet, as it is sent when the runner has heard of the end.
+///
+/// Thread-safety: any thread. Frames are sent under the mutex, in the order of what they tell.
+class Slots final : public SlotKeeper {
+public:
+  Slots(std::string invocation, std::function<void(const std::string&)> send)
+      : invocation_(std::move(invocation)), send_(std::move(send)) {}
+
+  void give_back_slot() noexcept override {
+    std::vector<Pending<void>> go_on;
+    {
+      const std::lock_guard lock(mutex_);
+      if (ended_) return;
+      ++waits_;
+      if (std::exchange(has_slot_, false)) tell(Frame::released);
+      go_on.swap(wanting_);
+    }
+    for (const auto& p : go_on) p.set_result();
+  }
+  Pending<void> take_slot_again() override {
+    Pending<void> granted;
+    {
+      const std::lock_guard lock(mutex_);
+      --waits_;
+      if (!ended_ && !has_slot_ && waits_ == 0) {
+        wanting_.push_back(granted);
+        if (!std::exchange(asked_, true)) tell(Frame::wants);
+        return granted;
+      }
+    }
+    granted.set_result();
+    return granted;
+  }
+  /// The runner's answer.
+  void granted() {
+    std::vector<Pending<void>> go_on;
+    {
+      const std::lock_guard lock(mutex_);
+      if (ended_ || !std::exchange(asked_, false)) return;
+      if (waits_ > 0) return tell(Frame::released);  // one of its threads has begun to wait since
+      has_slot_ = true;
+      go_on.swap(wanting_);
+    }
+    for (const auto& p : go_on) p.set_result();
+  }
+  /// Its end is decided. What the code has left behind is counted by nobody: it goes on.
+  void end() {
+    std::vector<Pending<void>> go_on;
+    {
+      const std::lock_guard lock(mutex_);
+      ended_ = true;
+      go_on.swap(wanting_);
+    }
+    for (const auto& p : go_on) p.set_result();
+  }
+
+private:
+  void tell(Frame kind) const { send_(Packer(kind).put(invocation_).take()); }
+
+  const std::string invocation_;
+  const std::function<void(const std::string&)> send_;
+  std::mutex mutex_;
+  std::ptrdiff_t waits_ = 0;  // given back and not taken again; more than one only between two calls that cross
+  bool has_slot_ = true, asked_ = false, ended_ = false;
+  std::vector<Pending<void>> wanting_;
+};
 
 /// What this process is, if it is a worker. Never destroyed.
 class WorkerProcess {
@@ -86,16 +162,6 @@ public:
     }
     orderly = true;
     std::exit(0);
-  }
-
-  Pending<void> want_slot(const std::string& invocation) {
-    Pending<void> granted;
-    {
-      const std::lock_guard lock(granting_mutex_);
-      granting_[invocation] = granted;
-    }
-    send(Packer(Frame::wants).put(invocation).take());
-    return granted;
   }
 
 private:
@@ -136,15 +202,12 @@ private:
       case Frame::value:
         return store_->receive(kind, frame);
       case Frame::granted: {
-        Pending<void> granted;
+        std::shared_ptr<Slots> slots;
         {
-          const std::lock_guard lock(granting_mutex_);
-          const auto it = granting_.find(frame.get<std::string>());
-          if (it == granting_.end()) return;
-          granted = it->second;
-          granting_.erase(it);
+          const std::lock_guard lock(slots_mutex_);
+          if (const auto it = slots_.find(frame.get<std::string>()); it != slots_.end()) slots = it->second;
         }
-        granted.set_result();
+        if (slots) slots->granted();
         return;
       }
       case Frame::run: {
@@ -175,31 +238,28 @@ private:
 
   const pid_t parent_;
   std::shared_ptr<RemoteStore> store_;
-  std::mutex sending_, granting_mutex_;
-  std::unordered_map<std::string, Pending<void>> granting_;
+  std::mutex sending_, slots_mutex_;
+  std::unordered_map<std::string, std::shared_ptr<Slots>> slots_;  // of what is at work, by invocation
   std::atomic<bool> ready_{false};
   const Caller* loop_ = nullptr;  // from hello on
   LocalWork* local_ = nullptr;
   Pending<void> stopped_;
 };
 
-/// Of one invocation: the runner counts.
-class Slots final : public SlotKeeper {
-public:
-  explicit Slots(std::string invocation) : invocation_(std::move(invocation)) {}
-  void give_back_slot() noexcept override {
-    WorkerProcess::get()->send(Packer(Frame::released).put(invocation_).take());
-  }
-  Pending<void> take_slot_again() override { return WorkerProcess::get()->want_slot(invocation_); }
-
-private:
-  const std::string invocation_;
-};
-
 Coro<void> WorkerProcess::execute(WorkerProcess& self, std::string runner, InvocationRecord record) {
-  auto slots = std::make_shared<Slots>(record.id);
-  Coro<Worked> work = self.local_->work(std::move(record), std::move(runner), std::move(slots), false);
+  const std::string id = record.id;
+  const auto slots = std::make_shared<Slots>(id, [&self](const std::string& frame) { self.send(frame); });
+  {
+    const std::lock_guard lock(self.slots_mutex_);
+    self.slots_.insert_or_assign(id, slots);
+  }
+  Coro<Worked> work = self.local_->work(std::move(record), std::move(runner), slots, false);
   const Worked end = co_await std::move(work);
+  slots->end();
+  {
+    const std::lock_guard lock(self.slots_mutex_);
+    if (const auto it = self.slots_.find(id); it != self.slots_.end() && it->second == slots) self.slots_.erase(it);
+  }
   self.send(Packer(Frame::ended).put(end.change).take());
 }
 
