@@ -3,13 +3,41 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
 #include <set>
+#include <string>
 
 #include "runner_bench.hpp"
 
 using namespace caller::task;
 using namespace runner_tests;
 using namespace std::chrono_literals;
+
+namespace {
+
+/// Commands of a shell that says hello as a worker of that version does, and stays; empty: as one that names none.
+std::string says_hello(const std::string& version) {
+  const auto put_size = [](std::string& out, std::uint64_t n) {
+    out.append(reinterpret_cast<const char*>(&n), sizeof n);
+  };
+  std::string body(1, '\0');  // the kind of the frame
+  if (!version.empty()) {
+    put_size(body, version.size());
+    body += version;
+  }
+  std::string frame;
+  put_size(frame, body.size());
+  frame += body;
+  std::string out = "printf '";
+  for (const unsigned char c : frame)  // in octal
+    for (const unsigned what : {0u, 64u, 8u, 1u}) out += what ? static_cast<char>('0' + c / what % 8) : '\\';
+  return out + "' >&3; exec sleep 100";
+}
+
+}  // namespace
 
 TEST_CASE("a crash, an exit or a kill in a process is that invocation's failure, with the signal's name") {
   on_processes([](RunnerKind kind, const Setting& s) {
@@ -172,6 +200,55 @@ TEST_CASE("a program that never comes to worker_main, or ends before, is an erro
   CHECK_THROWS_WITH_AS(start({"/bin/false"}), doctest::Contains("exit code 1"), RunnerError);
   CHECK_THROWS_WITH_AS(start({"/nonexistent/program"}), doctest::Contains("/nonexistent/program"), RunnerError);
   CHECK_THROWS_WITH_AS(start({"/bin/sh", "-c", "exec sleep 100"}), doctest::Contains("worker_main"), RunnerError);
+}
+
+TEST_CASE("a worker that speaks another version is refused in a sentence with both, and its invocation is not lost") {
+  const std::string other = "0123456789ab";
+  // At the start: one of that version, and one from before there were versions.
+  const auto start = [](const std::string& version) {
+    const Bench b(RunnerKind::persistent_process, kSettings[0], 1, {},
+                  [&](RunnerOptions& o) { o.worker = {"/bin/sh", "-c", says_hello(version), "sh"}; });
+    b.runner->start();
+  };
+  CHECK_THROWS_WITH_AS(start(other), doctest::Contains("it speaks version 0123456789ab of"), RunnerError);
+  CHECK_THROWS_WITH_AS(start(other), doctest::Contains("and this runner version "), RunnerError);
+  CHECK_THROWS_WITH_AS(start({}), doctest::Contains("it speaks an unnamed version of"), RunnerError);
+
+  // Later: the file that a living runner starts its workers from is replaced, and put right again.
+  const caller::test::TemporaryFolder folder;
+  const std::string replaced = folder.file("replaced");
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
+  std::mutex mutex;
+  std::string said;
+  Bench b(
+      RunnerKind::process, kSettings[0], 1,
+      [&](AppOptions& o) {
+        o.log = [&](Severity, const std::string& text) {
+          const std::lock_guard lock(mutex);
+          said += text + "\n";
+        };
+      },
+      [&](RunnerOptions& o) {
+        o.worker = {"/bin/sh", "-c",
+                    "if [ -e '" + replaced + "' ]; then " + says_hello(other) + "; fi; exec '" + program + "' \"$@\"",
+                    "sh"};
+      });
+  b.start();
+  CHECK(b.tasks.add(1).result() == 2);
+  std::ofstream(replaced).put('x');
+  const auto inv = b.tasks.add(2);
+  CHECK(comes_true([&] {
+    const std::lock_guard lock(mutex);
+    return said.find("a worker's process cannot be started: it speaks version 0123456789ab of") != std::string::npos;
+  }));
+  CHECK(comes_true([&] {
+    const auto h = states(inv);
+    return std::find(h.begin(), h.end(), Status::rerouted) != h.end();
+  }));
+  std::filesystem::remove(replaced);
+  REQUIRE(comes_true([&] { return is_final(inv.status()); }));
+  CHECK(inv.result() == 3);
+  CHECK(inv.num_retries() == 0);
 }
 
 TEST_CASE("the processes of a runner end with its own, whatever ended that") {

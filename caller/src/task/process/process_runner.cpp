@@ -154,6 +154,7 @@ private:
     bool ready = false, retired = false, used = false;
     std::set<std::string> jobs;  // in it, those that wait included
     bool alone = false;          // for one suspect
+    std::string wrong;           // why it is not ready, and is killed
     // Of which nobody wants to know any more, but they go on: done when they do not.
     std::map<std::string, Pending<void>> abandoned;
     Steady::time_point idle_since{};
@@ -270,7 +271,7 @@ private:
     Unpacker frame(bytes);
     switch (kind) {
       case Frame::hello:
-        return engine_->on_loop([this, link] { ready(link); });
+        return engine_->on_loop([this, link, wrong = mismatch_in(frame)] { ready(link, wrong); });
       case Frame::released:
         return engine_->on_loop([this, link, id = frame.get<std::string>()] { released(link, id); });
       case Frame::wants:
@@ -290,9 +291,13 @@ private:
     return &job->second;
   }
 
-  void ready(const LinkPtr& link) {
+  void ready(const LinkPtr& link, const std::string& wrong) {
     const auto it = processes_.find(link);
     if (it == processes_.end()) return;
+    if (!wrong.empty()) {
+      it->second.wrong = wrong;
+      return link->kill();
+    }
     it->second.ready = true;
     first_.set_result();
     if (it->second.retired) return retire(it->second);
@@ -405,6 +410,7 @@ private:
       if (jobs_.at(id).has_slot) suspects.push_back(id);
     if (suspects.empty()) suspects.assign(jobs.begin(), jobs.end());
     for (const auto& [id, code] : it->second.abandoned) code.set_result();
+    const std::string wrong = it->second.wrong;
     processes_.erase(it);
     const std::string how = end_of(*link);
     for (const std::string& id : jobs) {
@@ -422,7 +428,7 @@ private:
       end(id, std::move(change));
     }
     if (!was_ready) {
-      const std::string why = "it ended before it came to worker_main(): " + how;
+      const std::string why = wrong.empty() ? "it ended before it came to worker_main(): " + how : wrong;
       if (!first_.set_exception(RunnerError(why)) && !waiting_.empty()) start_failed(why);
     } else if (!closing_) {
       try {

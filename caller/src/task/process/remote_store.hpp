@@ -68,8 +68,7 @@ public:
   Pending<void> ended(std::string id) override { return ask<&Store::ended>(id); }
   Pending<InvocationRecord> final_record(std::string id) override { return ask<&Store::final_record>(id); }
   Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) override {
-    return ask<static_cast<Pending<std::vector<InvocationRecord>> (Store::*)(Selection, std::size_t, std::size_t)>(
-        &Store::list)>(selection, offset, most);
+    return ask<kListRecords>(selection, offset, most);
   }
   Pending<std::vector<std::pair<Status, std::size_t>>> counts() override { return ask<&Store::counts>(); }
   Pending<void> wait_for(std::string waiter, std::vector<std::string> ids) override {

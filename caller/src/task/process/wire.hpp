@@ -1,7 +1,8 @@
 // What a runner and its workers say to each other over a socket pair, and the values in it as bytes.
 //
-// A frame is its length and kind, then values one after the other, in the machine's own form: both ends are one
-// program. Whatever arrives is checked all the same, since a worker executes code that may write anywhere.
+// A frame is its length and kind, then values one after the other, in the machine's own form: both ends have the same
+// build of this library, which `hello` proves, as a runner may live on while the file of its worker is replaced.
+// Whatever arrives is checked all the same, since a worker executes code that may write anywhere.
 #pragma once
 
 #include <chrono>
@@ -37,7 +38,7 @@ namespace detail {
 
 enum class Frame : std::uint8_t {
   // From a worker:
-  hello,     // it may be given invocations
+  hello,     // its wire_version(): it may be given invocations
   request,   // number, operation of the store, its arguments
   listen,    // number, runner, which values
   unlisten,  // number
@@ -226,15 +227,23 @@ struct OperationList {
     return n;
   }
 };
-/// Every operation that a worker's store passes on, by number.
+inline constexpr auto kListRecords =
+    static_cast<Pending<std::vector<InvocationRecord>> (Store::*)(Selection, std::size_t, std::size_t)>(&Store::list);
+/// Every operation that a worker's store passes on, by number: new ones stand last, and have a name in wire.cpp.
 using StoreOperations =
-    OperationList<&Store::add, &Store::take, &Store::change, &Store::code_ended, &Store::get, &Store::history,
-                  &Store::ended, &Store::final_record,
-                  static_cast<Pending<std::vector<InvocationRecord>> (Store::*)(Selection, std::size_t, std::size_t)>(
-                      &Store::list),
-                  &Store::counts, &Store::wait_for, &Store::check_cycle, &Store::cancel, &Store::heartbeat,
-                  &Store::forget_runner, &Store::runners, &Store::recover, &Store::purge, &Store::value,
-                  &Store::set_value, &Store::values, &Store::put_data, &Store::data>;
+    OperationList<&Store::add, &Store::take, &Store::change, &Store::get, &Store::history, &Store::ended,
+                  &Store::final_record, kListRecords, &Store::counts, &Store::wait_for, &Store::check_cycle,
+                  &Store::cancel, &Store::heartbeat, &Store::forget_runner, &Store::runners, &Store::recover,
+                  &Store::purge, &Store::value, &Store::set_value, &Store::values, &Store::put_data, &Store::data,
+                  &Store::code_ended>;
+
+// ---- versions ----
+
+/// A digest of the operations, of all values that cross and of the states: the same where both ends understand each
+/// other.
+const std::string& wire_version();
+/// What is wrong with the version in a `hello`, as the end of a sentence about the worker; empty: nothing.
+std::string mismatch_in(Unpacker hello);
 
 }  // namespace detail
 }  // namespace caller::task

@@ -157,7 +157,7 @@ public:
       loop_ = &loop;
       local_ = &local;
       ready_ = true;
-      send(Packer(Frame::hello).take());
+      send(Packer(Frame::hello).put(wire_version()).take());
       loop.run_until(stopped_);
     }
     orderly = true;
