@@ -276,6 +276,53 @@ TEST_CASE("a record that is damaged while it is at work gives its running key ba
   CHECK(taken.at(0).id == "c");
 }
 
+TEST_CASE("a key kept for code of a lost runner is free again, also when an older program has recovered that runner") {
+  const RedisServer server;
+  const auto store = make_redis_store(server.url(), "app");
+  const std::string prefix = "caller:{app}:";
+  const auto taken = [&](const std::string& runner) {
+    std::vector<std::string> out;
+    for (const auto& r : store->take(runner, 10, {}, true).wait()) out.push_back(r.id);
+    return out;
+  };
+  const auto keep = [&](const std::string& id, const std::string& runner, const std::string& key) {
+    NewInvocation n = call(id);
+    n.running_key = key;
+    store->add({n}).wait();
+    REQUIRE(taken(runner) == std::vector{id});
+    Change end{id, Status::failed, runner, {}, "e", {}};
+    end.code_goes_on = true;
+    store->change(end).wait();
+  };
+  const auto waits = [&](const std::string& id, const std::string& key) {
+    NewInvocation n = call(id);
+    n.running_key = key;
+    store->add({n}).wait();
+    CHECK(taken("other").empty());
+    CHECK(store->get(id).wait().status == Status::concurrency_controlled);
+  };
+  store->heartbeat({"other", {}, {}, {}, {}}, 1h).wait();
+  store->heartbeat({"lives", {}, {}, {}, {}}, 1h).wait();
+  keep("a", "lost", "kind");
+  keep("b", "lost", "another kind");
+  keep("c", "lives", "third kind");
+  waits("a2", "kind");
+  waits("b2", "another kind");
+  waits("c2", "third kind");
+  // What a program that knows nothing of kept keys does with a lease that is over.
+  server.command({"ZREM", prefix + "leases", "lost"});
+  server.command({"HDEL", prefix + "runners", "lost"});
+  CHECK(taken("other").empty());
+  CHECK(store->recover(1h).wait().empty());
+  CHECK(taken("other").size() == 2);
+  CHECK(store->get("a2").wait().status == Status::running);
+  CHECK(store->get("b2").wait().status == Status::running);
+  CHECK(store->get("c2").wait().status == Status::concurrency_controlled);
+  store->code_ended("lives", "c").wait();
+  CHECK(taken("other") == std::vector<std::string>{"c2"});
+  CHECK(server.command({"EXISTS", prefix + "keepers", prefix + "kept:lost", prefix + "kept:lives"}) == ":0\r\n");
+}
+
 TEST_CASE("calls of a kind find one another also when the record of the one that waits is damaged") {
   const RedisServer server;
   const auto store = make_redis_store(server.url(), "app");

@@ -11,6 +11,7 @@ const char kPrelude[] = R"lua(
 --   queues    names;  q:<name> waiting, by priority and ticket, before all those that others wait for
 --   due       ids by time                          busy       running key -> id
 --   kept:<runner>  of code that goes on, though the runner has its invocation no more: id -> running key, which is busy
+--   keepers   runners that have such
 --   waiting   registration key -> id;  also  others that wait with it, by that key and number
 --   cc        held back, by running key            own:<runner>, pending (by time), killed, ended (by time)
 --   leases    runners by end of lease;  runners  runner -> what it told;  idle  runner -> its take that found nothing
@@ -279,6 +280,7 @@ local function leave(r, to, goes_on)
     if r.k and call('HGET', P .. 'busy', r.k) == r.id then
       if goes_on then
         call('HSET', P .. 'kept:' .. r.o, r.id, r.k)
+        call('SADD', P .. 'keepers', r.o)
       else
         call('HDEL', P .. 'busy', r.k)
         admit(r.k)
@@ -350,6 +352,7 @@ local function free_key(runner, id)
   local key = call('HGET', P .. 'kept:' .. runner, id)
   if not key then return end
   call('HDEL', P .. 'kept:' .. runner, id)
+  if call('EXISTS', P .. 'kept:' .. runner) == 0 then call('SREM', P .. 'keepers', runner) end
   if call('HGET', P .. 'busy', key) == id then
     call('HDEL', P .. 'busy', key)
     admit(key)

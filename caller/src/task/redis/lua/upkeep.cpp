@@ -53,10 +53,17 @@ for _, runner in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. num(
       back(r)
     end
   end
-  for _, id in ipairs(call('HKEYS', P .. 'kept:' .. runner)) do free_key(runner, id) end
   call('UNLINK', P .. 'own:' .. runner)
   call('ZREM', P .. 'leases', runner)
   call('HDEL', P .. 'runners', runner)
+end
+-- Of all that have no lease, and not of those above alone: a program of an earlier version, which knows nothing of kept
+-- keys, may have taken the lease away.
+for _, runner in ipairs(call('SMEMBERS', P .. 'keepers')) do
+  if not call('ZSCORE', P .. 'leases', runner) then
+    for _, id in ipairs(call('HKEYS', P .. 'kept:' .. runner)) do free_key(runner, id) end
+    call('SREM', P .. 'keepers', runner)
+  end
 end
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'pending', '-inf', '(' .. num(now - tonumber(ARGV[1])))) do
   local r = load(id)
@@ -80,10 +87,9 @@ const char kPurge[] = R"lua(
 if ARGV[1] == '' then
   local n = call('HLEN', P .. 'inv')
   for _, q in ipairs(call('SMEMBERS', P .. 'queues')) do call('UNLINK', P .. 'q:' .. q) end
-  for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do
-    call('UNLINK', P .. 'own:' .. runner, P .. 'kept:' .. runner)
-  end
-  for _, key in ipairs({'inv', 'args', 'out', 'order', 'queues', 'due', 'waiting', 'also', 'busy', 'cc', 'pending', 'killed',
+  for _, runner in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do call('UNLINK', P .. 'own:' .. runner) end
+  for _, runner in ipairs(call('SMEMBERS', P .. 'keepers')) do call('UNLINK', P .. 'kept:' .. runner) end
+  for _, key in ipairs({'inv', 'args', 'out', 'order', 'queues', 'due', 'waiting', 'also', 'busy', 'keepers', 'cc', 'pending', 'killed',
                         'ended', 'counts', 'kin', 'val', 'vals', 'vexp', 'data', 'refs', 'unused'}) do
     call('UNLINK', P .. key)
   end
