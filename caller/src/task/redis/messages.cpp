@@ -107,46 +107,39 @@ void RedisStore::message(const std::string& channel, const std::string& m) {
   }
 }
 
+/// Calls `what` of the listeners that `wants` names, by runner and listener: without the mutex, as they may do
+/// anything.
+template <class F, class Wants, class... A>
+void RedisStore::tell(F Listener::* what, Wants wants, const A&... arguments) {
+  std::vector<F> calls;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [token, l] : listeners_)
+      if (l.second.*what && wants(l.first, l.second)) calls.push_back(l.second.*what);
+  }
+  for (const auto& call : calls) call(arguments...);
+}
+
 void RedisStore::tell_of_work() {
-  std::vector<std::function<void()>> calls;
   {
     const std::lock_guard lock(mutex_);
     for (auto& [runner, held] : held_) held.told = true;
-    for (const auto& [token, l] : listeners_)
-      if (l.second.work) calls.push_back(l.second.work);
   }
-  for (const auto& call : calls) call();
+  tell(&Listener::work, [](const std::string&, const Listener&) { return true; });
 }
 
 void RedisStore::tell_of_work(const std::string& runner) {
-  std::vector<std::function<void()>> calls;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [token, l] : listeners_)
-      if (l.first == runner && l.second.work) calls.push_back(l.second.work);
-  }
-  for (const auto& call : calls) call();
+  tell(&Listener::work, [&](const std::string& whose, const Listener&) { return whose == runner; });
 }
 
 /// Empty: of any.
 void RedisStore::tell_of_value(const std::string& key) {
-  std::vector<std::function<void(const std::string&)>> calls;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [token, l] : listeners_)
-      if (l.second.value && (key.empty() || key.starts_with(l.second.values))) calls.push_back(l.second.value);
-  }
-  for (const auto& call : calls) call(key);
+  const auto watches = [&](const std::string&, const Listener& l) { return key.empty() || key.starts_with(l.values); };
+  tell(&Listener::value, watches, key);
 }
 
 void RedisStore::cancelled(const std::string& runner, const std::string& id) {
-  std::vector<std::function<void(const std::string&)>> calls;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [token, l] : listeners_)
-      if (l.first == runner && l.second.cancelled) calls.push_back(l.second.cancelled);
-  }
-  for (const auto& call : calls) call(id);
+  tell(&Listener::cancelled, [&](const std::string& whose, const Listener&) { return whose == runner; }, id);
 }
 
 }  // namespace caller::task::redis

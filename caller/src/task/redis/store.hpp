@@ -162,6 +162,8 @@ private:
   // messages.cpp
   void subscribed(const std::string& channel);
   void message(const std::string& channel, const std::string& m);
+  template <class F, class Wants, class... A>
+  void tell(F Listener::* what, Wants wants, const A&... arguments);
   void tell_of_work();
   void tell_of_work(const std::string& runner);
   void tell_of_value(const std::string& key);
