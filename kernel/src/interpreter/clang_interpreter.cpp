@@ -248,7 +248,7 @@ std::vector<std::string> ClangInterpreter::missing_symbols(const Compilation& ma
     if (found)
       known_.insert(name);
     else
-      out.push_back(llvm::demangle(name));
+      out.push_back(spoken(name));
   }
   return out;
 }

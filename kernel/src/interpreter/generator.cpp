@@ -13,6 +13,7 @@
 #include <stdexcept>
 
 #include "checked.hpp"
+#include "thread_locals.hpp"
 
 namespace caller::kernel {
 namespace {
@@ -78,7 +79,7 @@ void note_symbols(const llvm::Module& module, SymbolUse& symbols) {
     std::string name = g.getName().str();
     if (!name.empty() && name[0] == '\1') name.erase(0, 1);
     if (name.rfind("llvm.", 0) == 0 || name == "__dso_handle") continue;
-    if (g.isThreadLocal()) name = "__emutls_v." + name;
+    if (g.isThreadLocal()) name.insert(0, kThreadLocal);
     if (!g.isDeclarationForLinker())
       symbols.defined.insert(std::move(name));
     else if (g.isDeclaration() && !g.use_empty() && !g.hasExternalWeakLinkage())

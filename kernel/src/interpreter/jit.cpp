@@ -6,15 +6,14 @@
 #include <llvm/ExecutionEngine/Orc/ObjectLinkingLayer.h>
 #include <unwind.h>
 
-#include <algorithm>
-#include <cstdlib>
-#include <cstring>
+#include <cstdint>
 #include <mutex>
 #include <set>
 
 #include "cell_memory.hpp"
 #include "debug_objects.hpp"
 #include "generator.hpp"
+#include "thread_locals.hpp"
 
 namespace caller::kernel {
 namespace {
@@ -32,43 +31,6 @@ int register_exit(void (*fn)(void*), void* argument, void*) {
   std::lock_guard lock(exit_mutex);
   exit_handlers().push_back({fn, argument});
   return 0;
-}
-
-// Thread-local variables of cells: one control block per variable, made by the compiler, storage per thread from here.
-struct EmulatedTls {
-  std::size_t size;
-  std::size_t align;
-  std::uintptr_t index;  // the runtime's; 0 until first used
-  void* initial;
-};
-struct TlsBlocks {
-  std::vector<std::pair<void*, std::size_t>> blocks;
-  ~TlsBlocks() {
-    for (auto& b : blocks) std::free(b.first);
-  }
-};
-thread_local TlsBlocks tls_blocks;
-void* emulated_tls(EmulatedTls* control) {
-  static std::mutex mutex;
-  static std::uintptr_t next = 0;
-  std::uintptr_t index = __atomic_load_n(&control->index, __ATOMIC_ACQUIRE);
-  if (!index) {
-    std::lock_guard lock(mutex);
-    if (!control->index) __atomic_store_n(&control->index, ++next, __ATOMIC_RELEASE);
-    index = control->index;
-  }
-  auto& blocks = tls_blocks.blocks;
-  if (blocks.size() < index) blocks.resize(index);
-  auto& slot = blocks[index - 1].first;
-  if (!slot) {
-    const std::size_t align = std::max(control->align, sizeof(void*));
-    slot = std::aligned_alloc(align, (control->size + align - 1) / align * align);
-    if (control->initial)
-      std::memcpy(slot, control->initial, control->size);
-    else
-      std::memset(slot, 0, control->size);
-  }
-  return slot;
 }
 
 template <class T>
@@ -99,12 +61,35 @@ public:
   void notifyTransferringResources(llvm::orc::JITDylib&, llvm::orc::ResourceKey, llvm::orc::ResourceKey) override {}
 };
 
+// What cells ask of thread-local variables that libraries have.
+class ThreadLocalsOfLibraries final : public llvm::orc::DefinitionGenerator {
+public:
+  llvm::Error tryToGenerate(llvm::orc::LookupState&, llvm::orc::LookupKind, llvm::orc::JITDylib& cells,
+                            llvm::orc::JITDylibLookupFlags, const llvm::orc::SymbolLookupSet& wanted) override {
+    llvm::orc::SymbolMap found;
+    for (const auto& [symbol, flags] : wanted) {
+      llvm::StringRef name = *symbol;
+      if (!name.consume_front(kThreadLocal)) continue;
+      if (auto* control = thread_local_of_library(name.str()))
+        found[symbol] = {llvm::orc::ExecutorAddr::fromPtr(control), llvm::JITSymbolFlags::Exported};
+    }
+    if (found.empty()) return llvm::Error::success();
+    return cells.define(llvm::orc::absoluteSymbols(std::move(found)));
+  }
+};
+
 // As made above; LLVM is built without run-time type information.
 llvm::orc::ObjectLinkingLayer& linking_layer(llvm::orc::LLJIT& jit) {
   return static_cast<llvm::orc::ObjectLinkingLayer&>(jit.getObjLinkingLayer());
 }
 
 }  // namespace
+
+std::string spoken(const std::string& symbol) {
+  llvm::StringRef name = symbol;
+  name.consume_front(kThreadLocal);
+  return llvm::demangle(name.str());
+}
 
 Jit::Jit() {
   llvm::orc::LLJITBuilder builder;
@@ -129,7 +114,8 @@ Jit::Jit() {
   debug_objects_ = std::make_shared<DebugObjects>();
   linking_layer(*jit_).addPlugin(debug_objects_);
   define("__cxa_atexit", reinterpret_cast<void*>(&register_exit));
-  define("__emutls_get_address", reinterpret_cast<void*>(&emulated_tls));
+  define("__emutls_get_address", reinterpret_cast<void*>(&thread_local_address));
+  jit_->getMainJITDylib().addGenerator(std::make_unique<ThreadLocalsOfLibraries>());
 }
 
 Jit::~Jit() = default;
@@ -167,7 +153,7 @@ void* Jit::lookup(const std::string& symbol) {
   llvm::handleAllErrors(
       found.takeError(),
       [&](const llvm::orc::SymbolsNotFound& e) {
-        for (const auto& s : e.getSymbols()) missing.insert(llvm::demangle((*s).str()));
+        for (const auto& s : e.getSymbols()) missing.insert(spoken((*s).str()));
         text += e.message();
       },
       [&](const llvm::ErrorInfoBase& e) { text += e.message() + "\n"; });

@@ -23,6 +23,9 @@ struct LinkError : std::runtime_error {
   std::vector<std::string> missing;
 };
 
+/// A symbol as its declaration says it: demangled, and without what the name of a thread-local variable has more.
+std::string spoken(const std::string& symbol);
+
 /// Thread-safety: one thread at a time; the code it gives may run on any thread meanwhile.
 class Jit {
 public:

@@ -71,6 +71,22 @@ TEST_CASE("variables of earlier cells keep their value and their place") {
   CHECK(run("y += std::to_string(x); y") == "\"two1\"");
 }
 
+TEST_CASE("thread-local variables of the standard library are those of each thread") {
+  Cells run;
+  CHECK(run("#include <future>\n#include <mutex>\nstd::async(std::launch::async, [] { return 6 * 7; }).get()") == "42");
+  CHECK(run("std::once_flag first, second; std::atomic<int> calls{0};\n"
+            "void once(std::once_flag& flag) { std::call_once(flag, [&flag] { if (&flag == &first) once(second); "
+            "++calls; "
+            "}); }") == "");
+  CHECK(run("{ std::vector<std::thread> all; for (int i = 0; i < 4; ++i) all.emplace_back([] { once(first); }); "
+            "for (auto& t : all) t.join(); }\nonce(second);\ncalls.load()") == "2");
+}
+
+TEST_CASE("a thread-local variable that nobody has is named") {
+  Cells run;
+  CHECK(run("extern thread_local int nowhere;\nnowhere") == "LinkError: undefined symbol: nowhere");
+}
+
 TEST_CASE("a newer cell's names shadow the older ones") {
   Cells run;
   CHECK(run("int y = 1; int f() { return 1; } struct C { int v = 1; }; template <class T> T g(T t) { return t + 1; } "
