@@ -115,11 +115,13 @@ constexpr auto kPatience = std::chrono::milliseconds(500);
 constexpr auto kNoAnswer = std::chrono::milliseconds(50);  // beyond it, its thread does not take the question
 constexpr int kRepeats = 2;  // what catches it more often, and that long, ends without destructors
 
-thread_local State* innermost = nullptr;
+// Handlers of signals read these: nothing is allocated when a thread first does.
+thread_local constinit State* innermost __attribute__((tls_model("initial-exec"))) = nullptr;
+thread_local constinit volatile unsigned woken __attribute__((tls_model("initial-exec"))) = 0;
+thread_local constinit int shelters = 0;
 
 int wake_signal() { return SIGRTMIN + 6; }
 int look_signal() { return SIGRTMIN + 7; }
-thread_local constinit volatile unsigned woken __attribute__((tls_model("initial-exec"))) = 0;
 
 // Calls that the system can go on with do so after this: only who is meant is woken from them.
 void look(int) noexcept {
@@ -311,6 +313,11 @@ bool Scope::remind(const void* whom, std::chrono::milliseconds patience, bool gu
 
 void Scope::withdraw() noexcept { drop_of_turn(state_); }
 
+std::array<int, 2> signals() noexcept { return {wake_signal(), look_signal()}; }
+
+Shelter::Shelter() noexcept { ++shelters; }
+Shelter::~Shelter() { --shelters; }
+
 int request_all() noexcept {
   auto& r = registry();
   std::lock_guard lock(r.mutex);
@@ -363,7 +370,7 @@ namespace {
 /// True: it is meant, but may not throw here.
 bool check_at(const void* site) {
   State* s = innermost;
-  if (!s || !s->requested.load(std::memory_order_acquire)) return false;
+  if (!s || !s->requested.load(std::memory_order_acquire) || shelters > 0) return false;
   const unsigned number = s->number.load();
   const int thrown = s->thrown.load();
   const Tone tone = s->tone.load();

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <array>
 #include <chrono>
 
 #include <caller/export.hpp>
@@ -64,6 +65,22 @@ private:
 
 /// Asks every thread with a scope. Returns how many were asked. Thread-safety: any thread. Errors: none. Source: –
 CALLER_API int request_all() noexcept;
+
+/// The signals that wake threads. Their handlers are set with the first scope of the process; they must reach the
+/// threads of scopes. Thread-safety: any thread. Errors: none. Source: –
+CALLER_API std::array<int, 2> signals() noexcept;
+
+/// While it lives, nothing interrupts the calling thread: a request is kept until afterwards. For what is left in
+/// pieces by an exception that ends a blocked call, as a library in C with its locks. Nests.
+///
+/// Thread-safety: made and destroyed by one thread. Errors: none. Source: –
+class CALLER_API Shelter {
+public:
+  Shelter() noexcept;
+  ~Shelter();
+  Shelter(const Shelter&) = delete;
+  Shelter& operator=(const Shelter&) = delete;
+};
 
 /// A loop of the calling thread turns: what was asked of that turn is void.
 /// Thread-safety: any thread. Errors: none. Source: –

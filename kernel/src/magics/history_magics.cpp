@@ -81,8 +81,8 @@ std::vector<Range> read_range(const std::string& word, int newest) {
 
 // The entries of the words, in their order; of the whole session without any. The running cell is none of them.
 std::vector<HistoryEntry> entries_of(MagicContext& c, const std::vector<std::string>& words) {
-  History& history = c.kernel.session().history();
-  const int newest = history.newest_session();
+  Session& session = c.kernel.session();
+  const int newest = session.history()->newest_session();
   std::vector<Range> ranges;
   for (const auto& word : words)
     for (const Range& r : read_range(word, newest)) ranges.push_back(r);
@@ -90,7 +90,7 @@ std::vector<HistoryEntry> entries_of(MagicContext& c, const std::vector<std::str
   std::vector<HistoryEntry> out;
   for (const Range& r : ranges) {
     const int wanted = r.session == 0 ? c.shell.history_session() : r.session;
-    for (HistoryEntry& e : history.range(wanted, r.start, r.stop))
+    for (HistoryEntry& e : session.history()->range(wanted, r.start, r.stop))
       if (e.session != c.work->history_session || e.line != c.work->number) out.push_back(std::move(e));
   }
   return out;
@@ -120,16 +120,16 @@ Coro<void> history(MagicContext& c, const MagicLine& line) {
   const Arguments arguments = read_arguments(before, "noul:f:");
   std::vector<HistoryEntry> entries;
   const int limit = arguments.has('l') ? to_int(arguments.options.at('l'), "%history -l") : 0;
-  History& all = c.kernel.session().history();
+  Session& session = c.kernel.session();
   if (pattern) {
     if (pattern->find_first_of("*?[") == std::string::npos) pattern = "*" + *pattern + "*";
-    entries = all.search(*pattern, limit, arguments.has('u'));
+    entries = session.history()->search(*pattern, limit, arguments.has('u'));
     std::erase_if(entries, [&](const HistoryEntry& e) {
       return e.session == c.work->history_session && e.line == c.work->number;
     });
   } else if (arguments.has('l')) {
     if (!arguments.words.empty()) usage("%history takes ranges or -l, not both");
-    entries = all.tail(limit == INT_MAX ? limit : limit + 1);
+    entries = session.history()->tail(limit == INT_MAX ? limit : limit + 1);
     std::erase_if(entries, [&](const HistoryEntry& e) {
       return e.session == c.work->history_session && e.line == c.work->number;
     });

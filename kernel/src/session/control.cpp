@@ -115,12 +115,12 @@ void Kernel::on_history(RequestScope& scope) {
   std::vector<HistoryEntry> entries;
   if (kind == "range")
     entries =
-        session_.history().range(field<int>(c, "session", 0), field<int>(c, "start", 0), field<int>(c, "stop", -1));
+        session_.history()->range(field<int>(c, "session", 0), field<int>(c, "start", 0), field<int>(c, "stop", -1));
   else if (kind == "search")
-    entries = session_.history().search(field<std::string>(c, "pattern", "*"), field<int>(c, "n", 0),
-                                        field<bool>(c, "unique", false));
+    entries = session_.history()->search(field<std::string>(c, "pattern", "*"), field<int>(c, "n", 0),
+                                         field<bool>(c, "unique", false));
   else if (kind == "tail")
-    entries = session_.history().tail(field<int>(c, "n", 10));
+    entries = session_.history()->tail(field<int>(c, "n", 10));
   else
     throw std::invalid_argument("hist_access_type must be tail, range or search, found \"" + kind + "\"");
   scope.reply({{"status", "ok"}, {"history", history_json(entries, output)}});

@@ -59,7 +59,7 @@ void SessionDisplay::result(const MimeBundle& data, const MimeBundle& metadata) 
   if (content.contains(kWidgetView)) return display(data, metadata, {}, false);  // which is how pages know widgets
   if (settle_) settle_();                                                        // what was printed before comes before
   if (const auto it = data.find("text/plain"); it != data.end() && work->history_session != 0)
-    session_.history().store_output(work->history_session, work->number, it->second);
+    session_.history()->store_output(work->history_session, work->number, it->second);
   session_.iopub().publish(
       "execute_result", work->request,
       {{"execution_count", work->number}, {"data", std::move(content)}, {"metadata", to_metadata(metadata)}});

@@ -61,7 +61,7 @@ Kernel::Kernel(const KernelOptions& options, ConnectionInfo connection, Caller m
                     Frames buffers) { session_.publish(type, content, metadata, std::move(buffers)); },
              [this] { return kernel_info(); }),
       cell_comms_(session_, comms_, [this] { settle(); }),
-      main_shell_(std::make_shared<Shell>(*this, main_, "", session_.history().session())) {
+      main_shell_(std::make_shared<Shell>(*this, main_, "", session_.history()->session())) {
   if (options_.capture_output)
     output_.emplace(session_);
   else
@@ -265,7 +265,7 @@ std::shared_ptr<Shell> Kernel::shell_of(const Message& request) {
 std::string Kernel::create_subshell() {
   const std::string id = new_id();
   const std::string name = "Subshell " + id.substr(0, 8);
-  const int history_session = session_.history().begin_session();
+  const int history_session = session_.history()->begin_session();
   std::optional<Caller> caller;  // goes after the lock: the last handle waits for the thread
   const std::lock_guard lock(shells_mutex_);
   // Held since before there is the thread, which asks in its first turn, and never again, whether it is one of ours.

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "interpreter/interrupt.hpp"
 #include "protocol/connection.hpp"
 #include "protocol/history.hpp"
 #include "protocol/message.hpp"
@@ -19,6 +20,20 @@
 #include "session/work.hpp"
 
 namespace caller::kernel {
+
+/// The history, while it lives. Threads of cells use it, too: an interrupt that left SQLite there, which waits when
+/// another kernel writes, would leave its locks behind.
+///
+/// Thread-safety: one thread. Errors: none. Source: none.
+class UsedHistory {
+public:
+  explicit UsedHistory(History& history) noexcept : history_(history) {}
+  History* operator->() const noexcept { return &history_; }
+
+private:
+  const interrupt::Shelter shelter_;
+  History& history_;
+};
 
 /// Sends and publishes for a kernel, always under the right parent.
 ///
@@ -47,7 +62,7 @@ public:
   const std::string& id() const noexcept { return wire_.session(); }
   IopubWriter& iopub() noexcept { return iopub_; }
   StdinBroker& input() noexcept { return input_; }
-  History& history() noexcept { return history_; }
+  UsedHistory history() noexcept { return UsedHistory(history_); }
 
   /// The reply to a request, on its channel, under the type `x_reply`.
   void reply(const Request& request, const json& content, const json& metadata = json::object());

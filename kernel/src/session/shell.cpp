@@ -194,7 +194,7 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
   run->work->number = number;
   if (c.store_history) {
     run->work->history_session = history_session_;
-    session.history().store(history_session_, number, field<std::string>(request->content, "code", ""));
+    session.history()->store(history_session_, number, field<std::string>(request->content, "code", ""));
   }
   session.set_newest(run->work);
   kernel_.renew_input();

@@ -292,6 +292,7 @@ TEST_CASE("a blocked call goes on when its thread is woken for what somebody els
   CHECK(disturbed([&] { return answer(::recv(ends[0], &c, 1, 0)); }, feed) == "1");
   pollfd item{ends[0], POLLIN, 0};
   CHECK(disturbed([&] { return answer(::poll(&item, 1, -1)); }, feed) == "1");
+  REQUIRE(::recv(ends[0], &c, 1, 0) == 1);  // else select would not wait
   CHECK(disturbed(
             [&] {
               fd_set set;
@@ -299,7 +300,7 @@ TEST_CASE("a blocked call goes on when its thread is woken for what somebody els
               FD_SET(ends[0], &set);
               return answer(::select(ends[0] + 1, &set, nullptr, nullptr, nullptr));
             },
-            [] {}) == "1");
+            feed) == "1");
   const pid_t child = ::fork();
   if (child == 0) {
     char end;
@@ -310,6 +311,32 @@ TEST_CASE("a blocked call goes on when its thread is woken for what somebody els
                   [&] { CHECK(::send(ends[0], "x", 1, 0) == 1); }) == "1");
   ::close(ends[0]);
   ::close(ends[1]);
+}
+
+TEST_CASE("in a shelter nothing is interrupted, and a request is met after it") {
+  std::promise<interrupt::Scope*> ready;
+  std::promise<void> asked;
+  auto outcome = std::async(std::launch::async, [&]() -> std::string {
+    interrupt::Scope scope;
+    std::string result;
+    try {
+      {
+        const interrupt::Shelter shelter;
+        ready.set_value(&scope);
+        asked.get_future().wait();
+        result = answer(::poll(nullptr, 0, 100)) + answer(::usleep(100'000));  // woken again and again meanwhile
+        const interrupt::Shelter within;
+        interrupt::check();
+      }
+      interrupt::check();
+      return result + ", never met";
+    } catch (const caller::kernel::Interrupted&) {
+      return result + ", met";
+    }
+  });
+  ready.get_future().get()->request();
+  asked.set_value();
+  CHECK(outcome.get() == "00, met");
 }
 
 TEST_CASE("a call that is not ours goes on as well where a handler can tell whom its thread works for") {

@@ -1,6 +1,10 @@
 """Protocol checklist 27: history."""
 
-from support import Kernel, KernelTest
+import contextlib
+import sqlite3
+import time
+
+from support import HOME, TIMEOUT, Kernel, KernelTest, parent_id
 
 
 class History(KernelTest):
@@ -64,6 +68,38 @@ class History(KernelTest):
         self.assertEqual(self.history(hist_access_type="range", session=-1, start=1, stop=2)[0][2], "int remembered = 1;")
         self.assertEqual(self.history(hist_access_type="range", session=first, start=1, stop=2), [[first, 1, "int remembered = 1;"]])
         self.assertEqual(self.history(hist_access_type="range", session=first + 1000, start=1, stop=2), [])
+
+    def test_an_interrupt_while_another_kernel_writes(self):
+        """The cell's thread waits inside of SQLite then, with its locks."""
+        self.run_ok("1;")
+        file = HOME / "jupyter_data_dir/caller/history.sqlite"
+        self.assertTrue(file.exists())
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None, timeout=TIMEOUT)) as other:
+            for code, patience in (("for (;;) {}", 0.05), ("for (;;) {}", 0.15), ("std::this_thread::sleep_for(60s);", 0.4)):
+                other.execute("BEGIN IMMEDIATE")
+                cell = self.client.execute(code)
+                self.client.wait(lambda m, c=cell: parent_id(m) == c.id and m["content"].get("execution_state") == "busy")
+                time.sleep(patience)
+                self.client.interrupt()
+                other.execute("ROLLBACK")
+                self.assertEqual(cell.wait().reply["ename"], "Interrupted")
+                self.assertIn("1;", [entry[2] for entry in self.history(n=100)])
+                self.client.request("control", "usage_request")
+                self.assertEqual(self.run_ok("6 * 7").result, "42")
+            self.assertEqual(self.history(n=1, output=True)[0][2], ["6 * 7", "42"])
+            # The result is stored, too: by the cell itself.
+            cell = self.client.execute('#include <filesystem>\nstd::cout << "on" << std::flush; while (!std::filesystem::exists("go")) std::this_thread::sleep_for(1ms);\n1 + 2')
+            cell.wait_text("on")
+            other.execute("BEGIN IMMEDIATE")
+            (HOME / "go").touch()
+            time.sleep(0.15)
+            self.client.interrupt()
+            other.execute("ROLLBACK")
+            cell.wait()  # whichever was first
+            self.assertEqual(self.run_ok("6 * 7").result, "42")
+        self.assertIn("1 + 2", self.history(n=2)[0][2])
+        self.assertEqual(self.client.request("control", "shutdown_request", {"restart": False})["status"], "ok")
+        self.assertIsNotNone(self.kernel.wait_for_exit())
 
     def test_nonsense_gets_an_answer(self):
         for content in ({"hist_access_type": "dance"}, {"hist_access_type": "range", "start": 5, "stop": 1}, {"n": -4}, {"n": None}, {}):
