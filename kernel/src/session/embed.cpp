@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "interpreter/factory.hpp"
+#include "interpreter/interrupt.hpp"
 #ifdef CALLER_HAVE_TASK
 #include "jit_tasks/known_sources.hpp"
 #endif
@@ -30,14 +31,14 @@ using namespace kernel;
 std::atomic<bool> embedded{false};
 
 // The program's signals are for the program's threads. What a thread's own fault raises, and what ends a blocked call
-// of an interrupted cell (a real-time signal), stays.
+// of an interrupted cell (two real-time signals), stays.
 class KernelSignals {
 public:
   KernelSignals() {
     sigset_t mask;
     sigfillset(&mask);
     for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS}) sigdelset(&mask, fault);
-    for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) sigdelset(&mask, signal);
+    for (const int signal : interrupt::signals()) sigdelset(&mask, signal);
     pthread_sigmask(SIG_SETMASK, &mask, &before_);
   }
   ~KernelSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <string>
 #include <utility>
@@ -13,18 +14,27 @@
 
 namespace caller::kernel {
 
+namespace {
+// Of the process, as what a cell runs on any thread takes signals for itself, without a kernel at hand.
+std::atomic<bool> signals_are_the_programs{false};
+}  // namespace
+
+Interrupts::Interrupts(Caller control, bool embedded) : control_(std::move(control)) {
+  if (embedded) signals_are_the_programs = true;
+}
+
 // A thread made while a message was routed has all signals blocked, as the I/O thread has: no interrupt would wake it,
 // no breakpoint stop it, and the programs it starts would inherit that.
-void Interrupts::take_signals(bool all) {
+void Interrupts::take_signals() {
   thread_local bool taken = false;
   if (std::exchange(taken, true) || ::syscall(SYS_gettid) == ::getpid()) return;
   sigset_t taken_now;
-  if (all) {
+  if (!signals_are_the_programs) {
     sigfillset(&taken_now);
   } else {
     sigemptyset(&taken_now);
     for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS}) sigaddset(&taken_now, fault);
-    for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) sigaddset(&taken_now, signal);
+    for (const int signal : interrupt::signals()) sigaddset(&taken_now, signal);
   }
   pthread_sigmask(SIG_UNBLOCK, &taken_now, nullptr);
 }
@@ -104,7 +114,7 @@ void Interrupts::add(const std::shared_ptr<RunThread>& thread) {
 
 std::shared_ptr<RunThread> Interrupts::enter() {
   if (!mine.thread) {
-    take_signals(!embedded_);
+    take_signals();
     mine.thread = std::make_shared<RunThread>();
     mine.thread->caller = Caller::current();
   }
@@ -115,7 +125,7 @@ std::shared_ptr<RunThread> Interrupts::enter() {
 
 void Interrupts::watch(const faults::LoopTurns& turns) {
   if (mine.exempt || mine.thread) return;
-  take_signals(!embedded_);
+  take_signals();
   mine.thread = std::make_shared<RunThread>();
   mine.thread->turns = &turns;
   add(mine.thread);

@@ -50,8 +50,8 @@ public:
   static constexpr std::chrono::milliseconds kPatience{50};
   /// The patience of a reminder with what deals with a request: so long in a handler, or in destructors.
   static constexpr std::chrono::milliseconds kLastPatience{2000};
-  /// `embedded`: signals of the program are for the program's own threads.
-  explicit Interrupts(Caller control, bool embedded = false) : control_(std::move(control)), embedded_(embedded) {}
+  /// `embedded`: signals of the program are for the program's own threads, in this process from now on.
+  explicit Interrupts(Caller control, bool embedded = false);
 
   const Caller& control() const noexcept { return control_; }
 
@@ -65,8 +65,8 @@ public:
   static void exempt_this_thread();
 
   /// Lets signals through to the calling thread: without them nothing ends a blocked call. Not on the main thread.
-  /// `all`: else only real-time ones and those of faults.
-  static void take_signals(bool all = true);
+  /// In a program with an embedded kernel only those of faults and the kernel's own.
+  static void take_signals();
 
   /// Plain code of the cell that is the current work runs in the calling thread while this lives. Where it waits, code
   /// of others may run within.
@@ -119,7 +119,6 @@ private:
   std::mutex mutex_;
   std::vector<std::weak_ptr<RunThread>> threads_;
   Caller control_;
-  const bool embedded_;
 };
 
 }  // namespace caller::kernel

@@ -159,6 +159,43 @@ class Embedded(unittest.TestCase):
         self.process.send_signal(signal.SIGINT)
         self.assertEqual(self.process.wait(TIMEOUT), -signal.SIGINT)
 
+    # Which signals the calling thread takes, of those that can be blocked.
+    TAKEN = ("#include <csignal>\nstd::string taken() { sigset_t blocked; pthread_sigmask(SIG_BLOCK, nullptr, &blocked); std::string out;\n"
+             "for (int s = 1; s <= SIGRTMAX; ++s) if (s != SIGKILL && s != SIGSTOP && (s < 32 || s >= SIGRTMIN) && !sigismember(&blocked, s)) out += std::to_string(s) + ' ';\n"
+             "return out; }\nint takes_sigterm(int call) { return call >= 0 && taken().find(\"15 \") != std::string::npos; }")
+
+    def blocks_sigterm(self, thread):
+        status = pathlib.Path(f"/proc/{self.process.pid}/task/{thread}/status").read_text(encoding="ascii")
+        blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")), 16)
+        return bool(blocked >> (signal.SIGTERM - 1) & 1)
+
+    def test_no_thread_of_the_kernel_takes_the_servers_signals(self):
+        """Only those of faults, and the two that end blocked calls; whatever a cell has run, and wherever."""
+        self.run_ok(self.TAKEN)
+        faults = (signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGSYS)
+        own = (signal.SIGRTMIN + 6, signal.SIGRTMIN + 7)
+        expected = '"' + "".join(f"{int(s)} " for s in sorted((*faults, *own))) + '"'
+        before = set(os.listdir(f"/proc/{self.process.pid}/task"))
+        self.assertEqual(self.run_ok("taken()").result, expected)
+        self.assertEqual(self.run_ok("co_await caller::Caller::current().to_thread(taken)").result, expected)
+        self.assertEqual(self.run_ok("// thread name=beside\ntaken()").result, expected)
+        for runner in ("thread", "sync"):
+            cell = self.client.run(f"%%task --runner {runner}\ntaken()")
+            if "there is no magic %%task" not in cell.reply.get("evalue", ""):
+                self.assertEqual(cell.reply["status"], "ok", plain(cell.reply.get("traceback", [])))
+                self.assertEqual(cell.result, expected, runner)
+        tube = "noob_id: taken\nnodes:\n  c: {type: noob.testing.count_source}\n  s: {type: takes_sigterm, depends: [c.index]}\n  r: {type: return, depends: s.value}\n"
+        for runner in ("thread", "sync"):
+            cell = self.client.run(f"%%tube -n 3 --runner {runner}\n" + tube)
+            if "there is no magic %%tube" not in cell.reply.get("evalue", ""):
+                self.assertEqual(cell.reply["status"], "ok", plain(cell.reply.get("traceback", [])))
+                self.assertEqual(cell.result, "0", runner)
+        for thread in set(os.listdir(f"/proc/{self.process.pid}/task")) - before:
+            try:
+                self.assertTrue(self.blocks_sigterm(thread), thread)
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # it has ended
+
     def test_the_connection_file_is_the_owners_and_goes_with_the_kernel(self):
         self.assertEqual(stat.S_IMODE(self.file.stat().st_mode), 0o600)
         self.assertEqual(self.file.parent, HOME / "jupyter_runtime_dir")

@@ -14,8 +14,10 @@
 
 namespace caller {
 
-/// How a kernel is embedded. Every default leaves the program alone: no signal handler of it is replaced, its standard
-/// streams stay its own, and no client can end it.
+/// How a kernel is embedded. Every default leaves the program alone: no signal handler of it is replaced, but those of
+/// SIGRTMIN+6 and SIGRTMIN+7, its standard streams stay its own, and no client can end it. By these two the kernel ends
+/// blocked calls of cells: the handlers are its own, and the program must not use the two itself. All other signals but
+/// those of faults are blocked in the kernel's threads, so that they reach the program's.
 ///
 /// Thread-safety: distinct objects: safe.
 /// Errors: none.
