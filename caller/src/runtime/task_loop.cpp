@@ -1,5 +1,7 @@
 #include <caller/task_loop.hpp>
 
+#include <utility>
+
 #include "core.hpp"
 
 namespace caller {
@@ -14,7 +16,7 @@ public:
   }
   ~Entered() {
     detail::ThreadState& ts = detail::this_thread();
-    detail::release(ts.context);
+    detail::release(std::exchange(ts.context, nullptr));  // a signal handler may look at any time
     ts = saved_;
   }
   Entered(const Entered&) = delete;
