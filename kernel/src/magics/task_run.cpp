@@ -10,6 +10,7 @@
 
 #include "interpreter/faults.hpp"
 #include "protocol/wire.hpp"
+#include "runtime/shielded_wait.hpp"
 #include "session/interrupts.hpp"
 #include "session/kernel.hpp"
 
@@ -20,7 +21,7 @@ using task::App;
 TaskSession::TaskSession() : queue_(".cells of " + std::to_string(::getpid()) + " " + new_id()) {}
 
 TaskSession::~TaskSession() {
-  for (auto& [app, runner] : runners_) runner->stop(true).wait_done();
+  for (auto& [app, runner] : runners_) caller::detail::wait_to_the_end(runner->stop(true));
 }
 
 App TaskSession::app(const Place& place) {
