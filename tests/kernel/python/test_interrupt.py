@@ -371,7 +371,8 @@ class Interrupt(KernelTest):
                  """std::system(R"(sh -c 'trap "" INT TERM; echo pid $$; while true; do sleep 0.1; done' & wait)");""",
                  # ends without destructors, and without what stands in the frames of system()
                  f'struct Runs {{ ~Runs() {{ std::system("{pid_of}"); }} }} runs;',
-                 f'[]() noexcept {{ FILE* f = popen("echo pid $$ >&2; exec sleep 60", "w"); pclose(f); }}();'):
+                 f'[]() noexcept {{ FILE* f = popen("echo pid $$ >&2; exec sleep 60", "w"); pclose(f); }}();',
+                 f'[]() noexcept {{ FILE* f = popen("echo pid $$ >&2; exec sleep 60", "r"); fgets(text, 100, f); pclose(f); }}();'):
             cell = self.client.execute("{ " + code + " }")
             self.client.wait(lambda m, c=cell: m["msg_type"] == "stream" and parent_id(m) == c.id and "\n" in m["content"]["text"])
             pid = int((cell.text() + cell.text("stderr")).split()[1])
