@@ -81,6 +81,7 @@ class History(KernelTest):
                 self.client.wait(lambda m, c=cell: parent_id(m) == c.id and m["content"].get("execution_state") == "busy")
                 time.sleep(patience)
                 self.client.interrupt()
+                time.sleep(0.3)  # what computes between two cells is asked a little later
                 other.execute("ROLLBACK")
                 self.assertEqual(cell.wait().reply["ename"], "Interrupted")
                 self.assertIn("1;", [entry[2] for entry in self.history(n=100)])
