@@ -110,7 +110,7 @@ TEST_CASE("what says late that a try waits, and meets the next one, costs that n
             store.paused_held.wait(0);
             throw RetryError("once more");
           }
-          store.let_go();  // of the first try, and it is this one that it is said of
+          store.let_go();                               // of the first try, and it is this one that it is said of
           (void)b.app.store().cancel(inner_id).wait();  // unless it is already
           return n + 1;
         },
