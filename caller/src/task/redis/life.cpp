@@ -131,9 +131,30 @@ Strings RedisStore::to_change(Change& c) {
   return {std::move(c.id), to, std::move(c.runner), std::move(bytes), micros(c.delay), token()};
 }
 
+namespace {
+
+/// Whether a runner whose end of an invocation was not taken has it still, and will tell that again: it was not heard,
+/// or the invocation is PAUSED for a wait which that end did not know of.
+bool keeps(const Reply* refusal, const std::exception_ptr& error) {
+  if (error) return true;
+  Reply seen = *refusal;
+  if (seen.list.empty()) return false;
+  try {
+    Answer a(seen);
+    if (a.what() != "transition") return false;
+    (void)a.text();
+    return is_owned(a.status());
+  } catch (const StateBackendError&) {
+    return false;
+  }
+}
+
+}  // namespace
+
 void RedisStore::changed(const Pending<void>& p, const Changing& what, Reply* reply, const std::exception_ptr& error) {
   const bool failed = error || reply->list.empty() || reply->list[0].text != "ok";
-  if (!is_owned(what.to) || (what.to == Status::running && failed)) no_longer_has(what.runner, what.id, failed);
+  const bool ends = !is_owned(what.to) && !(failed && keeps(reply, error));
+  if (ends || (what.to == Status::running && failed)) no_longer_has(what.runner, what.id, failed);
   settle(p, reply, error, what.to, [](Answer&) {});
 }
 
