@@ -64,7 +64,7 @@ public:
     const auto timeout = engine.options().start_timeout;
     std::string wrong;
     if (!first_.wait_done({.timeout = timeout}))
-      wrong = "it did not call worker_main() within " + std::to_string(timeout.count()) + " ms: " + command_.front();
+      wrong = too_late();
     else if (const auto error = first_.exception())
       wrong = ExceptionRecord::of(error).message;
     if (wrong.empty()) return;
@@ -169,8 +169,14 @@ private:
     (void)engine_->loop().call_later(engine_->options().start_timeout, [this, weak = std::weak_ptr(link)] {
       const LinkPtr there = weak.lock();
       const auto it = there ? processes_.find(there) : processes_.end();
-      if (it != processes_.end() && !it->second.ready) there->kill();
+      if (it == processes_.end() || it->second.ready || !it->second.wrong.empty()) return;
+      it->second.wrong = too_late();  // its hello may be on its way: it is given nothing any more
+      there->kill();
     });
+  }
+  std::string too_late() const {
+    return "it did not call worker_main() within " + std::to_string(engine_->options().start_timeout.count()) +
+           " ms: " + command_.front();
   }
 
   std::size_t at_work(const Process& process) const {
@@ -293,7 +299,7 @@ private:
 
   void ready(const LinkPtr& link, const std::string& wrong) {
     const auto it = processes_.find(link);
-    if (it == processes_.end()) return;
+    if (it == processes_.end() || !it->second.wrong.empty()) return;
     if (!wrong.empty()) {
       it->second.wrong = wrong;
       return link->kill();
