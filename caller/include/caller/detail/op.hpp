@@ -82,7 +82,7 @@ struct ThreadState {
 
 CALLER_API ThreadState& thread_state_of_library() noexcept;
 #if defined(CALLER_IN_CELL)
-// A thread-local variable of the library does not link into a cell.
+// A cell comes to a thread-local variable of the library by two calls: this is one.
 inline ThreadState& this_thread() noexcept { return thread_state_of_library(); }
 #else
 extern CALLER_API thread_local constinit ThreadState thread_state __attribute__((tls_model("initial-exec")));
