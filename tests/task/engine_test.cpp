@@ -60,6 +60,27 @@ TEST_CASE("an end that the store cannot take is told again until it is heard: th
   });
 }
 
+TEST_CASE("an end that was heard, though its answer was lost, is not told again of the next try") {
+  const auto store = std::make_shared<FaultyStore>(make_memory_store());
+  Bench b({"memory", &make_memory_store, Format::json}, 2, [&](AppOptions& o) { o.store = store; });
+  TaskOptions retries;
+  retries.max_retries = 3;
+  const auto task = b.app.task(
+      "ends.heard",
+      [](int n) -> caller::Coro<int> {
+        if (invocation().retries == 0) throw RetryError("once more");
+        co_await caller::sleep_for(600ms);  // until the end would have been told again
+        co_return n + invocation().retries;
+      },
+      {"n"}, retries);
+  store->loses_answers = true;
+  b.start();
+  const auto inv = task(1);
+  CHECK(inv.result() == 2);
+  CHECK(states(inv) == std::vector{Status::registered, Status::pending, Status::running, Status::retry, Status::pending,
+                                   Status::running, Status::success});
+}
+
 TEST_CASE("a runner that is to stop at once does not wait for a store that takes no ends") {
   on_every_faulty_store([](Bench& b, FaultyStore& store) {
     const auto task = b.app.task("ends.stop", [](int n) { return n; }, {"n"});

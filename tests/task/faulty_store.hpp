@@ -29,6 +29,8 @@ public:
   /// While it is so, ends cannot be told.
   std::atomic<bool> refuses_ends{false};
   std::atomic<int> ends_refused{0};
+  /// While it is so, a RETRY is taken, and nobody hears of that.
+  std::atomic<bool> loses_answers{false};
   /// While it is so, a purge does not end.
   std::atomic<bool> holds_purges{false};
   std::atomic<int> purges_held{0}, beats{0};
@@ -71,6 +73,10 @@ public:
       ++ends_refused;
       ends_refused.notify_all();
       return failure<void>("the store takes no ends");
+    }
+    if (loses_answers && c.to == Status::retry) {
+      store_->change(std::move(c)).wait();
+      return failure<void>("the store is away");
     }
     if (holds_paused && c.to == Status::paused) {
       const std::lock_guard lock(mutex_);

@@ -155,7 +155,6 @@ private:
   void begin(InvocationRecord record);
   static Coro<void> execute(std::shared_ptr<Engine> self, InvocationRecord record);
   Ending ending(Change end, ActivePtr active, std::optional<PendingBase> code = {}) const;
-  static Ending ending_of(const Change& end, ActivePtr active, Pending<void> told);
   static Coro<void> conclude(std::shared_ptr<Engine> self, Ending ending);
   void conclude_later(Ending ending);
   void forget(const Ending& ending);

@@ -27,17 +27,12 @@ bool store_is_away(const std::exception_ptr& refused) {
 
 /// Tells of it; what there is to do afterwards is conclude().
 Engine::Ending Engine::ending(Change end, ActivePtr active, std::optional<PendingBase> code) const {
-  Ending out = ending_of(end, std::move(active), {});
-  out.code = std::move(code);
-  out.told = store().change(std::move(end));
-  return out;
-}
-Engine::Ending Engine::ending_of(const Change& end, ActivePtr active, Pending<void> told) {
-  return {end, std::move(told), std::move(active)};
+  const Pending<void> told = store().change(end);
+  return {std::move(end), told, std::move(active), std::move(code)};
 }
 
 /// While it is away the store is told again: nobody else knows the end, and our heartbeat keeps the invocation. What it
-/// says in the end; null: it has heard.
+/// says in the end, or that it is away when that is no more ours to tell; null: it has heard.
 Coro<std::exception_ptr> Engine::insist(std::shared_ptr<Engine> self, Pending<void> told, const Ending& ending) {
   const auto first = std::chrono::steady_clock::now();
   for (;;) {
@@ -46,10 +41,6 @@ Coro<std::exception_ptr> Engine::insist(std::shared_ptr<Engine> self, Pending<vo
     if (!error || !store_is_away(error)) co_return error;
     {
       const Locked lock(*self);
-      // It has come to us again: the end was heard, and its answer lost.
-      if (const auto it = self->active_.find(ending.change.id);
-          it != self->active_.end() && it->second != ending.active)
-        co_return error;
       // Then our lease ends with us, and it is executed once more.
       const auto longest = ending.active->give_up ? std::chrono::milliseconds(0) : self->app_->options.lease;
       if (self->stopping_ && std::chrono::steady_clock::now() - first >= longest) co_return error;
@@ -57,6 +48,13 @@ Coro<std::exception_ptr> Engine::insist(std::shared_ptr<Engine> self, Pending<vo
     self->app_->log("the end of invocation " + ending.change.id +
                     " cannot be told, and is told again: " + ExceptionRecord::of(error).message);
     co_await sleep_for(kAfterError);
+    {
+      const Locked lock(*self);
+      // It has come to us again: the end was heard, and its answer lost. What is told now would be said of the next
+      // try.
+      const auto it = self->active_.find(ending.change.id);
+      if (it != self->active_.end() && it->second != ending.active) co_return error;
+    }
     told = self->store().change(ending.change);
   }
 }
@@ -67,7 +65,7 @@ Coro<void> Engine::conclude(std::shared_ptr<Engine> self, Ending ending) {
   Coro<std::exception_ptr> telling = insist(self, ending.told, ending);
   std::exception_ptr refused = co_await std::move(telling);
   const bool its_own = to == Status::success || to == Status::failed || to == Status::retry;
-  if (refused && (its_own || ending.active->left_waiting)) {
+  if (refused && !store_is_away(refused) && (its_own || ending.active->left_waiting)) {
     // It may have ended while it waited for another one, whose end it will not see.
     const Pending<void> resuming = self->store().change({id, Status::resumed, self->id_, {}, {}, {}});
     (void)co_await resuming.async_wait_done();

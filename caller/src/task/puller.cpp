@@ -178,7 +178,7 @@ Coro<std::vector<InvocationRecord>> Engine::pull_some(std::shared_ptr<Engine> se
     std::optional<Pending<std::vector<InvocationRecord>>> next;
     std::optional<Ending> told;
     if (last) {
-      told = ending_of(last->change, std::move(last->active), {});
+      told = Ending{last->change, {}, std::move(last->active)};
       ChangeAndTake both = self->store().change_and_take(std::move(last->change), *most, self->options_.queues);
       told->told = std::move(both.changed);
       next = std::move(both.taken);
