@@ -234,6 +234,7 @@ struct Tasks {
       [this](int n) {
         if (n == 0) return 0;
         leave_waiting(until(n));
+        board().began.add();  // before that a cancellation ends its wait for the store
         board().ran.await(1);
         return n;
       },
