@@ -134,6 +134,9 @@ std::string uuid_of(std::string_view text);
 Change outcome(const TaskDefinition& definition, const InvocationRecord& record, const std::string& runner,
                const std::exception_ptr& error, std::string result);
 
+/// Whether the store, which has refused a step with that, may take it tomorrow: it is away.
+bool store_is_away(const std::exception_ptr& refused);
+
 /// Of an invocation that ran longer than its task may.
 TaskTimeoutError timeout_error(const TaskDefinition& definition, const std::string& id);
 /// A call that a trigger makes, under an id of its choice.

@@ -121,9 +121,10 @@ std::string ClientData::packed_args(const TaskDefinition& definition, const Call
 
 namespace {
 /// In the handler of what the store has refused, for the `refused`th time after this.
-void ask_again_or_throw(const AppCore& app, const StateBackendError& why, int& refused) {
-  if (dynamic_cast<const UnreadableError*>(&why) || ++refused == kRefusals) throw;
-  app.log(kAskedAgain + std::string(why.what()));
+void ask_again_or_throw(const AppCore& app, int& refused) {
+  const std::exception_ptr why = std::current_exception();
+  if (!store_is_away(why) || ++refused == kRefusals) throw;
+  app.log(kAskedAgain + ExceptionRecord::of(why).message);
 }
 }  // namespace
 
@@ -133,8 +134,8 @@ std::string ClientData::insist(F ask) const {
   for (int refused = 0;;) {
     try {
       return ask();
-    } catch (const StateBackendError& e) {
-      ask_again_or_throw(app_, e, refused);
+    } catch (const StateBackendError&) {
+      ask_again_or_throw(app_, refused);
     }
     for (;;) {
       const Pending<void> pause;
@@ -156,8 +157,8 @@ Coro<std::string> ClientData::async_insist(F ask) const {
       Coro<std::string> asking = ask();
       std::string out = co_await std::move(asking);
       co_return out;
-    } catch (const StateBackendError& e) {
-      ask_again_or_throw(app_, e, refused);
+    } catch (const StateBackendError&) {
+      ask_again_or_throw(app_, refused);
     }
     for (;;) {
       co_await sleep_for(kPause);

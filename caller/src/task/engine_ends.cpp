@@ -6,25 +6,6 @@
 
 namespace caller::task::detail {
 
-namespace {
-
-/// Whether it may take tomorrow what it has refused with that.
-bool store_is_away(const std::exception_ptr& refused) {
-  try {
-    std::rethrow_exception(refused);
-  } catch (const UnreadableError&) {
-    return false;
-  } catch (const InvocationNotFoundError&) {
-    return false;
-  } catch (const StateBackendError&) {
-    return true;
-  } catch (...) {
-    return false;
-  }
-}
-
-}  // namespace
-
 /// Tells of it; what there is to do afterwards is conclude().
 Engine::Ending Engine::ending(Change end, ActivePtr active, std::optional<PendingBase> code) const {
   const Pending<void> told = store().change(end);

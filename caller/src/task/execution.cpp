@@ -26,6 +26,20 @@ Change outcome(const TaskDefinition& definition, const InvocationRecord& record,
   return {record.id, Status::failed, runner, {}, ExceptionRecord::of(error).to_json(), {}};
 }
 
+bool store_is_away(const std::exception_ptr& refused) {
+  try {
+    std::rethrow_exception(refused);
+  } catch (const UnreadableError&) {
+    return false;
+  } catch (const InvocationNotFoundError&) {
+    return false;
+  } catch (const StateBackendError&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
 TaskTimeoutError timeout_error(const TaskDefinition& definition, const std::string& id) {
   return {id, "invocation " + id + " of task " + definition.id + " ran longer than " +
                   std::to_string(definition.options.timeout.count()) + " ms"};
