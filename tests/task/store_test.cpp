@@ -33,6 +33,16 @@ TEST_CASE("an invocation whose id is there is left as it is, and what is asked t
     CHECK(store.get("a").wait().status == Status::success);
     CHECK(store.history("a").wait().size() == 4);
     CHECK(selected(store, {}) == std::vector<std::string>{"b", "a"});
+    // Alone and without anything special.
+    CHECK(store.add({call("c")}).wait()[0].id == "c");
+    NewInvocation other = call("c");
+    other.args = "other";
+    CHECK(store.add({other}).wait()[0].id == "c");
+    CHECK(store.get("c").wait().args == call("c").args);
+    CHECK(store.take("runner", 10, {}).wait().size() == 1);
+    CHECK(store.add({other}).wait()[0].id == "c");
+    CHECK(store.get("c").wait().status == Status::pending);
+    CHECK(store.take("runner", 10, {}).wait().empty());
     CHECK(store.purge(0ns).wait() == 1);
     store.add({twice}).wait();
     CHECK(store.get("a").wait().args == "other");

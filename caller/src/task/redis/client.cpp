@@ -151,6 +151,12 @@ void Client::reply(Reply&& answer) {
   if (!asked) return give_up_connection();  // it says what nobody asked for
   Request& r = *asked;
   if (!r.script) return loaded(answer);
+  if (answer.kind == Reply::Kind::text) {  // a step that has one thing to say; the server makes lists with effort
+    Reply list;
+    list.kind = Reply::Kind::list;
+    list.list.push_back(std::move(answer));
+    return r.done(&list, nullptr);
+  }
   if (answer.kind != Reply::Kind::error) return r.done(&answer, nullptr);
   if (answer.text.starts_with("ERR Function not found") && !r.again && refused_.empty()) {  // somebody flushed them
     r.again = true;

@@ -96,7 +96,8 @@ constexpr Step kSteps[] = {{&Scripts::add, "add", lua::kAdd},
 Scripts make_scripts() {
   const std::string base = table_of_states() + lua::kPrelude;
   const std::string common = base + lua::kAdding + lua::kValues + lua::kAwaiting + "local function change()" +
-                             lua::kChange + "end\nlocal function take()" + lua::kTake + "end\n" + lua::kGiving;
+                             lua::kChange + "end\n" + lua::kTaking + "local function take()" + lua::kTake + "end\n" +
+                             lua::kGiving;
   std::string steps;
   for (const Step& s : kSteps) steps += std::string(s.name) + "\n" + s.body;
   // Libraries of several versions of this one live beside each other, each under a name of its own.

@@ -15,7 +15,7 @@ local function rest_of(a)
   local bytes = ARGV[a + 5]
   local rest = COMMON[bytes]
   if not rest then
-    rest = cmsgpack.unpack(bytes)
+    rest = decode(bytes)
     COMMON[bytes] = rest
   end
   return rest
@@ -115,10 +115,21 @@ end
 // what is its own of the record, which comes first in there. There is nothing more to them: see is_plain().
 const char kAddPlain[] = R"lua(
 local task, queue, at_score, tail, added = ARGV[1], ARGV[2], ARGV[3], ARGV[4], 0
-tail = tail .. '\161b' .. cmsgpack.pack(now) .. '\161n'
-local many = (#ARGV - 4) / 2
-local idle = call('EXISTS', P .. 'idle') == 1
+local born, many = '\161b' .. encode(now) .. '\161n', (#ARGV - 4) / 2
+local idle = call('EXISTS', K.idle) == 1
+if many == 1 and not idle and not call('HGET', K.val, WATCH .. task) then  -- the same, without what many need
+  local id, n = ARGV[5], call('INCR', K.seq)
+  local number = encode(n)
+  if call('HSETNX', K.inv, id, ARGV[6] .. tail .. born .. number .. '\161z' .. number) == 1 then
+    call('ZADD', K.order, num(n), id)
+    call('SADD', K.queues, queue)
+    call('ZADD', P .. 'q:' .. queue, at_score, pad(n) .. id)
+    call('PUBLISH', K.news, 'w')
+  end
+  return 'ok'
+end
 local looked_at = idle or watched(task)
+tail = tail .. born
 local n = call('INCRBY', K.seq, many) - many  -- those of repeated ones stay unused
 look_for_all(5, 2)
 for a = 5, #ARGV, 2 do
@@ -127,12 +138,12 @@ for a = 5, #ARGV, 2 do
   if not THERE[id] then
     THERE[id] = true
     added = added + 1
-    local number, at = cmsgpack.pack(n), #order
+    local number, at = encode(n), #order
     local bytes = ARGV[a + 1] .. tail .. number .. '\161z' .. number
     order[at + 1], order[at + 2] = num(n), id
     queue_new(queue, at_score, n, id)
     if looked_at then
-      local r = cmsgpack.unpack(bytes)
+      local r = decode(bytes)
       r.id = id
       R[id] = r
       keep_change(r, REGISTERED)
@@ -180,26 +191,43 @@ if work and call('EXISTS', P .. 'idle') == 1 then give_to_idle(added) end
 return commit(out)
 )lua";
 
+// For take().
+const char kTaking[] = R"lua(
+-- What a runner was given by a step, and has still: they are put in `out`. How many there are.
+local function show_those_of(step, runner, out)
+  local shown = 0
+  for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. runner)) do
+    local r = load(id)
+    if r and r.T == step and (r.s == PENDING or r.s == RUNNING) and r.o == runner then
+      shown = shown + 1
+      show(r, out)
+    end
+  end
+  return shown
+end
+-- The place of the next one there is, and its queue.
+local function first_of(queues)
+  local at, from, score
+  for _, q in ipairs(queues) do
+    local first = call('ZRANGE', P .. 'q:' .. q, '0', '0', 'WITHSCORES')
+    local s = tonumber(first[2])
+    if s and (not at or s < score or (s == score and first[1] < at)) then at, from, score = first[1], q, s end
+  end
+  return at, from
+end
+)lua";
+
 // ARGV: runner, most, which step, how, queues… How: 0; 1 they are to run at once; 2 and, if there is none, the next one
 // that is added is to be told to the runner, which has it then (see kAdd); 3, and the step that said so before: what
 // the runner was given by it is answered, too, as the message may never come.
 const char kTake[] = R"lua(
 local runner, most, token, how, out = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], {'ok', '0'}
 local taken = 0
-local function show_those_of(step)
-  for _, id in ipairs(call('SMEMBERS', P .. 'own:' .. runner)) do
-    local r = load(id)
-    if r and r.T == step and (r.s == PENDING or r.s == RUNNING) and r.o == runner then
-      taken = taken + 1
-      show(r, out)
-    end
-  end
-end
 -- The first time it may have made an offer, too.
 local withdrawn = (again or how >= '3') and call('HDEL', P .. 'idle', runner)
-if withdrawn == 0 and how > '3' then show_those_of(how:sub(2)) end
+if withdrawn == 0 and how > '3' then taken = show_those_of(how:sub(2), runner, out) end
 if again then  -- what it took the first time
-  show_those_of(token)
+  taken = taken + show_those_of(token, runner, out)
   if taken > 0 then return commit(out) end
 end
 release_due()
@@ -210,15 +238,6 @@ if #queues == 0 then
     if q:sub(1, 1) ~= '.' then queues[#queues + 1] = q end  -- see queues.hpp
   end
 end
-local function best()
-  local at, from, score
-  for _, q in ipairs(queues) do
-    local first = call('ZRANGE', P .. 'q:' .. q, '0', '0', 'WITHSCORES')
-    local s = tonumber(first[2])
-    if s and (not at or s < score or (s == score and first[1] < at)) then at, from, score = first[1], q, s end
-  end
-  return at, from
-end
 local steps = 0
 while taken < most do
   steps = steps + 1
@@ -226,7 +245,7 @@ while taken < most do
     out[2] = '1'  -- there is more to look at
     break
   end
-  local at, from = best()
+  local at, from = first_of(queues)
   if not at then break end
   local r = load(at:sub(9))
   if not r or not RUNNABLE[r.s] or r.q ~= from then
@@ -237,10 +256,7 @@ while taken < most do
       -- For its own code, which goes on, it waits in any case.
       if r.f and holder ~= r.id then set(r, CC_FINAL) else set(r, CC) end
     else
-      begins = how ~= '0'
-      set(r, PENDING, runner)
-      if begins then set(r, RUNNING, runner) end
-      begins = false
+      if how ~= '0' then start(r, runner) else set(r, PENDING, runner) end
       r.T = token
       taken = taken + 1
       show(r, out)
@@ -248,7 +264,7 @@ while taken < most do
   end
 end
 if taken == 0 and out[2] == '0' and how >= '2' then
-  call('HSET', P .. 'idle', runner, cmsgpack.pack({token, unpack(ARGV, 5)}))
+  call('HSET', P .. 'idle', runner, encode({token, unpack(ARGV, 5)}))
 end
 return commit(out)
 )lua";
@@ -270,7 +286,7 @@ local function give_to_idle(added)
   for i = 1, #idle, 2 do
     local runner, channel = idle[i], P .. 'r:' .. idle[i]
     if given == added then break end
-    local readable, asked = pcall(cmsgpack.unpack, idle[i + 1])
+    local readable, asked = pcall(decode, idle[i + 1])
     if not readable or not all_texts(asked) or #asked == 0 then
       call('HDEL', P .. 'idle', runner)
     elseif not serves(asked) then

@@ -25,29 +25,53 @@ const char kPrelude[] = R"lua(
 -- asked for, u due, h history (status, time since b, owner's place in O), w waits for, v waited for by, l who is to be
 -- told of its end (with a + behind: of the record, too), R result, E exception, A/B in args/out, T which step made the last change, W workflow if it is another's (true:
 -- its parent's id), D hashes of data.
-local P, ARGV, call, now, R, dirty, count, told, work, sooner, WATCHED, fresh, order, begins
-local plain  -- ids and packed records that are new, and that nothing else in the step looks at
+-- Faster to find than what is global, which is not there yet when a library of functions is loaded.
+local ipairs, next, pairs, tonumber, type, unpack, encode, decode, format, pack_struct, call
+local P, ARGV, now, work, sooner
+local R, dirty, count, told, WATCHED, fresh, order = {}, {}, {}, {}, {}, {}, {}
+local plain = {} -- ids and packed records that are new, and that nothing else in the step looks at
 local again  -- this step is asked for again, as its answer may have been lost
-local STORED, PACKED -- records as they were stored when the step began, and as those will be that it has shown
+local STORED, PACKED = {}, {} -- records as they were stored when the step began, and as those will be that it has shown
+-- Records of those that are at work, as the last steps have left them, and their bytes: if these are stored still, the
+-- next step need not read them. Few, as whatever is kept is looked at by the collector again and again.
+local KEPT, BYTES, kept = {}, {}, 0
 local NOW    -- as a text: numbers that are given to `call` are written with all their digits each time
 local K = {} -- keys by their names
 local together -- this is a part of a step, which will be written with the rest
 local function begin(keys, arguments)
-  if P ~= keys[1] then K = setmetatable({}, {__index = function(_, name) return keys[1] .. name end}) end
-  P, ARGV, call, again = keys[1], arguments, redis.call, #keys > 1
-  if not rawget(K, 'inv') then
-    for _, name in ipairs({'inv', 'counts', 'val', 'ended', 'queues', 'due', 'leases', 'order', 'seq'}) do K[name] = P .. name end
+  if not ipairs then
+    ipairs, next, pairs, tonumber, type, unpack = _G.ipairs, _G.next, _G.pairs, _G.tonumber, _G.type, _G.unpack
+    encode, decode, format = cmsgpack.pack, cmsgpack.unpack, string.format
+    pack_struct, call = struct.pack, redis.call
   end
+  if P ~= keys[1] then
+    K = setmetatable({}, {__index = function(_, name) return keys[1] .. name end})
+    for _, name in ipairs({'inv', 'counts', 'val', 'ended', 'queues', 'due', 'leases', 'order', 'seq', 'idle', 'news'}) do
+      K[name] = keys[1] .. name
+    end
+  end
+  P, ARGV, again = keys[1], arguments, #keys > 1
   local time = call('TIME')
-  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-  NOW = time[1] .. string.rep('0', 6 - #time[2]) .. time[2]
-  R, dirty, count, told, work, sooner, WATCHED, fresh, order, begins = {}, {}, {}, {}, false, false, {}, {}, {}, false
-  together, STORED, PACKED, plain = false, {}, {}, {}
+  local part = time[2]
+  NOW = time[1] .. (#part == 6 and part or string.rep('0', 6 - #part) .. part)
+  now = tonumber(NOW)
+  work, sooner, together = false, false, false
+  -- A table costs more than a look whether the last step used it.
+  if next(R) then R = {} end
+  if next(dirty) then dirty = {} end
+  if next(count) then count = {} end
+  if next(told) then told = {} end
+  if next(WATCHED) then WATCHED = {} end
+  if next(fresh) then fresh = {} end
+  if next(order) then order = {} end
+  if next(plain) then plain = {} end
+  if next(STORED) then STORED = {} end
+  if next(PACKED) then PACKED = {} end
 end
 
 -- What the fields of a record are. A step that met another kind would fail for all that it is about.
-local KINDS = {t = 'string', c = 'string', d = 'string', a = 'string', p = 'string', q = 'string', o = 'string',
-               g = 'string', k = 'string', R = 'string', E = 'string', T = 'string', A = 'boolean', B = 'boolean',
+local KINDS = {t = 'text', c = 'text', d = 'text', a = 'text', p = 'text', q = 'text', o = 'text', g = 'text',
+               k = 'text', R = 'text', E = 'text', T = 'text', W = 'text or true', A = 'boolean', B = 'boolean',
                f = 'boolean', x = 'boolean', s = 'whole', n = 'whole', z = 'whole', b = 'whole', m = 'whole',
                r = 'whole', u = 'whole', j = 'whole', y = 'number', h = 'table', O = 'texts', D = 'texts',
                w = 'texts', v = 'texts', l = 'texts'}
@@ -58,31 +82,47 @@ local function all_texts(list)
   end
   return true
 end
-local function is_sound(v)
-  if not (v.t and v.q and v.h and v.n and v.b and NAMES[v.s]) or (v.W and v.W ~= true and type(v.W) ~= 'string') then
-    return false
-  end
+-- Nothing, or an error, when the bytes are no record. To compare values of different kinds is an error, and costs a
+-- tenth of asking for the type of one.
+local function checked(bytes)
+  local v = decode(bytes)
+  if not (v.t and v.q and v.h and v.n and v.b and NAMES[v.s]) then return end
   for field, x in pairs(v) do
     local kind = KINDS[field]
-    if kind == 'whole' then
-      if type(x) ~= 'number' or x < 0 or x > 9007199254740991 or x % 1 ~= 0 then return false end
+    if kind == 'text' then
+      if x < '' then return end
+    elseif kind == 'whole' then
+      if x < 0 or x > 9007199254740991 or x % 1 ~= 0 then return end
+    elseif kind == 'number' then
+      if x < 0 == nil then return end
+    elseif kind == 'table' then
+      if type(x) ~= 'table' then return end
     elseif kind == 'texts' then
-      if not all_texts(x) then return false end
-    elseif kind and type(x) ~= kind then
-      return false
+      if not all_texts(x) then return end
+    elseif kind == 'boolean' then
+      if x ~= true and x ~= false then return end
+    elseif kind then
+      if x ~= true and x < '' then return end
     end
   end
-  return true
+  return v
 end
 local function decoded(id, bytes)
-  local r = false
+  local r, known, before = false, KEPT[id], BYTES[id]
+  if known then  -- from now on it may be changed
+    KEPT[id], BYTES[id], kept = nil, nil, kept - 1
+  end
   if bytes then
-    local ok, v = pcall(cmsgpack.unpack, bytes)
-    if ok and type(v) == 'table' and is_sound(v) then
-      r = v
-      r.id = id
-      STORED[id] = bytes
+    if known and before == bytes then
+      r = known
+    else
+      local ok, v = pcall(checked, bytes)
+      if ok and v then
+        r = v
+        r.id = id
+      end
     end
+    if r then STORED[id] = bytes end
   end
   R[id] = r
   return r
@@ -100,8 +140,8 @@ local function preload(ids)
   end
 end
 -- Eight bytes that sort as the number does.
-local function pad(n) return struct.pack('>I8', n) end
-local function num(n) return string.format('%d', n or 0) end
+local function pad(n) return pack_struct('>I8', n) end
+local function num(n) return format('%d', n or 0) end
 local function add_count(s, by) count[s] = (count[s] or 0) + by end
 local function has(list, x)
   for i = 1, #(list or {}) do if list[i] == x then return i end end
@@ -146,7 +186,7 @@ end
 local function keep_change(r, to)
   local mask = watched(r.t)
   if not mask or math.floor(mask / 2 ^ to) % 2 == 0 then return end
-  local key = CHANGE .. string.format('%020d/c%02d/', now, to) .. r.id
+  local key = CHANGE .. format('%020d/c%02d/', now, to) .. r.id
   local till = now + CHANGE_LIFETIME
   call('ZADD', P .. 'vals', 0, key)
   call('HSET', P .. 'val', key, '1' .. pad(till) .. #r.t .. ':' .. r.t)
@@ -225,7 +265,7 @@ local function call_of(r) return r.d and r.t .. r.d or r.c or '' end
 local function bytes_of(r)
   local id = r.id
   r.id = nil
-  local bytes = cmsgpack.pack(r)
+  local bytes = encode(r)
   r.id = id
   return bytes
 end
@@ -289,7 +329,7 @@ local function leave(r, to, goes_on)
   elseif r.k and RUNNABLE[s] and FINAL[to] and call('HEXISTS', P .. 'busy', r.k) == 0 then
     admit(r.k)  -- it may have been its turn
   end
-  if s == PENDING and not begins then call('ZREM', P .. 'pending', r.id) end
+  if s == PENDING then call('ZREM', P .. 'pending', r.id) end
   if s == KILLED then call('SREM', P .. 'killed', r.id) end
   if s == CC then call('ZREM', P .. 'cc', key_prefix(r.k or '') .. pad(r.j or 0) .. r.id); r.j = nil end
   if RUNNABLE[s] or s == SCHEDULED then
@@ -319,11 +359,11 @@ local function enter(r, to, owner)
   h[#h + 1], h[#h + 2], h[#h + 3] = to, now - r.b, place
   dirty[r.id] = true
   if r.o and not was then
-    call('ZADD', K.leases, 'NX', num(now + 10000000), owner)
+    if not call('ZSCORE', K.leases, owner) then call('ZADD', K.leases, num(now + 10000000), owner) end
     call('SADD', P .. 'own:' .. owner, r.id)
     if r.k then call('HSET', P .. 'busy', r.k, r.id) end
   end
-  if to == PENDING and not begins then call('ZADD', P .. 'pending', NOW, r.id) end
+  if to == PENDING then call('ZADD', P .. 'pending', NOW, r.id) end
   if to == KILLED then call('SADD', P .. 'killed', r.id) end
   if to == CC then
     r.j = call('INCR', P .. 'seq')
@@ -370,6 +410,17 @@ local function disown(id)
   end
 end
 
+-- PENDING and RUNNING at once.
+local function start(r, owner)
+  leave(r, PENDING)
+  keep_change(r, PENDING)
+  enter(r, RUNNING, owner)
+  local h = r.h
+  local last = #h
+  h[last + 1], h[last + 2], h[last + 3] = h[last - 2], h[last - 1], h[last]
+  h[last - 2] = PENDING
+end
+
 local function release_due()
   for _, id in ipairs(call('ZRANGEBYSCORE', K.due, '-inf', NOW, 'LIMIT', '0', '500')) do
     call('ZREM', P .. 'due', id)
@@ -412,6 +463,10 @@ local function commit(value)
       PACKED[id] = bytes
     end
     records[at + 1], records[at + 2] = id, bytes
+    if OWNED[R[id].s] then
+      if kept >= 200 then KEPT, BYTES, kept = {}, {}, 0 end
+      KEPT[id], BYTES[id], kept = R[id], bytes, kept + 1
+    end
   end
   all_at_once('HSET', K.inv, records)
   all_at_once('ZADD', K.order, order)

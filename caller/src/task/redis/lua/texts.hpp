@@ -9,6 +9,7 @@ extern const char kPrelude[];
 
 // life.cpp: what becomes of an invocation
 extern const char kAdding[];  ///< for all that add
+extern const char kTaking[];  ///< for take()
 extern const char kGiving[];  ///< for those that add nothing else
 extern const char kAdd[], kAddPlain[], kTake[], kChange[], kCodeEnded[], kNext[], kCancel[];
 

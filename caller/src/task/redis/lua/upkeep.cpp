@@ -7,10 +7,10 @@ namespace caller::task::redis::lua {
 const char kHeartbeat[] = R"lua(
 local before, started = call('HGET', P .. 'runners', ARGV[1]), now
 if before then
-  local ok, v = pcall(cmsgpack.unpack, before)
+  local ok, v = pcall(decode, before)
   if ok and type(v) == 'table' and type(v[2]) == 'number' then started = v[2] end
 end
-call('HSET', P .. 'runners', ARGV[1], cmsgpack.pack({ARGV[2], started, now}))
+call('HSET', P .. 'runners', ARGV[1], encode({ARGV[2], started, now}))
 call('ZADD', P .. 'leases', now + tonumber(ARGV[3]), ARGV[1])
 return {'ok'}
 )lua";
@@ -26,7 +26,7 @@ local out, list = {'ok'}, call('ZRANGEBYSCORE', P .. 'leases', 1, '+inf', 'WITHS
 for i = 1, #list, 2 do
   local bytes, v = call('HGET', P .. 'runners', list[i]), {'', 0, 0}
   if bytes then
-    local ok, told = pcall(cmsgpack.unpack, bytes)
+    local ok, told = pcall(decode, bytes)
     if ok and type(told) == 'table' and type(told[2]) == 'number' and type(told[3]) == 'number' then v = told end
   end
   local at = #out
