@@ -1,8 +1,11 @@
 // What becomes of calls: their identities and keys, and the invocations they are or lead to.
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <unordered_map>
+#include <utility>
 
 #include "app.hpp"
 
@@ -155,6 +158,17 @@ bool is_simple(const AppCore& app, const TaskDefinition& definition, const CallB
          !o.call_result_cache && o.delay.count() == 0 && !app.data.is_large(call.args.size());
 }
 
+bool are_simple(const AppCore& app, const TaskDefinition& definition, const std::vector<CallBytes>& calls) {
+  return std::all_of(calls.begin(), calls.end(),
+                     [&](const CallBytes& call) { return is_simple(app, definition, call); });
+}
+
+std::vector<Added> added_by(const Pending<std::vector<Added>>& adding) {
+  (void)ends_soon(adding);
+  (void)adding.wait_done();
+  return std::move(adding.result());  // nobody else has it
+}
+
 /// Adds calls that are simple to a store that shares its invocations.
 void route_simple(LocalStore& store, const TaskDefinition& definition, std::span<const CallBytes> calls, Routed* out) {
   constexpr std::size_t kUuid = 36;
@@ -211,9 +225,7 @@ std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition
   Store& store = store_of(*app);
   app->triggers.tell(store);
   LocalStore* const local = app->local_store();
-  const auto is_large = [&](const CallBytes& call) { return !is_simple(*app, *definition, call); };
-  if (local && id.empty() && !in_run() && !app->runs_here() && !calls.empty() &&
-      std::none_of(calls.begin(), calls.end(), is_large)) {
+  if (local && id.empty() && !in_run() && !app->runs_here() && !calls.empty() && are_simple(*app, *definition, calls)) {
     std::vector<Routed> out(calls.size());
     route_simple(*local, *definition, calls, out.data());
     return out;
@@ -231,10 +243,7 @@ std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition
   if (definition->options.call_result_cache) {
     for (const auto& n : list) added.push_back(add_or_find_kept(*app, store, n));
   } else {
-    const Pending<std::vector<Added>> adding = store.add(std::move(list));
-    (void)ends_soon(adding);
-    (void)adding.wait_done();
-    added = std::move(adding.result());  // nobody else has it
+    added = added_by(store.add(std::move(list)));
   }
   auto out = settled(*app, *definition, calls, std::move(added));
   if (app->runs_here()) {
@@ -243,6 +252,26 @@ std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition
     after_changes(app);
   }
   return out;
+}
+
+void Batches::add(const std::vector<CallBytes>& batch) {
+  if (app_->local_store() || in_run() || app_->runs_here() || !are_simple(*app_, *definition_, batch)) {
+    settle();
+    std::vector<Routed> routed = route_now(app_, definition_, batch);
+    std::move(routed.begin(), routed.end(), std::back_inserter(all_));
+    return;
+  }
+  Store& store = store_of(*app_);
+  app_->triggers.tell(store);
+  std::map<std::string, std::string> none;  // what is large is not simple
+  const Pending<std::vector<Added>> adding = store.add(prepared(*app_, *definition_, batch, nullptr, {}, none));
+  settle();
+  adding_ = adding;
+}
+
+void Batches::settle() {
+  if (!adding_) return;
+  for (Added& one : added_by(*std::exchange(adding_, std::nullopt))) all_.push_back({std::move(one.id), one.reused});
 }
 
 NewInvocation triggered_call(AppCore& app, const TaskDefinition& definition, const CallBytes& call, std::string id) {

@@ -113,19 +113,21 @@ public:
   /// A call for each tuple, registered in batches of `parallel_batch_size`. Source: pynenc Task.parallelize.
   template <class Calls>
   InvocationGroup<R> parallelize(const Calls& arguments) const {
-    std::vector<Invocation<R>> all;
-    if constexpr (requires { arguments.size(); }) all.reserve(static_cast<std::size_t>(arguments.size()));
+    std::size_t about = 0;
+    if constexpr (requires { arguments.size(); }) about = static_cast<std::size_t>(arguments.size());
+    detail::Batches batches(app_, definition_, about);
     std::vector<detail::CallBytes> batch;
-    const auto send = [&] {
-      if (batch.empty()) return;
-      for (auto& routed : detail::route_now(app_, definition_, batch)) all.push_back(made(std::move(routed)));
-      batch.clear();
-    };
     for (const auto& one : arguments) {
       batch.push_back(std::apply([&](const auto&... v) { return bytes<0>(v...); }, one));
-      if (batch.size() == static_cast<std::size_t>(conf().parallel_batch_size)) send();
+      if (batch.size() < static_cast<std::size_t>(conf().parallel_batch_size)) continue;
+      batches.add(batch);
+      batch.clear();
     }
-    send();
+    if (!batch.empty()) batches.add(batch);
+    std::vector<detail::Routed> routed = batches.finish();
+    std::vector<Invocation<R>> all;
+    all.reserve(routed.size());
+    for (auto& one : routed) all.push_back(made(std::move(one)));
     return InvocationGroup<R>(app_, std::move(all));
   }
 

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -78,6 +79,30 @@ CALLER_API std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr&
                                          const std::vector<CallBytes>& calls, const std::string& id = {});
 /// The same for one.
 CALLER_API Routed route_one_now(const AppPtr& app, const DefinitionPtr& definition, CallBytes call);
+/// Calls of a task, routed in batches: each all or none, in their order. Where nothing but being added becomes of them,
+/// a batch is made ready while the store writes down the one before; a store that fails may then have both.
+class CALLER_API Batches {
+public:
+  /// `about`: how many calls there may be.
+  Batches(AppPtr app, DefinitionPtr definition, std::size_t about)
+      : app_(std::move(app)), definition_(std::move(definition)) {
+    all_.reserve(about);
+  }
+  /// Throws what is wrong with it, or with the one before.
+  void add(const std::vector<CallBytes>& batch);
+  std::vector<Routed> finish() {
+    settle();
+    return std::move(all_);
+  }
+
+private:
+  void settle();
+
+  AppPtr app_;
+  DefinitionPtr definition_;
+  std::vector<Routed> all_;
+  std::optional<Pending<std::vector<Added>>> adding_;
+};
 /// The id of the running task's next call of this kind: the same again when the task is run again.
 CALLER_API std::string next_call_id(const TaskDefinition& definition, const CallBytes& call);
 CALLER_API Coro<std::string> result_of(AppPtr app, std::string id);
