@@ -1,6 +1,7 @@
 // Functions sent to worker threads by a loop, 16 in flight, and their results back on it.
 #include <cstdlib>
 #include <functional>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -96,6 +97,12 @@ BENCH_ROW(asio, to_thread_cores)->UseManualTime();
 #endif
 
 #if CALLER_BENCH_TBB
+/// Its threads look at what the end of the program destroys, unless they are told to end before.
+const struct TbbThreads {
+  oneapi::tbb::task_scheduler_handle handle{oneapi::tbb::attach{}};
+  ~TbbThreads() { (void)oneapi::tbb::finalize(handle, std::nothrow); }
+} tbb_threads;
+
 /// It has no loop to return to: results come back through its blocking queue.
 void tbb_to_thread(benchmark::State& state, int workers) {
   using oneapi::tbb::global_control;

@@ -1,5 +1,6 @@
 // The worker pool of to_thread.
 #include <algorithm>
+#include <utility>
 
 #include "log.hpp"
 
@@ -19,19 +20,54 @@ private:
   std::atomic<bool> taken_{false};
 };
 
-/// Thread-safety: guarded by `mutex`. A worker is either idle (in `idle`) or has exactly one call.
+/// Calls that wait for a worker, each with its work's reference. Where all workers have work, who makes a call pushes
+/// it without the mutex, and looks again whether that is so still; whoever makes a place says so and looks whether
+/// there came one: one of the two sees the other.
+///
+/// Thread-safety: `push` and `open` any thread; the rest is guarded by `mutex`. A worker is either idle (in `idle`) or
+/// has exactly one call.
 struct Pool {
+  /// Whether a call might get a worker now, or never will: then take() under the mutex is to be asked.
+  bool is_open() const noexcept { return open_.load(std::memory_order_seq_cst); }
+  void push(PendingState& s) noexcept {
+    Op* newest = incoming_.load(std::memory_order_relaxed);
+    do {
+      s.next = newest;
+    } while (!incoming_.compare_exchange_weak(newest, &s, std::memory_order_seq_cst, std::memory_order_relaxed));
+  }
+
+  /// The one that waits longest; null: none does.
+  PendingState* take() noexcept {
+    if (!head_ && incoming_.load(std::memory_order_seq_cst))
+      append_oldest_first(incoming_.exchange(nullptr, std::memory_order_acquire), tail_);
+    Op* const op = head_;
+    if (op && !(head_ = op->next)) tail_ = &head_;
+    return static_cast<PendingState*>(op);
+  }
+  /// There may be a place.
+  void open() noexcept { open_.store(true, std::memory_order_seq_cst); }
+  bool is_full() const noexcept { return max_workers && count >= max_workers; }
+  /// After one was taken.
+  void close_if_full() noexcept {
+    if (!closed && idle.empty() && is_full()) open_.store(false, std::memory_order_relaxed);
+  }
+
   SpinLock mutex;
-  std::deque<Core*> idle;             // retained; oldest idle first: the newest is taken, it may still be awake
-  std::size_t count = 0;              // workers alive
-  std::deque<PendingState*> waiting;  // above max_workers; each with its work's reference
-  bool closed = false;                // the Core stops: nothing waits any more
+  bool closed = false;    // the Core stops: nothing waits any more
+  std::size_t count = 0;  // workers alive
   std::size_t max_idle = 0, max_workers = 0;
+  std::deque<Core*> idle;  // retained; oldest idle first: the newest is taken, it may still be awake
   Duration idle_timeout{};
 
   ~Pool() {
     for (Core* c : idle) c->release();
   }
+
+private:
+  Op* head_ = nullptr;  // what was taken from `incoming_`, in order
+  Op** tail_ = &head_;
+  alignas(64) std::atomic<Op*> incoming_{nullptr};  // newest first
+  alignas(64) std::atomic<bool> open_{true};
 };
 
 namespace {
@@ -73,14 +109,19 @@ void worker_free(Core& worker) noexcept {
   {
     std::lock_guard lock(pool.mutex);
     if (!worker.accepts_calls()) return;
-    if (!pool.waiting.empty()) {
-      next = pool.waiting.front();
-      pool.waiting.pop_front();
-    } else if (pool.idle.size() >= pool.max_idle) {
+    next = pool.take();
+    if (!next && pool.idle.size() >= pool.max_idle) {
       surplus = true;
-    } else {
-      worker.retain();
+    } else if (!next) {
       pool.idle.push_back(&worker);
+      pool.open();
+      next = pool.take();
+      if (next) {
+        pool.idle.pop_back();
+        pool.close_if_full();
+      } else {
+        worker.retain();
+      }
     }
   }
   if (next) return enqueue_launch(worker, *next);
@@ -97,8 +138,8 @@ void worker_free(Core& worker) noexcept {
   worker.timers.add(worker.idle_timer);
 }
 
-/// A new worker for `s`; its place in `count` is taken already.
-void launch_on_new_worker(Core& core, Pool& pool, PendingState& s) noexcept {
+/// A new worker for `s`; its place in `count` is taken already. False: there is none, and others will take what waits.
+bool launch_on_new_worker(Core& core, Pool& pool, PendingState& s) noexcept {
   CallerOptions options;
   options.backend = core.options.backend;
   options.worker_idle_timeout = core.options.worker_idle_timeout;
@@ -106,15 +147,61 @@ void launch_on_new_worker(Core& core, Pool& pool, PendingState& s) noexcept {
   try {
     worker = core.new_worker(std::move(options));
   } catch (...) {
+    bool others = false;
     {
       std::lock_guard lock(pool.mutex);
-      --pool.count;
+      others = --pool.count > 0;
+      pool.open();
     }
     fail_unbegun(s, std::current_exception());
-    return;
+    return !others;
   }
   enqueue_launch(*worker, s);
   worker->release();
+  return true;
+}
+
+/// Newest first; retained. Null: none.
+Core* idle_worker(Pool& pool) noexcept {
+  while (!pool.idle.empty()) {
+    Core* const worker = pool.idle.back();
+    pool.idle.pop_back();
+    if (worker->accepts_calls()) return worker;
+    worker->release();
+  }
+  return nullptr;
+}
+
+/// Gives what waits to those who can take it.
+void serve(Core& core, Pool& pool) noexcept {
+  for (;;) {
+    PendingState* next = nullptr;
+    Core* worker = nullptr;
+    bool closed = false;
+    {
+      std::lock_guard lock(pool.mutex);
+      closed = pool.closed;
+      if (!closed) {
+        worker = idle_worker(pool);
+        if (!worker && pool.is_full()) return pool.close_if_full();
+      }
+      next = pool.take();
+      if (!next) {
+        if (worker) pool.idle.push_back(worker);
+        return;
+      }
+      if (!worker && !closed) ++pool.count;
+      pool.close_if_full();
+    }
+    if (worker) {
+      enqueue_launch(*worker, *next);
+      worker->release();
+    } else if (closed) {
+      next->act(next, OpAct::drop);
+    } else if (!launch_on_new_worker(core, pool, *next)) {
+      return;
+    }
+  }
 }
 
 }  // namespace
@@ -125,54 +212,22 @@ void launch_on_worker(Core& core, PendingState& s) noexcept {
   s.word.store(PendingState::kWork | PendingState::kWorker, std::memory_order_relaxed);  // nobody else knows it yet
   prepare_launch(s, nullptr);
   Pool& pool = pool_of(core);
-  Core* worker = nullptr;
-  bool closed = false;
-  {
-    std::lock_guard lock(pool.mutex);
-    closed = pool.closed;
-    while (!worker && !pool.idle.empty()) {
-      worker = pool.idle.back();
-      pool.idle.pop_back();
-      if (!worker->accepts_calls()) {
-        worker->release();
-        worker = nullptr;
-      }
-    }
-    if (!worker && !closed) {
-      if (pool.max_workers && pool.count >= pool.max_workers) {
-        pool.waiting.push_back(&s);
-        return;
-      }
-      ++pool.count;
-    }
-  }
-  if (worker) {
-    enqueue_launch(*worker, s);
-    worker->release();
-  } else if (closed) {
-    s.act(&s, OpAct::drop);
-  } else {
-    launch_on_new_worker(core, pool, s);
-  }
+  pool.push(s);
+  if (pool.is_open()) serve(core, pool);
 }
 
 void worker_gone(Core& worker) noexcept {
   if (!worker.worker_pool) return;
   Pool& pool = *worker.worker_pool;
   bool was_idle = false;
-  PendingState* next = nullptr;
   {
     std::lock_guard lock(pool.mutex);
     was_idle = std::erase(pool.idle, &worker) > 0;
-    if (pool.waiting.empty()) {
-      --pool.count;
-    } else {  // it was counted until now, so calls may have queued behind it: its place goes to one of them
-      next = pool.waiting.front();
-      pool.waiting.pop_front();
-    }
+    --pool.count;
+    pool.open();
   }
   if (was_idle) worker.release();
-  if (next) launch_on_new_worker(*worker.parent, pool, *next);
+  serve(*worker.parent, pool);  // it was counted until now, so calls may have queued behind it
 }
 
 void drop_waiting_calls(Core& core) noexcept {
@@ -182,13 +237,12 @@ void drop_waiting_calls(Core& core) noexcept {
     pool = core.pool;
   }
   if (!pool) return;
-  std::deque<PendingState*> waiting;
   {
     std::lock_guard lock(pool->mutex);
     pool->closed = true;
-    waiting.swap(pool->waiting);
+    pool->open();
   }
-  for (PendingState* s : waiting) s->act(s, OpAct::drop);
+  serve(core, *pool);
 }
 
 Core* Core::new_worker(CallerOptions opts) {
