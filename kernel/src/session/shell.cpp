@@ -124,12 +124,24 @@ void Shell::abort_waiting() {
   for (Request& request : refused) RequestScope(kernel_.session(), std::move(request)).reply(aborted());
 }
 
-CellError Shell::describe(const std::exception_ptr& error, int number) {
+CellError Shell::describe(const std::exception_ptr& error, const Run& run) const {
   try {
     std::rethrow_exception(error);
   } catch (...) {
-    return kernel_.describe_current(number);
+    return describe_fault(run);
   }
+}
+
+CellError Shell::describe_fault(const Run& run) const {
+  CellError error = kernel_.describe_current(run.work->number);
+  // What leaves the frames of a cell behind does not know why the cell is stopped.
+  if (error.ename != "Interrupted" || run.active->stop.load() != ActiveCell::Stop::timeout) return error;
+  CellError timed = stop_error(run);
+  error.ename = timed.ename;
+  error.evalue = timed.evalue;
+  for (std::string& line : error.traceback)
+    if (line.find("Interrupted") != std::string::npos) line = timed.traceback.front();
+  return error;
 }
 
 CellError Shell::stop_error(const Run& run) const {
@@ -215,7 +227,7 @@ Coro<void> Shell::execute(Request request, CellRequest cell) {
       if (!run->error) run->error = std::make_shared<CellError>(stop_error(*run));
     } else if (const auto fault = pending.exception()) {
       // A fault in a coroutine of the cell: what ran the cell is lost with it.
-      run->error = std::make_shared<CellError>(describe(fault, number));
+      run->error = std::make_shared<CellError>(describe(fault, *run));
     }
   } catch (...) {  // this very coroutine is cancelled: its shell stops
     if (!run->error) run->error = std::make_shared<CellError>(stop_error(*run));
@@ -326,7 +338,7 @@ Coro<void> Shell::run_code(RunPtr run, std::string code, bool show_result, int o
       }
     }
   } catch (const faults::CellFault&) {
-    run->error = std::make_shared<CellError>(kernel_.describe_current(run->work->number));
+    run->error = std::make_shared<CellError>(describe_fault(*run));
   } catch (...) {
     // What is thrown after a stop is the stop, whatever shape it took on its way.
     run->error = std::make_shared<CellError>(run->active->stop.load() != ActiveCell::Stop::none

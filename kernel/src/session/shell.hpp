@@ -70,7 +70,8 @@ private:
   void stop_before(Moment failed);
   void abort_waiting();
   json aborted() const;
-  CellError describe(const std::exception_ptr& error, int number);
+  CellError describe(const std::exception_ptr& error, const Run& run) const;
+  CellError describe_fault(const Run& run) const;  ///< in its handler
   std::string debug_path(const Run& run) const;
   CellError stop_error(const Run& run) const;
   bool aborts(const Message& request);

@@ -75,7 +75,9 @@ class Stops(KernelTest):
                      "for (;;) try { try { for (;;) {} } catch (...) { never.wait(0); } } catch (...) {}",
                      "co_await awaits();"):
             cell = self.client.execute(code, metadata={"tags": ["timeout=2"]})
-            self.assertIn(cell.wait().reply["ename"], ("Interrupted", "TimedOut"), code)
+            reply = cell.wait().reply
+            self.assertEqual((reply["ename"], reply["evalue"]), ("TimedOut", "the cell was stopped after 2 s"), code)
+            self.assertNotIn("Interrupted", "".join(reply["traceback"]))
             self.assert_usable()
 
     def test_a_destructor_has_some_time_after_a_time_out(self):
