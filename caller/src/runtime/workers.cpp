@@ -38,11 +38,17 @@ struct Pool {
 
   /// The one that waits longest; null: none does.
   PendingState* take() noexcept {
-    if (!head_ && incoming_.load(std::memory_order_seq_cst))
-      append_oldest_first(incoming_.exchange(nullptr, std::memory_order_acquire), tail_);
+    if (!head_) collect();
     Op* const op = head_;
     if (op && !(head_ = op->next)) tail_ = &head_;
     return static_cast<PendingState*>(op);
+  }
+  /// All that wait, in order, linked.
+  Op* take_all() noexcept {
+    collect();
+    Op* const all = std::exchange(head_, nullptr);
+    tail_ = &head_;
+    return all;
   }
   /// There may be a place.
   void open() noexcept { open_.store(true, std::memory_order_seq_cst); }
@@ -64,6 +70,11 @@ struct Pool {
   }
 
 private:
+  void collect() noexcept {
+    if (incoming_.load(std::memory_order_seq_cst))
+      append_oldest_first(incoming_.exchange(nullptr, std::memory_order_acquire), tail_);
+  }
+
   Op* head_ = nullptr;  // what was taken from `incoming_`, in order
   Op** tail_ = &head_;
   alignas(64) std::atomic<Op*> incoming_{nullptr};  // newest first
@@ -181,6 +192,7 @@ void serve(Core& core, Pool& pool) noexcept {
     {
       std::lock_guard lock(pool.mutex);
       closed = pool.closed;
+      if (!closed && !core.accepts_calls()) return;  // drop_waiting_calls() comes
       if (!closed) {
         worker = idle_worker(pool);
         if (!worker && pool.is_full()) return pool.close_if_full();
@@ -237,12 +249,17 @@ void drop_waiting_calls(Core& core) noexcept {
     pool = core.pool;
   }
   if (!pool) return;
+  Op* waiting = nullptr;
   {
     std::lock_guard lock(pool->mutex);
     pool->closed = true;
     pool->open();
+    waiting = pool->take_all();  // at once: what comes from now on is known to nobody but who makes it
   }
-  serve(core, *pool);
+  while (Op* const op = waiting) {
+    waiting = op->next;
+    op->act(op, OpAct::drop);
+  }
 }
 
 Core* Core::new_worker(CallerOptions opts) {
