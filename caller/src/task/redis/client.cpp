@@ -151,7 +151,7 @@ void Client::reply(Reply&& answer) {
   if (!asked) return give_up_connection();  // it says what nobody asked for
   Request& r = *asked;
   if (!r.script) return loaded(answer);
-  if (answer.kind == Reply::Kind::text) {  // a step that has one thing to say; the server makes lists with effort
+  if (answer.kind == Reply::Kind::text && answer.text == "ok") {  // the server makes lists with effort
     Reply list;
     list.kind = Reply::Kind::list;
     list.list.push_back(std::move(answer));

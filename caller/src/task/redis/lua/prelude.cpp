@@ -285,7 +285,7 @@ local function finish(r)
     if other then
       other.w = without(other.w, r.id)
       rank(other)
-      dirty[id] = true
+      dirty[id], PACKED[id] = true, nil
     end
   end
   for _, id in ipairs(r.w or {}) do
@@ -293,7 +293,7 @@ local function finish(r)
     if other then
       other.v = without(other.v, r.id)
       rank(other)
-      dirty[id] = true
+      dirty[id], PACKED[id] = true, nil
     end
   end
   r.v, r.w, r.u = nil, nil, nil
@@ -463,7 +463,7 @@ local function commit(value)
       PACKED[id] = bytes
     end
     records[at + 1], records[at + 2] = id, bytes
-    if OWNED[R[id].s] then
+    if OWNED[R[id].s] and #bytes < 4096 then
       if kept >= 200 then KEPT, BYTES, kept = {}, {}, 0 end
       KEPT[id], BYTES[id], kept = R[id], bytes, kept + 1
     end
