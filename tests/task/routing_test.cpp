@@ -11,6 +11,7 @@
 #include <caller/all.hpp>
 #include <caller/task/all.hpp>
 
+#include "faulty_store.hpp"
 #include "gate.hpp"
 #include "new_call.hpp"
 #include "settings.hpp"
@@ -18,6 +19,33 @@
 using namespace caller::task;
 using namespace std::chrono_literals;
 using caller::Coro;
+
+TEST_CASE("parallelize() sends batches in order, and a store that fails is one error, without a report of the rest") {
+  std::atomic<int> reports{0};
+  caller::set_error_handler([&](const std::string&, const std::exception_ptr&) { ++reports; });
+  const std::shared_ptr<void> as_before(nullptr, [](void*) { caller::set_error_handler({}); });
+  on_every_setting([&](const Setting& s) {
+    const auto store = std::make_shared<FaultyStore>(s.make());
+    AppOptions o;
+    o.app_id = "test";
+    o.format = s.format;
+    o.store = store;
+    const App app(std::move(o));
+    TaskOptions two;
+    two.parallel_batch_size = 2;
+    const auto task = app.task("t.batches", [](int n) { return n; }, {"n"}, two);
+    std::vector<std::tuple<int>> calls;
+    for (int n = 0; n < 7; ++n) calls.emplace_back(n);
+    const auto group = task.parallelize(calls);
+    CHECK(group.invocations().size() == 7);
+    const auto stored = app.store().list("t.batches", Status::registered, 0, 10).wait();
+    REQUIRE(stored.size() == 7);
+    for (std::size_t n = 0; n < 7; ++n) CHECK(stored[6 - n].id == group.invocations()[n].id());  // the newest first
+    store->fail_after(0);
+    CHECK_THROWS_AS((void)task.parallelize(calls), StateBackendError);
+  });
+  CHECK(reports == 0);
+}
 
 TEST_CASE("a recursive task 50 levels deep completes with one slot, blocking or as a coroutine") {
   on_every_setting([](const Setting& s) {

@@ -134,6 +134,8 @@ std::string uuid_of(std::string_view text);
 Change outcome(const TaskDefinition& definition, const InvocationRecord& record, const std::string& runner,
                const std::exception_ptr& error, std::string result);
 
+/// Nobody waits for it, and that it fails is no news.
+void leave_alone(const PendingBase& step);
 /// Whether the store, which has refused a step with that, may take it tomorrow: it is away.
 bool store_is_away(const std::exception_ptr& refused);
 

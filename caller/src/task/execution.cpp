@@ -26,6 +26,12 @@ Change outcome(const TaskDefinition& definition, const InvocationRecord& record,
   return {record.id, Status::failed, runner, {}, ExceptionRecord::of(error).to_json(), {}};
 }
 
+void leave_alone(const PendingBase& step) {
+  (void)step.add_done_callback([](const PendingBase& p) {
+    if (!p.cancelled()) (void)p.exception();
+  });
+}
+
 bool store_is_away(const std::exception_ptr& refused) {
   try {
     std::rethrow_exception(refused);

@@ -10,15 +10,6 @@
 
 namespace caller::task::detail {
 
-namespace {
-/// Nobody waits for it, and what goes wrong is seen by who ends a call.
-void leave_alone(const Pending<void>& step) {
-  (void)step.add_done_callback([](const PendingBase& p) {
-    if (!p.cancelled()) (void)p.exception();
-  });
-}
-}  // namespace
-
 HereRunner::HereRunner(AppCore& app) : app_(app), id_(new_uuid()) {}
 
 HereRunner::~HereRunner() {

@@ -256,7 +256,7 @@ std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr& definition
 
 void Batches::add(const std::vector<CallBytes>& batch) {
   if (app_->local_store() || in_run() || app_->runs_here() || !are_simple(*app_, *definition_, batch)) {
-    settle();
+    settle(std::exchange(adding_, std::nullopt));
     std::vector<Routed> routed = route_now(app_, definition_, batch);
     std::move(routed.begin(), routed.end(), std::back_inserter(all_));
     return;
@@ -264,14 +264,20 @@ void Batches::add(const std::vector<CallBytes>& batch) {
   Store& store = store_of(*app_);
   app_->triggers.tell(store);
   std::map<std::string, std::string> none;  // what is large is not simple
-  const Pending<std::vector<Added>> adding = store.add(prepared(*app_, *definition_, batch, nullptr, {}, none));
-  settle();
-  adding_ = adding;
+  settle(std::exchange(adding_, store.add(prepared(*app_, *definition_, batch, nullptr, {}, none))));
 }
 
-void Batches::settle() {
+void Batches::settle(const std::optional<Pending<std::vector<Added>>>& adding) {
+  if (!adding) return;
+  for (Added& one : added_by(*adding)) all_.push_back({std::move(one.id), one.reused});
+}
+
+Batches::~Batches() {
   if (!adding_) return;
-  for (Added& one : added_by(*std::exchange(adding_, std::nullopt))) all_.push_back({std::move(one.id), one.reused});
+  try {
+    leave_alone(*adding_);
+  } catch (...) {  // no memory: then it is reported
+  }
 }
 
 NewInvocation triggered_call(AppCore& app, const TaskDefinition& definition, const CallBytes& call, std::string id) {

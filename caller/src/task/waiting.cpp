@@ -84,9 +84,7 @@ private:
   /// That it is refused is no news: the end of the one that waits may have been decided by others.
   Pending<void> change_to(Status status) {
     Pending<void> change = store_of(*app_).change({run_->id, status, run_->runner_id, {}, {}, {}});
-    (void)change.add_done_callback([](const PendingBase& p) {
-      if (!p.cancelled()) (void)p.exception();
-    });
+    leave_alone(change);
     return change;
   }
 

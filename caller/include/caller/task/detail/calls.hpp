@@ -80,7 +80,8 @@ CALLER_API std::vector<Routed> route_now(const AppPtr& app, const DefinitionPtr&
 /// The same for one.
 CALLER_API Routed route_one_now(const AppPtr& app, const DefinitionPtr& definition, CallBytes call);
 /// Calls of a task, routed in batches: each all or none, in their order. Where nothing but being added becomes of them,
-/// a batch is made ready while the store writes down the one before; a store that fails may then have both.
+/// a batch is made ready while the store writes down the one before: when that fails, the next one may be written, or
+/// not, after the error was thrown.
 class CALLER_API Batches {
 public:
   /// `about`: how many calls there may be.
@@ -88,15 +89,18 @@ public:
       : app_(std::move(app)), definition_(std::move(definition)) {
     all_.reserve(about);
   }
+  Batches(const Batches&) = delete;
+  Batches& operator=(const Batches&) = delete;
+  ~Batches();
   /// Throws what is wrong with it, or with the one before.
   void add(const std::vector<CallBytes>& batch);
   std::vector<Routed> finish() {
-    settle();
+    settle(std::exchange(adding_, std::nullopt));
     return std::move(all_);
   }
 
 private:
-  void settle();
+  void settle(const std::optional<Pending<std::vector<Added>>>& adding);
 
   AppPtr app_;
   DefinitionPtr definition_;
