@@ -140,7 +140,7 @@ CellError Shell::describe_fault(const Run& run) const {
   error.ename = timed.ename;
   error.evalue = timed.evalue;
   for (std::string& line : error.traceback)
-    if (line.starts_with("\x1b[31mInterrupted\x1b[0m: ")) line = timed.traceback.front();
+    if (line.starts_with("\x1b[") && line.find("mInterrupted\x1b[0m: ") < 8) line = timed.traceback.front();
   return error;
 }
 
