@@ -24,8 +24,8 @@ private:
 /// it without the mutex, and looks again whether that is so still; whoever makes a place says so and looks whether
 /// there came one: one of the two sees the other.
 ///
-/// Thread-safety: `push` and `open` any thread; the rest is guarded by `mutex`. A worker is either idle (in `idle`) or
-/// has exactly one call.
+/// Thread-safety: `push` and `is_open` any thread; the rest is guarded by `mutex`. A worker is either idle (in `idle`)
+/// or has exactly one call.
 struct Pool {
   /// Whether a call might get a worker now, or never will: then take() under the mutex is to be asked.
   bool is_open() const noexcept { return open_.load(std::memory_order_seq_cst); }
@@ -43,6 +43,7 @@ struct Pool {
     if (op && !(head_ = op->next)) tail_ = &head_;
     return static_cast<PendingState*>(op);
   }
+  bool some_wait() const noexcept { return head_ || incoming_.load(std::memory_order_seq_cst); }
   /// All that wait, in order, linked.
   Op* take_all() noexcept {
     collect();
@@ -149,8 +150,9 @@ void worker_free(Core& worker) noexcept {
   worker.timers.add(worker.idle_timer);
 }
 
-/// A new worker for `s`; its place in `count` is taken already. False: there is none, and others will take what waits.
-bool launch_on_new_worker(Core& core, Pool& pool, PendingState& s) noexcept {
+enum class Launched : std::uint8_t { yes, no_others_will_serve, no_and_nobody_will };
+/// A new worker for `s`; its place in `count` is taken already.
+Launched launch_on_new_worker(Core& core, Pool& pool, PendingState& s) noexcept {
   CallerOptions options;
   options.backend = core.options.backend;
   options.worker_idle_timeout = core.options.worker_idle_timeout;
@@ -165,11 +167,11 @@ bool launch_on_new_worker(Core& core, Pool& pool, PendingState& s) noexcept {
       pool.open();
     }
     fail_unbegun(s, std::current_exception());
-    return !others;
+    return others ? Launched::no_others_will_serve : Launched::no_and_nobody_will;
   }
   enqueue_launch(*worker, s);
   worker->release();
-  return true;
+  return Launched::yes;
 }
 
 /// Newest first; retained. Null: none.
@@ -188,7 +190,7 @@ void serve(Core& core, Pool& pool) noexcept {
   for (;;) {
     PendingState* next = nullptr;
     Core* worker = nullptr;
-    bool closed = false;
+    bool closed = false, more = false;
     {
       std::lock_guard lock(pool.mutex);
       closed = pool.closed;
@@ -204,15 +206,25 @@ void serve(Core& core, Pool& pool) noexcept {
       }
       if (!worker && !closed) ++pool.count;
       pool.close_if_full();
+      more = pool.some_wait();  // what comes after this is looked after by who makes it, or by those who have work
     }
     if (worker) {
       enqueue_launch(*worker, *next);
       worker->release();
     } else if (closed) {
       next->act(next, OpAct::drop);
-    } else if (!launch_on_new_worker(core, pool, *next)) {
-      return;
+    } else {
+      switch (launch_on_new_worker(core, pool, *next)) {
+        case Launched::yes:
+          break;
+        case Launched::no_others_will_serve:
+          return;
+        case Launched::no_and_nobody_will:
+          more = true;  // those who came meanwhile counted on it
+          break;
+      }
     }
+    if (!more) return;
   }
 }
 
