@@ -152,6 +152,37 @@ TEST_CASE(
   CHECK(expected.size() > 100);
 }
 
+TEST_CASE("a sleep that is over when its work is cancelled, and has not gone on, ends as cancelled") {
+  // Else what comes next, which may compute for ever, would begin in work that was told to end.
+  for (const auto length : {0ms, 1ms}) {
+    CAPTURE(length.count());
+    ManualLoop loop;
+    Pending<> work;
+    if (length > 0ms) loop.caller.call_later(length, [&] { work.cancel("enough"); });
+    bool went_on = false, waited = false;
+    work = loop.caller.call_soon([&]() -> Coro<> {
+      try {
+        co_await sleep_for(length);
+        went_on = true;
+      } catch (const PendingCancelled& e) {
+        CHECK(std::string(e.what()).find("enough") != std::string::npos);
+      }
+      co_await sleep_for(1ms);  // what is cancelled may clean up, and is told once
+      waited = true;
+    });
+    if (length == 0ms) loop.caller.call_soon([&] { work.cancel("enough"); });
+    loop.settle();
+    loop.clock.advance(length);
+    loop.settle();
+    CHECK_FALSE(went_on);
+    CHECK_FALSE(work.done());
+    loop.clock.advance(1ms);
+    loop.settle();
+    CHECK(waited);
+    CHECK(work.cancelled());
+  }
+}
+
 TEST_CASE("very long delays do not overflow") {
   ManualLoop loop;
   loop.clock.advance(1h);

@@ -59,6 +59,10 @@ void resume_timed_op(Op* op, OpAct why) {
   auto& w = *static_cast<TimedWait*>(static_cast<Suspension*>(op));
   if (why != OpAct::run) return;
   remove_timer(*w.home, w.timer);
+  if (!w.state && w.task && undelivered(*w.task)) [[unlikely]] {  // slept enough, but cancelled before it goes on
+    clear_flag(*w.task, PendingState::kUndelivered);
+    w.cancelled = true;
+  }
   resume_now(w);
 }
 
