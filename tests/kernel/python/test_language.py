@@ -6,13 +6,19 @@ EMOJI = "\N{GRINNING FACE}"  # one code point, two UTF-16 units, four bytes
 
 
 class Language(KernelTest):
+    def settle(self):
+        """While the compiler is behind, on a busy machine, it offers nothing; `%who` waits for it."""
+        self.run_ok("%who", store_history=False)
+
     def inspect(self, code, cursor=None, detail=0):
+        self.settle()
         return self.client.request(
             "shell", "inspect_request", {"code": code, "cursor_pos": len(code) if cursor is None else cursor, "detail_level": detail}
         )
 
     def complete(self, code, cursor=None):
         """The reply, and the texts the code would become."""
+        self.settle()
         reply = self.client.request("shell", "complete_request", {"code": code, "cursor_pos": len(code) if cursor is None else cursor})
         self.assertEqual(reply["status"], "ok")
         start, end = reply["cursor_start"], reply["cursor_end"]
