@@ -40,18 +40,34 @@ void queues() {
 
 [[gnu::noinline]] Coro<int> child(int n) { co_return n; }
 
-Coro<void> awaits() {
+// A coroutine a row: how much each entry of a coroutine restores depends on all that is in it.
+
+Coro<void> calls() {
   const Caller c;
   int n = 0;
   for ([[maybe_unused]] auto round : Measured("call_soon_await", kBatch))
     for (int i = 0; i < kBatch; ++i) n += co_await c.call_soon([] { return 1; });
+  ran += n;
+}
 
+Coro<void> children() {
+  int n = 0;
   for ([[maybe_unused]] auto round : Measured("child", kBatch))
     for (int i = 0; i < kBatch; ++i) n += co_await child(n);
+  ran += n;
+}
 
+Coro<void> spawned() {
+  const Caller c;
+  int n = 0;
   for ([[maybe_unused]] auto round : Measured("spawn_await", kBatch))
     for (int i = 0; i < kBatch; ++i) n += co_await c.call_soon(child, n);
+  ran += n;
+}
 
+Coro<void> many() {
+  const Caller c;
+  int n = 0;
   std::vector<Pending<int>> list;
   list.reserve(kBatch);
   for ([[maybe_unused]] auto round : Measured("pendings_1000", kBatch, Allocations::none)) {
@@ -59,6 +75,7 @@ Coro<void> awaits() {
     for (auto& p : list) n += co_await p;
     list.clear();
   }
+  ran += n;
 }
 
 /// Each sent and received, by coroutines of one thread.
@@ -115,8 +132,6 @@ void timers() {
 int main() {
   bench::print_compiler();
   queues();
-  run(&awaits);
-  run(&channels);
-  run(&guards);
+  for (Coro<void> (*body)() : {&calls, &children, &spawned, &many, &channels, &guards}) run(body);
   timers();
 }

@@ -32,17 +32,25 @@ void queues() {
 
 [[gnu::noinline]] asio::awaitable<int> child(int n) { co_return n; }
 
-asio::awaitable<void> awaits() {
+asio::awaitable<void> calls() {
   const auto executor = co_await asio::this_coro::executor;
-  int n = 0;
   for ([[maybe_unused]] auto round : Measured("call_soon_await", kBatch))
     for (int i = 0; i < kBatch; ++i) co_await asio::post(executor, asio::use_awaitable);
+}
 
+asio::awaitable<void> children() {
+  int n = 0;
   for ([[maybe_unused]] auto round : Measured("child", kBatch))
     for (int i = 0; i < kBatch; ++i) n += co_await child(n);
+  ran += n;
+}
 
+asio::awaitable<void> spawned() {
+  const auto executor = co_await asio::this_coro::executor;
+  int n = 0;
   for ([[maybe_unused]] auto round : Measured("spawn_await", kBatch))
     for (int i = 0; i < kBatch; ++i) n += co_await asio::co_spawn(executor, child(n), asio::use_awaitable);
+  ran += n;
 }
 
 void guards() {
@@ -93,7 +101,7 @@ void timers() {
 int main() {
   bench::print_compiler();
   queues();
-  bench::on_asio(&awaits);
+  for (asio::awaitable<void> (*body)() : {&calls, &children, &spawned}) bench::on_asio(body);
   guards();
   timers();
 }

@@ -22,8 +22,15 @@ namespace detail {
 
 struct CoroPromiseBase {
   std::coroutine_handle<> continuation{};
-  PendingState* root = nullptr;  // set instead of `continuation` on the first coroutine of a call
-  std::exception_ptr error;
+  union {
+    std::exception_ptr error;  // always taken by who takes the value, and null then: nothing is left to destroy
+  };
+  PendingState* root;  // of the first coroutine of a call, instead of `continuation`: one of them is always set
+
+  CoroPromiseBase() noexcept : error() {}
+  ~CoroPromiseBase() {}
+  CoroPromiseBase(const CoroPromiseBase&) = delete;
+  CoroPromiseBase& operator=(const CoroPromiseBase&) = delete;
 
   static void* operator new(std::size_t size) { return allocate(size); }
   static void operator delete(void* p, std::size_t size) noexcept { deallocate(p, size); }
@@ -36,7 +43,7 @@ struct CoroPromiseBase {
     std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) const noexcept {
       CoroPromiseBase& p = h.promise();
       if (p.continuation) return p.continuation;
-      if (p.root) p.root->finished = true;
+      p.root->finished = true;
       return std::noop_coroutine();  // whoever resumed the root takes the value and frees the frame
     }
     void await_resume() const noexcept {}
@@ -143,8 +150,9 @@ public:
     std::coroutine_handle<promise_type> handle;
     bool await_ready() const noexcept { return false; }
     std::coroutine_handle<> await_suspend(std::coroutine_handle<> parent) const noexcept {
-      handle.promise().continuation = parent;
-      return handle;
+      const auto child = handle;  // not loaded again behind the store
+      child.promise().continuation = parent;
+      return child;
     }
     T await_resume() const { return handle.promise().take(); }
   };

@@ -137,7 +137,7 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
       if constexpr (Traits::is_coroutine) {
         const auto h = invoke().release();
         h.promise().root = this;
-        this->begun.store(h.address(), std::memory_order_relaxed);
+        this->begun.store(h.address(), std::memory_order_release);  // who cancels elsewhere reads it
         root = h;
       } else if constexpr (std::is_void_v<Result>) {
         invoke();

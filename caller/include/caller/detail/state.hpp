@@ -254,29 +254,33 @@ inline bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
   PendingState& s = *w.state;
   if (!task || (task->word.load(std::memory_order_relaxed) & P::kUndelivered)) [[unlikely]]
     return suspend_on_slow(w, h);
+  const auto wait = [&] {
+    w.handle = h;
+    w.home = ts.core;
+    w.task = task;
+    w.act = &resume_op;
+    w.detach = &detach_pending;
+    w.fire = &fire_pending;
+    w.prev = w.Waiter::next = nullptr;
+    task->suspended = &w;
+  };
+  const auto self = reinterpret_cast<P::Word>(static_cast<Waiter*>(&w));
   const std::uint32_t holding = s.holders();
   P::Word was = s.word.load(std::memory_order_acquire);
   // A call that waits in this loop's own queue, or on its way to it, and no handle but ours?
-  const bool sole = was == P::kWork && holding == 2 && s.core == ts.core && !s.has_begun();
-  if (!sole && ((was & (P::kList | P::kLock | P::kDone)) || task == &s)) [[unlikely]]
-    return suspend_on_slow(w, h);
-  w.handle = h;
-  w.home = ts.core;
-  w.task = task;
-  w.act = &resume_op;
-  w.detach = &detach_pending;
-  w.fire = &fire_pending;
-  w.prev = w.Waiter::next = nullptr;
-  task->suspended = &w;
-  const P::Word with = was | reinterpret_cast<P::Word>(static_cast<Waiter*>(&w));
-  if (sole) {
+  if (was == P::kWork && holding == 2 && s.core == ts.core && !s.has_begun()) [[likely]] {
+    wait();
+    const P::Word with = P::kWork | self | P::kSole;
     LoopQueue& queue = *ts.queue;
     if (task->linked && !queue.in_place && queue.accepting() && queue.take_only(s))
-      return !run_in_place(s, *task, with | P::kSole);
-    s.word.store(with | P::kSole, std::memory_order_relaxed);
+      return !run_in_place(s, *task, with);
+    s.word.store(with, std::memory_order_relaxed);
     return true;
   }
-  if (s.word.compare_exchange_strong(was, with, std::memory_order_acq_rel, std::memory_order_acquire)) [[likely]]
+  if ((was & (P::kList | P::kLock | P::kDone)) || task == &s) [[unlikely]]
+    return suspend_on_slow(w, h);
+  wait();
+  if (s.word.compare_exchange_strong(was, was | self, std::memory_order_acq_rel, std::memory_order_acquire)) [[likely]]
     return true;
   return suspend_on_slow(w, h);
 }
