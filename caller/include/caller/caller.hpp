@@ -427,7 +427,8 @@ struct [[nodiscard]] Sleep {
 };
 
 /// Suspends the running coroutine for a time. Units: any std::chrono duration; zero or less: to the end of the queue.
-/// Cancel-safety: the timer is removed. Errors: NoRunningCaller; PendingCancelled. Source: anyio.sleep.
+/// Cancel-safety: the timer is removed; a sleep that is over ends as cancelled until the coroutine has gone on.
+/// Errors: NoRunningCaller; PendingCancelled. Source: anyio.sleep.
 inline Sleep sleep_for(Duration d) noexcept { return {d}; }
 /// Lets everything else that is ready run first. Source: anyio.lowlevel.checkpoint.
 inline Sleep yield_now() noexcept { return {Duration::zero()}; }
