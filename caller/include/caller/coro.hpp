@@ -23,11 +23,11 @@ namespace detail {
 struct CoroPromiseBase {
   std::coroutine_handle<> continuation{};
   union {
-    std::exception_ptr error;  // always taken by who takes the value, and null then: nothing is left to destroy
+    std::exception_ptr error{};  // always taken by who takes the value, and null then: nothing is left to destroy
   };
   PendingState* root;  // of the first coroutine of a call, instead of `continuation`: one of them is always set
 
-  CoroPromiseBase() noexcept : error() {}
+  CoroPromiseBase() noexcept {}
   ~CoroPromiseBase() {}
   CoroPromiseBase(const CoroPromiseBase&) = delete;
   CoroPromiseBase& operator=(const CoroPromiseBase&) = delete;
