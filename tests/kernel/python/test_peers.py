@@ -236,11 +236,13 @@ class Outputs(KernelTest):
 
         many(15000)  # the signatures that guard against replays fill their table meanwhile
         grown = []
-        while len(grown) < 3 and not any(growth < 6_000_000 for growth in grown):  # in one of them the compiler may warm up
+        for _ in range(3):  # in one of them the compiler may warm up
             before = own()
             many(10000)
             grown.append(own() - before)
-        self.assertLess(min(grown), 6_000_000, f"a lane a comm would be some kilobytes each: {grown}")
+            if grown[-1] < 6_000_000:
+                return
+        self.fail(f"a lane a comm would be some kilobytes each: {grown}")
 
 
 class Subshells(KernelTest):
