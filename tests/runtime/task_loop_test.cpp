@@ -225,6 +225,25 @@ TEST_CASE("a loop runs inside a function of a Caller, and gives the thread back"
   CHECK(value == 42);
 }
 
+TEST_CASE("a task that stops its loop's Caller in a step is cancelled at its next wait, and the thread is given back") {
+  bool stopped = false;
+  Pending<> task;
+  {
+    TaskLoop loop;
+    const auto body = [&stopped]() -> Coro<void> {
+      caller::Caller::current().stop();
+      stopped = true;
+      co_await caller::yield_now();
+      stopped = false;
+    };
+    task = loop.add_task(body());
+    loop.run_once();
+  }
+  CHECK(stopped);
+  CHECK(task.cancelled());
+  CHECK_THROWS_AS(caller::Caller::current(), caller::NoRunningCaller);
+}
+
 TEST_CASE("a loop destroyed with suspended tasks cancels their Pendings") {
   Pending<int> task;
   {

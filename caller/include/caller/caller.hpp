@@ -49,6 +49,7 @@ inline void launch(Core& core, PendingState& s) noexcept {
   if (ts.core != &core || !queue->unhindered() || (context && context->group)) [[unlikely]]
     return launch_slow(core, s, nullptr);
   if (context) s.context = retain(context);
+  s.set_first_word(queue->own_call);
   queue->push_local(&s);
 }
 CALLER_API void launch_later(Core& core, PendingState& s, DelayNode& node, Duration delay) noexcept;

@@ -33,38 +33,73 @@ constexpr std::ptrdiff_t bytes_of_magazine(std::size_t cls) noexcept {
   return static_cast<std::ptrdiff_t>(kMagazine * kBlockSizes[cls]);
 }
 
+/// Arrays of kMagazine pointers: to as many blocks, and those that have none at the moment.
 struct Depot {
   std::mutex mutex;
-  std::vector<FreeBlock*> full;  // of kMagazine blocks each
+  std::vector<void**> full, empty;
 };
 std::atomic<std::ptrdiff_t> kept{0};  // bytes in all depots
-std::array<Depot, kBlockSizes.size()>& depots() {
-  static auto* d =
-      new std::array<Depot, kBlockSizes.size()>;  // never destroyed: threads may outlive static destruction
-  return *d;
+/// Never destroyed: threads may outlive static destruction.
+union Depots {
+  std::array<Depot, kBlockSizes.size()> all{};
+  constexpr Depots() noexcept {}
+  ~Depots() {}
+};
+constinit Depots depots;
+Depot& depot_of(std::size_t cls) noexcept { return depots.all[cls]; }
+
+void** take_last(std::vector<void**>& from) noexcept {
+  if (from.empty()) return nullptr;
+  void** const last = from.back();
+  from.pop_back();
+  return last;
 }
 
-void free_blocks(FreeBlock* b) noexcept {
-  while (b) ::operator delete(std::exchange(b, b->next));
+void free_magazine(void** begin, void* const* end) noexcept {
+  for (void* const* b = begin; b != end; ++b) ::operator delete(*b);
+  delete[] begin;
 }
 
-void give_to_depot(std::size_t cls, FreeBlock* full) noexcept {
-  try {
-    Depot& depot = depots()[cls];
+/// Leaves `full`, if it is not null. Returns an array that is empty, null if there is none.
+void** change_for_empty(std::size_t cls, void** full) noexcept {
+  Depot& depot = depot_of(cls);
+  {
     const std::lock_guard lock(depot.mutex);
-    if (kept.load(std::memory_order_relaxed) < kDepotBytes) {
-      depot.full.push_back(full);
-      kept.fetch_add(bytes_of_magazine(cls), std::memory_order_relaxed);
-      return;
+    if (full && kept.load(std::memory_order_relaxed) < kDepotBytes) {
+      try {
+        depot.full.push_back(full);
+        kept.fetch_add(bytes_of_magazine(cls), std::memory_order_relaxed);
+        full = nullptr;
+      } catch (...) {  // no memory for the depot's list: malloc gets the blocks
+      }
     }
-  } catch (...) {  // no memory for the depot's list: fall through
+    if (!full) return take_last(depot.empty);
   }
-  free_blocks(full);
+  for (std::size_t i = 0; i < kMagazine; ++i) ::operator delete(full[i]);
+  return full;
 }
 
-/// The second, full magazine of each class, so that a thread at the edge of one does not visit the depot each time.
+/// Leaves `empty`, if it is not null and a full one is there. Returns that, or null.
+void** change_for_full(std::size_t cls, void**& empty) noexcept {
+  Depot& depot = depot_of(cls);
+  const std::lock_guard lock(depot.mutex);
+  void** const full = take_last(depot.full);
+  if (!full) return nullptr;
+  kept.fetch_sub(bytes_of_magazine(cls), std::memory_order_relaxed);
+  if (!empty) return full;
+  try {
+    depot.empty.push_back(empty);
+  } catch (...) {
+    delete[] empty;
+  }
+  empty = nullptr;
+  return full;
+}
+
+/// The second magazine of each class, a full or an empty one or none, so that a thread at the edge of one does not
+/// visit the depot each time.
 struct Spares {
-  std::array<FreeBlock*, kBlockSizes.size()> full{};
+  std::array<void**, kBlockSizes.size()> full{}, empty{};
   bool dead = false;
 };
 thread_local constinit Spares spares{};
@@ -74,8 +109,11 @@ struct CacheOwner {
   ~CacheOwner() {
     spares.dead = true;
     for (std::size_t c = 0; c < kBlockSizes.size(); ++c) {
-      if (FreeBlock* full = std::exchange(spares.full[c], nullptr)) give_to_depot(c, full);
-      free_blocks(std::exchange(block_cache.current[c], {}).head);  // no room from here on: each block is freed alone
+      if (void** const full = std::exchange(spares.full[c], nullptr)) delete[] change_for_empty(c, full);
+      delete[] std::exchange(spares.empty[c], nullptr);
+      // No room from here on: each block is freed alone.
+      const Magazine m = std::exchange(block_cache.current[c], {});
+      free_magazine(m.begin, m.top);
     }
   }
 };
@@ -84,15 +122,17 @@ thread_local CacheOwner owner;
 }  // namespace
 
 void trim_blocks() noexcept {
-  for (std::size_t c = kBlockSizes.size(); c-- > 0 && kept.load(std::memory_order_relaxed) > kDepotBytesAfterCaller;) {
-    std::vector<FreeBlock*> taken;
+  for (std::size_t c = kBlockSizes.size(); c-- > 0;) {
+    std::vector<void**> full, empty;
     {
-      Depot& depot = depots()[c];
+      Depot& depot = depot_of(c);
       const std::lock_guard lock(depot.mutex);
-      taken.swap(depot.full);
-      kept.fetch_sub(static_cast<std::ptrdiff_t>(taken.size()) * bytes_of_magazine(c), std::memory_order_relaxed);
+      empty.swap(depot.empty);
+      if (kept.load(std::memory_order_relaxed) > kDepotBytesAfterCaller) full.swap(depot.full);
+      kept.fetch_sub(static_cast<std::ptrdiff_t>(full.size()) * bytes_of_magazine(c), std::memory_order_relaxed);
     }
-    for (FreeBlock* const full : taken) free_blocks(full);
+    for (void** const f : full) free_magazine(f, f + kMagazine);
+    for (void** const e : empty) delete[] e;
   }
 }
 
@@ -101,28 +141,15 @@ void* allocate_slow(std::size_t size) {
   if (cls < 0) return ::operator new(size);
   const auto c = static_cast<std::size_t>(cls);
   Magazine& m = block_cache.current[c];
-  if (FreeBlock* b = m.head) {  // reached by those that do not inline
-    m.head = b->next;
-    ++m.room;
-    return b;
-  }
+  if (m.top != m.begin) return *--m.top;  // reached by those that do not inline
   if (spares.dead) return ::operator new(kBlockSizes[c]);
   owner.touch();
-  FreeBlock* full = std::exchange(spares.full[c], nullptr);
-  if (!full) {
-    Depot& depot = depots()[c];
-    const std::lock_guard lock(depot.mutex);
-    if (!depot.full.empty()) {
-      full = depot.full.back();
-      depot.full.pop_back();
-      kept.fetch_sub(bytes_of_magazine(c), std::memory_order_relaxed);
-    }
-  }
-  m.room = kMagazine;
+  void** full = std::exchange(spares.full[c], nullptr);
+  if (!full) full = change_for_full(c, spares.empty[c]);
   if (!full) return ::operator new(kBlockSizes[c]);
-  m.head = full->next;
-  m.room = 1;
-  return full;
+  spares.empty[c] = m.begin;
+  m = {full + kMagazine, full, full + kMagazine};
+  return *--m.top;
 }
 
 void deallocate_slow(void* block, std::size_t size) noexcept {
@@ -130,18 +157,16 @@ void deallocate_slow(void* block, std::size_t size) noexcept {
   if (cls < 0 || spares.dead) return ::operator delete(block);
   const auto c = static_cast<std::size_t>(cls);
   Magazine& m = block_cache.current[c];
-  if (m.room == 0) {
+  if (m.top == m.end) {
     owner.touch();  // a thread that only frees gives its blocks back, too
-    if (m.head) {
-      if (spares.full[c]) give_to_depot(c, spares.full[c]);
-      spares.full[c] = m.head;
-    }
-    m = {nullptr, kMagazine};
+    void** empty = std::exchange(spares.empty[c], nullptr);
+    if (!empty) empty = change_for_empty(c, std::exchange(spares.full[c], nullptr));
+    if (!empty) empty = new (std::nothrow) void*[kMagazine];
+    if (!empty) return ::operator delete(block);
+    spares.full[c] = m.begin;
+    m = {empty, empty, empty + kMagazine};
   }
-  auto* b = static_cast<FreeBlock*>(block);
-  b->next = m.head;
-  m.head = b;
-  --m.room;
+  *m.top++ = block;
 }
 
 #endif

@@ -119,7 +119,8 @@ Core& find_core(Modifier which, const CallerOptions& options) {
 
 bool accepts_calls(Core& core) noexcept { return core.accepts_calls(); }
 
-void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept {
+void prepare_launch(PendingState& s, PendingState::Word word, const ScheduleOptions* options) noexcept {
+  s.set_first_word(word);
   s.context = options && options->context ? options->context->share() : retain(current_context());
   if (options && !options->metadata.empty()) extras_of(s).metadata = options->metadata;
   if (options && options->trackers) s.context = with_trackers(s.context, *options->trackers);
@@ -132,7 +133,7 @@ void enqueue_launch(Core& core, PendingState& s) noexcept {
 }
 
 void launch_slow(Core& core, PendingState& s, const ScheduleOptions* options) noexcept {
-  prepare_launch(s, options);
+  prepare_launch(s, PendingState::kWork, options);
   if (options && options->delay > Duration::zero() && core.accepts_calls())
     arm_delay(core, s, nullptr, options->delay);
   else
@@ -140,7 +141,7 @@ void launch_slow(Core& core, PendingState& s, const ScheduleOptions* options) no
 }
 
 void launch_later(Core& core, PendingState& s, DelayNode& node, Duration delay) noexcept {
-  prepare_launch(s, nullptr);
+  prepare_launch(s, core.on_thread() ? core.own_call : PendingState::kWork, nullptr);
   if (delay > Duration::zero() && core.accepts_calls())
     arm_delay(core, s, &node, delay);
   else

@@ -31,6 +31,8 @@ Core::Core(const CallerOptions& opts, Core* of, bool threaded)
   if (!options.error_handler && of) options.error_handler = of->options.error_handler;
   if (!options.log && of) options.log = of->options.log;
   if (of) of->retain();
+  own_call = PendingState::kWork;
+  if (loops_spare_barrier.load(std::memory_order_relaxed)) own_call |= PendingState::kOwned;
   started.protect();
   stopping.protect();
   stopped.protect();

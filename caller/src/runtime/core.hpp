@@ -293,7 +293,8 @@ void interrupt_wait(PendingState& task) noexcept;
 inline constexpr const char* kCancelledWaiter = "its waiter was cancelled";
 /// The error of `from` will be that of `to`, a Pending without a call: moves what a report of it needs.
 void pass_report(PendingState& from, PendingState& to) noexcept;
-void prepare_launch(PendingState& s, const ScheduleOptions* options) noexcept;
+/// Gives a call made just now its word, its context and its groups.
+void prepare_launch(PendingState& s, PendingState::Word word, const ScheduleOptions* options) noexcept;
 void enqueue_launch(Core& core, PendingState& s) noexcept;
 void fail_unbegun(PendingState& s, std::exception_ptr error) noexcept;  // it will never begin, for this reason
 

@@ -3,7 +3,7 @@
 #include <limits>
 #include <vector>
 
-#include "core.hpp"
+#include "word.hpp"
 
 namespace caller::detail {
 
@@ -13,14 +13,19 @@ namespace {
 void pass_delay(DelayNode& n, OpAct why) noexcept {
   PendingState& s = *n.state;
   Core& core = *n.core;
+  const auto without_timer = [](P::Word w) { return w & ~P::Word{P::kTimer}; };
+  P::Word was = s.word.load(std::memory_order_relaxed);
   if (s.alone()) {  // without a handle there is nobody else
     s.suspended = nullptr;
-    s.word.store(s.word.load(std::memory_order_relaxed) & ~PendingState::Word{PendingState::kTimer},
-                 std::memory_order_relaxed);
-  } else {  // under the lock: whoever cancels a call with a timer uses its core under the lock
-    const PendingState::Word w = lock_word(s);
+    s.word.store(without_timer(s.word.load(std::memory_order_relaxed)), std::memory_order_relaxed);
+  } else if (was != (P::kWork | P::kOwned | P::kTimer) ||
+             !s.word.compare_exchange_strong(was, P::kWork | P::kOwned, std::memory_order_acq_rel)) {
+    // Under the lock: whoever cancels a call with a timer uses its core under the lock.
+    const P::Word w = lock_word(s);
     s.suspended = nullptr;
-    if (!(w & PendingState::kDone)) unlock_word(s, w & ~PendingState::Word{PendingState::kTimer});
+    if (!(w & P::kDone)) unlock_word(s, without_timer(w));
+  } else {
+    s.suspended = nullptr;
   }
   if (n.separate) deallocate(&n, sizeof n);
   if (why == OpAct::run)
@@ -31,13 +36,15 @@ void pass_delay(DelayNode& n, OpAct why) noexcept {
 
 /// `fresh`: its handle has not been given to anybody yet.
 void arm(DelayNode& n, bool fresh) noexcept {
-  using P = PendingState;
   PendingState& s = *n.state;
   n.armed = true;
-  if (fresh && s.holders() == 2 && s.word.load(std::memory_order_relaxed) == P::kWork && n.core->accepts_calls()) {
-    s.delay = &n;
-    s.word.store(P::kWork | P::kTimer, std::memory_order_relaxed);
-    return n.core->timers.add(n);
+  if (fresh && s.holders() == 2) {
+    const P::Word word = s.word.load(std::memory_order_acquire);  // after the count: nobody else has touched it since
+    if (disowned(word) == P::kWork && n.core->accepts_calls()) {
+      s.delay = &n;
+      s.word.store(word | P::kTimer, std::memory_order_relaxed);
+      return n.core->timers.add(n);
+    }
   }
   const PendingState::Word w = lock_word(s);
   if (w & PendingState::kDone) return pass_delay(n, OpAct::drop);

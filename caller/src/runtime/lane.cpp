@@ -70,7 +70,7 @@ Lane::Lane() noexcept {
 }
 
 /// False: the lane has ended, and the item is the caller's.
-inline bool Lane::push(Core& core, LaneItem* item) noexcept {
+[[gnu::always_inline]] inline bool Lane::push(Core& core, LaneItem* item) noexcept {
   if (!core.on_thread()) return push_from_elsewhere(core, item);
   item->next = nullptr;
   *tail = item;

@@ -5,6 +5,7 @@
 #include <cpuid.h>
 #endif
 
+#include "barrier.hpp"
 #include "tracking.hpp"
 #include "word.hpp"
 
@@ -21,18 +22,64 @@ std::string message_of(const PendingCancelled& e) {
 
 }  // namespace
 
-std::uintptr_t lock_word(PendingState& s) noexcept {
-  unsigned spins = 0;
-  std::uintptr_t w = s.word.load(std::memory_order_acquire);
-  for (;;) {
-    if (w & P::kLock) {
+namespace {
+
+/// Of a word that is owned by another thread. On return it is not; the last step there was may have ended it.
+void disown(PendingState& s) noexcept {
+  P::Word w = s.word.load(std::memory_order_acquire);
+  while (P::is_owned(w)) {
+    if (!(w & P::kAsked) && !s.word.compare_exchange_weak(w, w | P::kAsked, std::memory_order_acq_rel)) continue;
+    barrier_of_all_threads();
+    // From now on its thread sees that somebody asks before it ends it; unless it does so already.
+    unsigned spins = 0;
+    while (s.begun.load(std::memory_order_acquire) == s.ending() && P::is_owned(s.word.load(std::memory_order_acquire)))
       pause(spins);
-      w = s.word.load(std::memory_order_acquire);
-    } else if (w & P::kDone) {
+    w = s.word.load(std::memory_order_acquire);
+    while (P::is_owned(w))
+      if (s.word.compare_exchange_weak(w, disowned(w), std::memory_order_acq_rel)) return;
+  }
+}
+
+}  // namespace
+
+P::Word settled_word(PendingState& s) noexcept {
+  unsigned spins = 0;
+  for (;;) {
+    const P::Word w = s.word.load(std::memory_order_acquire);
+    if (w & P::kLock)
+      pause(spins);
+    else if (P::is_owned(w) && !owned_here(s))
+      disown(s);
+    else
       return w;
-    } else if (s.word.compare_exchange_weak(w, w | P::kLock, std::memory_order_acquire, std::memory_order_acquire)) {
-      return w;
+  }
+}
+
+bool last_slow(PendingState& s) noexcept {
+  P::Word w = s.word.load(std::memory_order_acquire);
+  if (P::is_owned(w)) {
+    if (owned_here(s)) {
+      s.refs.fetch_sub(1, std::memory_order_acq_rel);  // the work has one
+      return false;
     }
+    disown(s);
+    w = s.word.load(std::memory_order_acquire);
+  }
+  // An end by plain stores leaves the work's in the count.
+  return s.refs.fetch_sub(1, std::memory_order_acq_rel) == (w & P::kOwned ? 2 : 1);
+}
+
+std::uintptr_t lock_word(PendingState& s) noexcept {
+  P::Word w = s.word.load(std::memory_order_acquire);
+  for (;;) {
+    P::Word was = w;
+    if (w & (P::kLock | P::kOwned)) {
+      if ((w & P::kLock) || !owned_here(s)) w = settled_word(s);
+      was = disowned(w);
+    }
+    if (was & P::kDone) return was;
+    if (s.word.compare_exchange_weak(w, was | P::kLock, std::memory_order_acquire, std::memory_order_acquire))
+      return was;
   }
 }
 
@@ -77,7 +124,7 @@ void complete_locked(PendingState& s, P::Word w) noexcept {
 
 bool add_waiter(PendingState& s, Waiter& w) noexcept {
   P::Word was = s.word.load(std::memory_order_acquire);
-  if (!(was & (P::kList | P::kLock | P::kDone))) [[likely]] {  // the first one
+  if (!(was & (P::kList | P::kLock | P::kDone | P::kOwned))) [[likely]] {  // the first one
     w.prev = w.next = nullptr;
     if (s.word.compare_exchange_strong(was, was | reinterpret_cast<P::Word>(&w), std::memory_order_acq_rel,
                                        std::memory_order_acquire))

@@ -55,7 +55,7 @@ void TaskLoop::check_not_running(const char* operation) const {
 bool TaskLoop::run_once() {
   check_not_running("TaskLoop::run_once");
   Entered entered(*core_);
-  return core_->drain(1) > 0;
+  return core_->loop_once(1) > 0;
 }
 
 void TaskLoop::run_forever() {

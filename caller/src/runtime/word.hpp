@@ -44,20 +44,27 @@ inline void unlink(P::Word& word, Waiter& w) noexcept {
   w.next = nullptr;
 }
 
+inline bool owned_here(const PendingState& s) noexcept {
+  return this_thread().core == s.core;  // which never changes of what is owned
+}
+/// Waits until nobody holds the lock, and takes the word from another thread that owns it. Returns it.
+P::Word settled_word(PendingState& s) noexcept;
+/// What is settled, as it is once it is not owned: who changes it from the one to the other takes it.
+inline P::Word disowned(P::Word w) noexcept { return P::is_owned(w) ? w & ~(P::kOwned | P::kAsked) : w; }
 /// Changes the word by `change` (of the old word; the same word: leave it), never while somebody holds the lock.
 /// Returns the word as it was.
 template <class F>
 P::Word update(PendingState& s, F&& change) noexcept {
-  unsigned spins = 0;
   P::Word w = s.word.load(std::memory_order_acquire);
   for (;;) {
-    if (w & P::kLock) [[unlikely]] {
-      pause(spins);
-      w = s.word.load(std::memory_order_acquire);
-      continue;
+    P::Word was = w;
+    if (w & (P::kLock | P::kOwned)) [[unlikely]] {
+      w = settled_word(s);
+      was = disowned(w);
     }
-    const P::Word to = change(w);
-    if (to == w || s.word.compare_exchange_weak(w, to, std::memory_order_acq_rel, std::memory_order_acquire)) return w;
+    const P::Word to = change(was);
+    if (to == was || s.word.compare_exchange_weak(w, to, std::memory_order_acq_rel, std::memory_order_acquire))
+      return was;
   }
 }
 

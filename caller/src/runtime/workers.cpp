@@ -233,8 +233,7 @@ void serve(Core& core, Pool& pool) noexcept {
 void work_of_worker_ended(PendingState& s) noexcept { worker_free(*s.core); }
 
 void launch_on_worker(Core& core, PendingState& s) noexcept {
-  s.word.store(PendingState::kWork | PendingState::kWorker, std::memory_order_relaxed);  // nobody else knows it yet
-  prepare_launch(s, nullptr);
+  prepare_launch(s, PendingState::kWork | PendingState::kWorker, nullptr);
   Pool& pool = pool_of(core);
   pool.push(s);
   if (pool.is_open()) serve(core, pool);

@@ -73,10 +73,9 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
     Call call;
   };
 
-  /// With two references: the work's and its first handle's.
   template <class G, class... B>
   explicit CallState(Core& on, G&& g, B&&... b)
-      : Base(&on_act, &on, PendingState::kWork, 2, magazine_of(sizeof(CallState))),
+      : Base(&on_act, &on, magazine_of(sizeof(CallState))),
         call{std::forward<G>(g), std::tuple<A...>(std::forward<B>(b)...)} {}
   ~CallState() {}  // the call ends with the work
 
@@ -122,9 +121,15 @@ struct CallState : ValueState<typename CallTraits<F, A...>::Result> {
     using P = PendingState;
     const std::uint32_t holding = this->holders();
     const P::Word w = this->word.load(std::memory_order_acquire);
-    if (holding == 1 && !(w & ~P::kWork))
+    if (w == (P::kWork | P::kOwned)) {
+      if (holding != 1 && end_owned(*this)) [[likely]]
+        return;
+    } else if (holding == 2 && (w & P::kSole) && hand_over(*this, w)) {
+      return;
+    }
+    if (holding == 1 && !(w & ~(P::kWork | P::kOwned)))
       return this->act == &on_act ? free(sizeof(CallState)) : this->act(this, OpAct::destroy);  // nobody will look
-    if (hand_over(*this, holding, w) || publish(*this)) [[likely]]
+    if (publish(*this)) [[likely]]
       return;
     this->destroy_value();
     end_unwanted(*this);

@@ -25,17 +25,14 @@
 
 namespace caller::detail {
 
-struct FreeBlock {
-  FreeBlock* next;
-};
-/// A stack of free blocks of one size. `room` is how many more it takes; a magazine nobody has touched has none.
+/// A stack of free blocks of one size: an array of pointers, not a list through the blocks, since to look for the next
+/// one in a block that has left the cache is what the thread would wait for. One nobody has touched has no array.
 struct Magazine {
-  FreeBlock* head = nullptr;
-  std::uint32_t room = 0;
+  void **top = nullptr, **begin = nullptr, **end = nullptr;
 };
 
 inline constexpr std::array<std::size_t, 7> kBlockSizes{64, 128, 192, 256, 384, 512, 1024};
-inline constexpr std::uint32_t kMagazine = 64;
+inline constexpr std::size_t kMagazine = 64;
 constexpr int block_class(std::size_t size) noexcept {
   if (size <= 256) return size == 0 ? 0 : static_cast<int>((size - 1) / 64);
   if (size <= 384) return 4;
@@ -70,11 +67,8 @@ extern CALLER_API thread_local constinit BlockCache block_cache __attribute__((t
   const int c = block_class(size);
   if (c >= 0) [[likely]] {
     Magazine& m = block_cache.current[static_cast<std::size_t>(c)];
-    if (FreeBlock* b = m.head) [[likely]] {
-      m.head = b->next;
-      ++m.room;
-      return b;
-    }
+    if (m.top != m.begin) [[likely]]
+      return *--m.top;
   }
 #endif
   return allocate_slow(size);
@@ -85,11 +79,8 @@ inline void deallocate(void* block, std::size_t size) noexcept {
   const int c = block_class(size);
   if (c >= 0) [[likely]] {
     Magazine& m = block_cache.current[static_cast<std::size_t>(c)];
-    if (m.room) [[likely]] {
-      auto* b = static_cast<FreeBlock*>(block);
-      b->next = m.head;
-      m.head = b;
-      --m.room;
+    if (m.top != m.end) [[likely]] {
+      *m.top++ = block;
       return;
     }
   }
@@ -101,11 +92,8 @@ inline void deallocate(void* block, std::size_t size) noexcept {
 inline bool deallocate_quickly(void* block, std::uint8_t magazine) noexcept {
 #if CALLER_POOLED_INLINE
   Magazine& m = *reinterpret_cast<Magazine*>(reinterpret_cast<unsigned char*>(&block_cache) + magazine);
-  if (m.room) [[likely]] {
-    auto* b = static_cast<FreeBlock*>(block);
-    b->next = m.head;
-    m.head = b;
-    --m.room;
+  if (m.top != m.end) [[likely]] {
+    *m.top++ = block;
     return true;
   }
 #else

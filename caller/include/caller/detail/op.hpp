@@ -39,7 +39,8 @@ struct LoopQueue {
   };
   Op* head = nullptr;
   Op** tail = &head;
-  std::size_t limit = 0;  ///< after as many entries the drain ends; what runs in place takes off; 0: no drain
+  std::uintptr_t own_call = 0;  ///< the word of a call that is made on the own thread
+  std::size_t limit = 0;        ///< after as many entries the drain ends; what runs in place takes off; 0: no drain
   PendingState* in_place = nullptr;  ///< the call that runs inside the suspension of its waiter (run_in_place), …
   std::uintptr_t in_place_word = 0;  ///< … and its word as it is as long as nothing happens to it
   alignas(64) std::atomic<std::uint8_t> hindrance{0};

@@ -18,6 +18,11 @@
 //            while `refs` is 2 both are that thread's, so that it changes the word by plain stores. Set and
 //            cleared only by that thread, or under LOCK, with the waiter. More references can only come from that
 //            thread, and whoever it gives one to may, as ever, only compare-and-swap.
+//   owned    kOwned says that the call was made on the thread that runs it and that nobody has changed its word since:
+//            while it is unfinished only that thread changes it, and ends it by plain stores (`end_owned`). Another one
+//            asks first, and then nobody owns it: disown() sets kAsked, makes a barrier for all threads, and waits for
+//            an end that is under way, which `begun` tells. DONE with kOwned says that the work's reference, still
+//            counted in `refs`, is gone. Where the system has no barrier for all threads nothing is owned.
 #pragma once
 
 #include <any>
@@ -57,6 +62,7 @@ struct PendingState : Op {
   enum Flag : Word {
     kDone = 1,
     kLock = 2,
+    kAsked = 4,                          // somebody in another thread takes kOwned away
     kCancelled = Word{1} << kFlagShift,  // cancel() was accepted
     kUndelivered = kCancelled << 1,      // the running coroutine has yet to see it
     kClaimed = kCancelled << 2,          // the outcome is decided
@@ -71,11 +77,14 @@ struct PendingState : Op {
     kOperationEnded = kCancelled << 11,  // it has called back
     kHoldsCore = kCancelled << 12,       // it has a reference on its Core
     kSole = kCancelled << 13,            // the first waiter is the only holder but the work, both on the work's loop
+    kOwned = kCancelled << 14,           // made, and ended, by the thread of `core`; see "owned" above
   };
   static constexpr Word kFlags = ~((Word{1} << kFlagShift) - 1);
   static constexpr Word kList = ~kFlags & ~Word{7};
 
-  std::atomic<Word> word;
+  union {
+    std::atomic<Word> word;  // of a call: from its launch on
+  };
   std::atomic<std::uint32_t> refs;
   // Written by whoever makes or runs the work, read after DONE or on the loop's thread.
   bool has_value = false;
@@ -89,7 +98,8 @@ struct PendingState : Op {
     DelayNode* delay;                 // before it begins: its place in the timer heap, under LOCK
   };
   std::atomic<Extras*> extras{nullptr};
-  /// Null until the work begins. Then the frame of its root coroutine; `this` if there is none, or none any more.
+  /// Null until the work begins. Then the frame of its root coroutine; `this` if there is none, or none any more;
+  /// ending() while and after its thread ends a word that is owned.
   std::atomic<void*> begun{nullptr};
   Core* core;
   PendingState *prev_task, *next_task;  // while `linked`
@@ -99,13 +109,23 @@ struct PendingState : Op {
       : word(w), refs(holders), magazine(block), core(on) {
     act = with;
   }
+  /// Of a call: two hold it, the work and its first handle; launch() sets its word.
+  PendingState(void (*with)(Op*, OpAct), Core* on, std::uint8_t block) noexcept : refs(2), magazine(block), core(on) {
+    act = with;
+  }
+  void set_first_word(Word w) noexcept { ::new (static_cast<void*>(&word)) std::atomic<Word>(w); }
   PendingState(const PendingState&) = delete;
   PendingState& operator=(const PendingState&) = delete;
 
   bool done() const noexcept { return word.load(std::memory_order_acquire) & kDone; }
   bool is(Flag f) const noexcept { return word.load(std::memory_order_acquire) & f; }
   Extras* extra() const noexcept { return extras.load(std::memory_order_acquire); }
-  bool alone() const noexcept { return refs.load(std::memory_order_acquire) == 1; }
+  static constexpr bool is_owned(Word w) noexcept { return (w & (kOwned | kDone)) == kOwned; }
+  static constexpr bool ended_owned(Word w) noexcept { return (w & (kOwned | kDone)) == (kOwned | kDone); }
+  bool alone() const noexcept {
+    const std::uint32_t holding = holders();
+    return holding == 1 || (holding == 2 && ended_owned(word.load(std::memory_order_acquire)));
+  }
   std::uint32_t holders() const noexcept { return refs.load(std::memory_order_acquire); }
   bool has_begun() const noexcept { return begun.load(std::memory_order_acquire); }
   void set_begun() noexcept { begun.store(this, std::memory_order_release); }
@@ -114,10 +134,12 @@ struct PendingState : Op {
     void* const p = begun.load(std::memory_order_relaxed);
     return std::coroutine_handle<>::from_address(p == this ? nullptr : p);
   }
+  void* ending() noexcept { return reinterpret_cast<unsigned char*>(this) + 1; }
   void ref() noexcept { refs.fetch_add(1, std::memory_order_relaxed); }
-  bool last() noexcept { return alone() || refs.fetch_sub(1, std::memory_order_acq_rel) == 1; }
-  void unref() noexcept {
-    if (last()) act(this, OpAct::destroy);
+  inline bool last() noexcept;
+  inline void unref() noexcept;
+  void destroy() noexcept {  // by the last holder
+    if (has_value || !deallocate_quickly(this, magazine.load(std::memory_order_relaxed))) act(this, OpAct::destroy);
   }
 };
 
@@ -136,6 +158,7 @@ struct Suspension : Op {
 };
 
 // ---- implemented in the library ----
+CALLER_API bool last_slow(PendingState& s) noexcept;              // last() of a word with kOwned, for who is not alone
 CALLER_API bool add_waiter(PendingState& s, Waiter& w) noexcept;  // false: done already
 /// False: done, or left before; on return nobody uses `w`.
 CALLER_API bool remove_waiter(PendingState& s, Waiter& w) noexcept;
@@ -190,12 +213,46 @@ inline bool begin_work(PendingState& s) noexcept {
   using P = PendingState;
   s.set_begun();
   std::atomic_signal_fence(std::memory_order_seq_cst);  // and no more than that: see "begin" above
-  const P::Word w = loops_spare_barrier.load(std::memory_order_relaxed) ? s.word.load(std::memory_order_acquire)
-                                                                        : s.word.fetch_or(0, std::memory_order_acq_rel);
-  if (!(w & ~(P::kList | P::kWork | P::kProtected | P::kWorker | P::kSole)) && this_thread().queue->accepting())
-      [[likely]]
+  P::Word w = s.word.load(std::memory_order_acquire);
+  if (w != (P::kWork | P::kOwned)) {
+    if (!loops_spare_barrier.load(std::memory_order_relaxed)) w = s.word.fetch_or(0, std::memory_order_acq_rel);
+    if (w & ~(P::kList | P::kWork | P::kProtected | P::kWorker | P::kSole)) [[unlikely]]
+      return begin_work_slow(s);
+  }
+  if (this_thread().queue->accepting()) [[likely]]
     return true;
   return begin_work_slow(s);
+}
+
+/// Gives up a reference. True: it was the last one.
+inline bool PendingState::last() noexcept {
+  const std::uint32_t holding = holders();
+  if (holding == 1) return true;
+  const Word w = word.load(std::memory_order_acquire);
+  if (!(w & kOwned)) return refs.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  if (holding == 2 && (w & kDone)) return true;
+  if (holding != 2 || core != this_thread().core) [[unlikely]]
+    return last_slow(*this);
+  refs.store(1, std::memory_order_relaxed);  // from two: the other one is the work's, which is this thread's
+  return false;
+}
+inline void PendingState::unref() noexcept {
+  if (last()) destroy();
+}
+
+/// The end, on its loop's thread, of work that has left its value in its storage and whose word is owned. True: it is
+/// done, and the work's reference given up. False: others have asked for the word.
+inline bool end_owned(PendingState& s) noexcept {
+  using P = PendingState;
+  constexpr auto owned = P::kWork | P::kOwned;
+  s.begun.store(s.ending(), std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // and no more than that, as for "begin"
+  if (s.word.load(std::memory_order_acquire) == owned) [[likely]] {
+    s.word.store(owned | P::kDone | P::kClaimed, std::memory_order_release);
+    return true;
+  }
+  s.set_begun();
+  return false;
 }
 
 /// Prepares the running coroutine to wait. False: its cancellation is due now (`cancelled` is set); do not suspend.
@@ -226,9 +283,8 @@ CALLER_API bool suspend_on_slow(PendingWait& w, std::coroutine_handle<> h);
 /// coroutine of `task` if nothing else is queued meanwhile. So both run here, without a way through the loop, as far as
 /// that is so. `with`: the word of `s`. True: `s` has ended, and `task` goes on. False: it is suspended; or was, and
 /// nothing may touch it.
-inline bool run_in_place(PendingState& s, PendingState& task, PendingState::Word with) noexcept {
+inline bool run_in_place(LoopQueue& queue, PendingState& s, PendingState& task, PendingState::Word with) noexcept {
   ThreadState& ts = this_thread();
-  LoopQueue& queue = *ts.queue;
   s.set_begun();
   s.word.store(with, std::memory_order_relaxed);
   task.context = ts.context;  // `s` takes its place
@@ -267,28 +323,30 @@ inline bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
   const auto self = reinterpret_cast<P::Word>(static_cast<Waiter*>(&w));
   const std::uint32_t holding = s.holders();
   P::Word was = s.word.load(std::memory_order_acquire);
-  // A call that waits in this loop's own queue, or on its way to it, and no handle but ours?
-  if (was == P::kWork && holding == 2 && s.core == ts.core && !s.has_begun()) [[likely]] {
+  // A call that waits in this loop's own queue, and no handle but ours?
+  if (holding == 2 && ts.core && s.core == ts.core && was == ts.queue->own_call && !s.has_begun()) [[likely]] {
+    LoopQueue& queue = *ts.queue;
     wait();
     const P::Word with = P::kWork | self | P::kSole;
-    LoopQueue& queue = *ts.queue;
     if (task->linked && !queue.in_place && queue.accepting() && queue.take_only(s))
-      return !run_in_place(s, *task, with);
+      return !run_in_place(queue, s, *task, with);
     s.word.store(with, std::memory_order_relaxed);
     return true;
   }
-  if ((was & (P::kList | P::kLock | P::kDone)) || task == &s) [[unlikely]]
+  if ((was & (P::kList | P::kLock | P::kDone | P::kAsked)) || task == &s || ((was & P::kOwned) && s.core != ts.core))
+      [[unlikely]]
     return suspend_on_slow(w, h);
   wait();
-  if (s.word.compare_exchange_strong(was, was | self, std::memory_order_acq_rel, std::memory_order_acquire)) [[likely]]
+  if (s.word.compare_exchange_strong(was, (was & ~P::Word{P::kOwned}) | self, std::memory_order_acq_rel,
+                                     std::memory_order_acquire)) [[likely]]
     return true;
+  task->suspended = nullptr;  // it may be done by now, and not wait at all
   return suspend_on_slow(w, h);
 }
 /// The end of work that has left its value in its storage, where nobody but its one waiter, on the same loop, can see
-/// the state. False: it is not so. `w` is its word, loaded after `holding`.
-inline bool hand_over(PendingState& s, std::uint32_t holding, PendingState::Word w) noexcept {
+/// the state. False: it is not so. `w` is its word, with kSole, loaded after `refs` was seen to be two.
+inline bool hand_over(PendingState& s, PendingState::Word w) noexcept {
   using P = PendingState;
-  if (holding != 2 || !(w & P::kSole)) return false;
   LoopQueue& queue = *this_thread().queue;
   constexpr auto done = P::kWork | P::kDone | P::kClaimed;
   if (queue.in_place == &s && queue.in_place_word == w && !queue.head) [[likely]] {
@@ -443,10 +501,7 @@ struct ValueState<void> : PendingState {
   void emplace_boxed() noexcept {}
   void get() { throw_outcome(*this); }
   void destroy_value() noexcept {}
-  void leave_to_others() noexcept {
-    if (last() && !deallocate_quickly(this, magazine.load(std::memory_order_relaxed))) [[unlikely]]
-      act(this, OpAct::destroy);
-  }
+  void leave_to_others() noexcept { unref(); }
 };
 
 /// Settles with a value. True: complete() is due.
