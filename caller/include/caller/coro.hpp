@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <utility>
 
-#include <caller/detail/state.hpp>
+#include <caller/detail/value_state.hpp>
 #include <caller/export.hpp>
 
 namespace caller {

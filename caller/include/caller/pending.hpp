@@ -12,7 +12,7 @@
 #include <utility>
 
 #include <caller/coro.hpp>
-#include <caller/detail/state.hpp>
+#include <caller/detail/value_state.hpp>
 #include <caller/export.hpp>
 
 namespace caller {

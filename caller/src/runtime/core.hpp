@@ -219,6 +219,7 @@ private:
   void sleep() noexcept;
   bool spin() noexcept;
   bool linger() noexcept;
+  bool linger_early() noexcept;
   /// Takes the mark back; a wait nested in a handler of the backend rises before the sleep returns.
   void rise() noexcept;
   bool fire_timers() noexcept;
@@ -245,6 +246,7 @@ private:
   bool stop_begun_ = false;
   bool bound_ = false;  // to a thread that is not ours
   int depth_ = 0;
+  int early_sleeps_ = 0;     // how many of the first sleeps of a new thread are still to come
   int short_sleeps_ = 0;     // how often it may linger before it sleeps
   std::size_t forgone_ = 0;  // what a break took off the limit of the drain that goes on
   int futile_ = 0;           // rounds of end_waits since the last sleep

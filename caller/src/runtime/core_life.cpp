@@ -35,6 +35,7 @@ void Core::start_thread() {
   std::lock_guard lock(mutex);
   retain();  // the thread's own
   try {
+    early_sleeps_ = 2;
     thread_ = std::thread([this] { thread_main(); });
   } catch (...) {
     release();

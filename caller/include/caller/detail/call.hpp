@@ -14,7 +14,7 @@
 #include <utility>
 
 #include <caller/coro.hpp>
-#include <caller/detail/state.hpp>
+#include <caller/detail/value_state.hpp>
 #include <caller/pending.hpp>
 
 namespace caller::detail {
