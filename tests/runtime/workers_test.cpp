@@ -203,3 +203,19 @@ TEST_CASE("many threads share one pool") {
   for (auto& t : threads) t.join();
   CHECK(ran == 200);
 }
+TEST_CASE("a Caller that ends between a first to_thread's look at it and its call cancels that call") {
+  struct EndsIt {
+    Caller* caller;
+    explicit EndsIt(Caller& c) : caller(&c) {}
+    EndsIt(const EndsIt& other) : caller(other.caller) {
+      caller->stop();
+      caller->stopped().wait();
+    }
+    int operator()() const { return 1; }
+  };
+  Caller loop(new_thread);
+  const EndsIt function(loop);
+  const auto call = loop.to_thread(function);
+  REQUIRE(call.wait_done({.timeout = 20s}));
+  CHECK(call.cancelled());
+}

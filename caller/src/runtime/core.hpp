@@ -184,6 +184,7 @@ public:
   std::shared_ptr<Lanes> lanes;  // of queue_call
   std::shared_ptr<Pool> pool;    // of the workers this Core has; kept to its end
   std::atomic<Pool*> pool_made{nullptr};
+  bool pool_closed = false;  // a pool that is made now is closed
   std::shared_ptr<Pool> worker_pool;  // the pool this Core is a worker of
   struct IdleTimer : TimerNode {
     Core* core = nullptr;

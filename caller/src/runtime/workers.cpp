@@ -92,6 +92,7 @@ Pool& pool_of(Core& core) {
     core.pool->max_idle = core.options.max_idle_workers;
     core.pool->max_workers = core.options.max_workers;
     core.pool->idle_timeout = core.options.worker_idle_timeout;
+    core.pool->closed = core.pool_closed;
     core.pool_made.store(core.pool.get(), std::memory_order_release);
   }
   return *core.pool;
@@ -258,6 +259,7 @@ void drop_waiting_calls(Core& core) noexcept {
   {
     std::lock_guard lock(core.mutex);
     pool = core.pool;
+    core.pool_closed = true;  // who has found the Caller running may make the pool only now
   }
   if (!pool) return;
   Op* waiting = nullptr;
