@@ -359,6 +359,38 @@ TEST_CASE("a manual Caller takes Asio as a guest for a call that needs it") {
   CHECK(t.call_soon([] { return 4; }).wait() == 4);
 }
 
+TEST_CASE("run_once returns after a call that comes in the moment in which it looks for one") {
+  constexpr int kRounds = 20'000;
+  const Caller handle(manual, {.backend = Backend::manual});
+  Caller loop = handle;
+  std::atomic<int> waits{0}, came_back{0};
+  std::atomic<bool> missed{false};
+  std::thread other([&] {
+    for (int round = 1; round <= kRounds && !missed; ++round) {
+      while (waits.load() < round) std::this_thread::yield();
+      for (int n = round * 7919 % 300; n > 0; --n) std::atomic_signal_fence(std::memory_order_seq_cst);
+      handle.post([] {});
+      for (const auto until = std::chrono::steady_clock::now() + 20s; came_back.load() < round;) {
+        std::this_thread::yield();
+        if (std::chrono::steady_clock::now() < until) continue;
+        missed = true;
+        handle.post([] {});  // for the one that was run and not told of
+        break;
+      }
+    }
+  });
+  std::size_t ran = 0;
+  for (int round = 1; round <= kRounds && !missed; ++round) {
+    waits = round;
+    for (int n = round * 104'729 % 1500; n > 0; --n) std::atomic_signal_fence(std::memory_order_seq_cst);
+    ran += loop.run_once();
+    came_back = round;
+  }
+  other.join();
+  CHECK_FALSE(missed);
+  CHECK(ran == kRounds);
+}
+
 TEST_CASE("a Caller prints its state, name and backend") {
   ManualLoop loop({.name = "printed"});
   std::ostringstream out;

@@ -331,11 +331,8 @@ std::size_t Core::run_once() {
   const Pump pump(*this);
   if (guest_) throw Error(Errc::already_running, "run_once: the Caller \"" + name + "\" is driven by its host");
   enter_running();
-  std::size_t n = 0;
-  loop_until([&] {
-    if (n == 0) n = drain(1024);
-    return n > 0 || stop_ready();
-  });
+  // What counts is what the loop has run, not what it finds when it looks once more.
+  const std::size_t n = loop_until([this](std::size_t ran) { return ran > 0 || stop_ready(); });
   finish_if_stopped();
   return n;
 }

@@ -184,7 +184,7 @@ public:
   std::shared_ptr<Lanes> lanes;  // of queue_call
   std::shared_ptr<Pool> pool;    // of the workers this Core has; kept to its end
   std::atomic<Pool*> pool_made{nullptr};
-  bool pool_closed = false;  // a pool that is made now is closed
+  bool pool_closed = false;           // a pool that is made now is closed
   std::shared_ptr<Pool> worker_pool;  // the pool this Core is a worker of
   struct IdleTimer : TimerNode {
     Core* core = nullptr;
@@ -340,9 +340,15 @@ std::size_t Core::loop_until(Pred&& pred) {
   const Bare bare;
   constexpr std::size_t kBudget = 1024;
   std::size_t total = 0, since_poll = 0;
+  const auto ready = [&] {
+    if constexpr (std::is_invocable_v<Pred&, std::size_t>)
+      return pred(total);
+    else
+      return pred();
+  };
   rise();
   ++depth_;
-  while (!pred()) {
+  while (!ready()) {
     const std::size_t n = drain(kBudget);
     total += n;
     since_poll += n;
@@ -350,7 +356,7 @@ std::size_t Core::loop_until(Pred&& pred) {
       since_poll = 0;
       driver_->poll();
     }
-    if (n > 0 || pred()) continue;
+    if (n > 0 || ready()) continue;
     if (forsaken() && end_waits()) [[unlikely]]
       continue;
     sleep();
