@@ -203,6 +203,7 @@ TEST_CASE("many threads share one pool") {
   for (auto& t : threads) t.join();
   CHECK(ran == 200);
 }
+
 TEST_CASE("a Caller that ends between a first to_thread's look at it and its call cancels that call") {
   struct EndsIt {
     Caller* caller;
