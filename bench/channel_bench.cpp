@@ -23,28 +23,28 @@ class Rounds {
 public:
   explicit Rounds(int producers) : producers_(producers), part_(kValues / producers) {}
   void received() noexcept {
-    if (++seen_ < part_ * producers_) return;
-    seen_ = 0;
-    done_.set();
+    if (++tally_.seen < part_ * producers_) return;
+    tally_.seen = 0;
+    tally_.done.set();
   }
   template <class Send>
   void run(benchmark::State& state, Send send) {
-    Team team(producers_, [&](int) {
-      for (int i = 0; i < part_; ++i) send(i);
+    Team team(producers_, [part = part_, send](int) {
+      for (int i = 0; i < part; ++i) send(i);
     });
     Median median(state, part_ * producers_);
     for (auto _ : state) {
-      done_.clear();
+      tally_.done.clear();
       median.time([&] {
         team.go();
-        done_.wait();
+        tally_.done.wait();
       });
     }
   }
 
 private:
-  int producers_, part_, seen_ = 0;
-  Signal done_;
+  const int producers_, part_;
+  Tally tally_;
 };
 #define BENCH_CHANNEL(who) BENCH_ROW(who, channel)->Arg(1)->Arg(2)->Arg(4)->UseManualTime()
 

@@ -84,6 +84,12 @@ private:
   std::atomic<std::uint32_t> set_{0};
 };
 
+/// What one thread counts, away from what others read: a line that both want would be all that is measured.
+struct alignas(128) Tally {
+  int seen = 0;
+  alignas(128) Signal done;
+};
+
 /// Threads that do the same work, all at once, whenever told to.
 class Team {
 public:

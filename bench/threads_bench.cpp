@@ -29,10 +29,9 @@ template <class Post>
 void cross_thread(benchmark::State& state, Post post) {
   const int producers = static_cast<int>(state.range(0));
   const int part = kCalls / producers;
-  int seen = 0;  // on the loop's thread only
-  Signal done;
+  Tally tally;
   {
-    Team team(producers, [&](int) {
+    Team team(producers, [&seen = tally.seen, &done = tally.done, part, producers, post](int) {
       for (int i = 0; i < part; ++i) {
         post([&seen, &done, all = part * producers] {
           if (++seen == all) {
@@ -44,10 +43,10 @@ void cross_thread(benchmark::State& state, Post post) {
     });
     Median median(state, part * producers);
     for (auto _ : state) {
-      done.clear();
+      tally.done.clear();
       median.time([&] {
         team.go();
-        done.wait();
+        tally.done.wait();
       });
     }
   }
