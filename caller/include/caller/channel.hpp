@@ -23,12 +23,13 @@ struct ReceiveAwaiter : ChannelWait {
   using caller_awaitable = void;
   explicit ReceiveAwaiter(ChannelState<T>& c) noexcept : ChannelWait(c) {}
   bool await_ready() const noexcept {
-    if (channel.receiving.load(std::memory_order_acquire) || !channel.full() || channel.turn == 0 || cancellation_due())
-      return false;
-    --channel.turn;
+    if (!channel.may_go_on() || channel.stride == 0) return false;
+    --channel.stride;
     return true;
   }
-  bool await_suspend(std::coroutine_handle<> h) { return suspend(h); }
+  bool await_suspend(std::coroutine_handle<> h) {
+    return !static_cast<ChannelState<T>&>(channel).next_stride() && suspend(h);
+  }
   std::optional<T> await_resume() {
     if (handle) resumed();
     throw_if_cancelled(*this);

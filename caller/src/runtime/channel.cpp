@@ -1,6 +1,8 @@
 // The parts of a channel that wait. detail/channel.hpp states the protocol.
 #include <caller/detail/channel.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <thread>
 
 #include "core.hpp"
@@ -55,6 +57,20 @@ bool detach_receive(Suspension* s) noexcept { return take_mark_back(static_cast<
 
 }  // namespace
 
+void ChannelBase::stay_back(const ChannelSlot& ahead) noexcept {
+  constexpr std::chrono::microseconds kWhile{2};
+  constexpr std::uint32_t kInVain = 64, kStridesMeanwhile = 8;
+  if (unhindered != 0) {
+    --unhindered;
+    return;
+  }
+  const auto until = std::chrono::steady_clock::now() + kWhile;
+  do relax();
+  while (std::chrono::steady_clock::now() < until);
+  strides -= std::min(strides, kStridesMeanwhile);  // the rest of the loop waits meanwhile
+  if (!ahead.full.load(std::memory_order_acquire)) unhindered = kInVain;
+}
+
 void ChannelBase::await_slot() const noexcept {
   while (!full()) std::this_thread::yield();
 }
@@ -93,7 +109,6 @@ bool ChannelWait::suspend(std::coroutine_handle<> h) {
     abort_suspend(*this);
     ChannelBase::refuse("Channel::receive");  // somebody on another thread, this moment
   }
-  c.turn = ChannelBase::kTurn;
   if (!c.full()) {
     wake = [](ChannelReceiver& r) noexcept {
       auto& w = static_cast<ChannelWait&>(r);
@@ -107,6 +122,8 @@ bool ChannelWait::suspend(std::coroutine_handle<> h) {
       return false;
     }
   }
+  c.stride = ChannelBase::kStride;
+  c.strides = ChannelBase::kStrides;
   holds = true;
   c.ref();
   if (!marked) {

@@ -184,9 +184,7 @@ bool Core::spin() noexcept {
   do {
     for (int i = 0; i < kLooks; ++i) {
       if (inbox.load(std::memory_order_relaxed)) return true;
-#if defined(__x86_64__) || defined(__i386__)
-      __builtin_ia32_pause();
-#endif
+      relax();
     }
   } while (clock() < until);
   return timed && timers.next() <= now();

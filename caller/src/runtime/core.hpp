@@ -22,6 +22,13 @@
 
 namespace caller::detail {
 
+/// For a processor that waits by looking again and again.
+inline void relax() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
 /// Keys below are the runtime's own.
 inline constexpr std::uint64_t kGroupKey = 1, kFirstUserKey = 16;
 

@@ -8,10 +8,12 @@
 //             `tail` is in, so a producer that read an older one fails to take a place. The receiver frees a block
 //             when it has emptied it: its producers are through with it once their slots are full.
 //   kIdle     left by a receiver that found `tail` at its own place and sleeps. Who replaces it (a producer, close(),
-//   or
-//             the receiver itself, which gives up) is the only one to wake it, once.
+//             or the receiver itself, which gives up) is the only one to wake it, once.
 //   kClosed   no place is given any more.
 //   kicks     who took the mark uses `waiting` until `kicks_done` rises: a receiver whose frame dies waits for that.
+//   strides   a receiver at the heels of a producer reads the line of the cache that is being written, which then
+//             changes hands for each value. So once in a while it looks a stride ahead: where that slot is not full it
+//             stays back for a moment, in which the producer gets so far that they no longer meet.
 //   under way a place is taken and its slot not yet full. The receiver does not sleep then, but looks again in its next
 //             turn, as nobody would wake it.
 #pragma once
@@ -59,8 +61,9 @@ struct ChannelBounds {
 struct ChannelBase {
   using Word = std::uint64_t;
   static constexpr Word kIdle = 1, kClosed = 2, kMarks = 3, kOne = 4;
-  /// So many values in a row are received before the rest of the loop has its turn.
-  static constexpr std::uint32_t kTurn = 256;
+  /// So many values in a row are received before the receiver looks ahead, and so many times that before the rest of
+  /// the loop has its turn: 256 values.
+  static constexpr std::uint32_t kStride = 16, kStrides = 16;
 
   void (*const destroy)(ChannelBase*) noexcept;
   const std::unique_ptr<ChannelBounds> bounds;  // null: unbounded
@@ -70,7 +73,8 @@ struct ChannelBase {
   alignas(128) ChannelSlot* at = nullptr;  // the next value's
   Word head = 0;                           // its place
   void* head_block = nullptr;
-  std::uint32_t turn = kTurn;
+  std::uint32_t stride = kStride, strides = kStrides;  // left, of this stride and of this turn
+  std::uint32_t unhindered = 0;                        // looks ahead that are left out, as the last wait was in vain
   std::uint32_t kicks_owed = 0;
   std::atomic<bool> receiving{false};  // somebody waits
 
@@ -91,6 +95,10 @@ struct ChannelBase {
   }
   bool closed() const noexcept { return tail.load(std::memory_order_acquire) & kClosed; }
   bool full() const noexcept { return at->full.load(std::memory_order_acquire); }
+  /// The next value is there, and the receiver that asks may have it without waiting.
+  bool may_go_on() const noexcept {
+    return !receiving.load(std::memory_order_acquire) && full() && !cancellation_due();
+  }
   /// Nothing is there, and nothing under way.
   bool empty() const noexcept { return (tail.load(std::memory_order_acquire) & ~kMarks) == head; }
   void check_alone(const char* operation) const {
@@ -107,6 +115,8 @@ struct ChannelBase {
   CALLER_API void let_in();
   /// The next value is there. Errors: of let_in().
   CALLER_API bool ready();
+  /// Waits for the producers to get ahead, two microseconds.
+  CALLER_API void stay_back(const ChannelSlot& ahead) noexcept;
   /// Waits for a slot that is under way.
   CALLER_API void await_slot() const noexcept;
   /// Blocks until something can be received, or never will. Errors: TimedOut, PendingCancelled, receiver_exists.
@@ -279,6 +289,17 @@ struct ChannelState final : ChannelBase {
     if (how == Push::must_wake) [[unlikely]]
       wake();
     return how != Push::closed;
+  }
+
+  /// At the end of a stride. True: the next one has begun, with the value that is there.
+  bool next_stride() noexcept {
+    if (!may_go_on() || stride != 0 || strides == 0) return false;
+    --strides;
+    stride = kStride - 1;
+    const std::size_t left = kSlots - 1 - head / kOne % kLap;  // after this one, in its block
+    const Slot& ahead = (&slot())[left < kStride ? left : kStride];
+    if (!ahead.full.load(std::memory_order_acquire)) stay_back(ahead);
+    return true;
   }
 
   /// The next value, if it is there. Errors: what moving it throws; it stays where it is.
