@@ -208,16 +208,9 @@ bool Core::linger() noexcept {
 /// The first two times that the loop of a new thread has nothing to do: who made it is about to make its first call, or
 /// is being told of that call's end and goes on to the next one or to the loop's end. To be woken takes as long again.
 bool Core::linger_early() noexcept {
-  constexpr std::int64_t kLonger = 50'000;  // nanoseconds
-  const auto clock = [] { return std::chrono::steady_clock::now().time_since_epoch().count(); };
   --early_sleeps_;
-  std::int64_t until = clock() + kLonger;
-  if (!timers.empty() && !options.clock) until = std::min(until, timers.next());
-  do {
-    if (inbox.load(std::memory_order_relaxed)) return true;
-    std::this_thread::yield();
-  } while (clock() < until);
-  return false;
+  const auto called = [this] { return inbox.load(std::memory_order_relaxed) != nullptr; };
+  return timers.empty() || options.clock ? wait_awake(called) : wait_awake(called, timers.next() - now());
 }
 
 void Core::sleep() noexcept {

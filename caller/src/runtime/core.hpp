@@ -1,9 +1,12 @@
 // The executor behind a Caller: queue, timers, life. See docs/ARCHITECTURE.md, "The loop".
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <list>
 #include <map>
 #include <memory>
@@ -28,6 +31,23 @@ inline void relax() noexcept {
   __builtin_ia32_pause();
 #endif
 }
+
+/// Gives the processor away again and again, until `ended()` or for 50 µs, `at_most` (nanoseconds) where that is less:
+/// for what is about to happen, as falling asleep and being woken would take as long. True: it has ended.
+template <class F>
+bool wait_awake(F ended, std::int64_t at_most = std::numeric_limits<std::int64_t>::max()) noexcept {
+  constexpr std::int64_t kLonger = 50'000;
+  const auto clock = [] { return std::chrono::steady_clock::now().time_since_epoch().count(); };
+  const std::int64_t until = clock() + std::min(kLonger, at_most);
+  do {
+    if (ended()) return true;
+    std::this_thread::yield();
+  } while (clock() < until);
+  return false;
+}
+/// True once for each thread that the calling thread has made as a Caller and not waited for since: what it waits for
+/// now is likely what that thread does first.
+bool waits_for_new_thread() noexcept;
 
 /// Keys below are the runtime's own.
 inline constexpr std::uint64_t kGroupKey = 1, kFirstUserKey = 16;

@@ -3,6 +3,7 @@
 #include "log.hpp"
 
 #include <pthread.h>
+#include <algorithm>
 
 #include <caller/host.hpp>
 
@@ -31,6 +32,12 @@ void Core::unbind() noexcept {
   if (std::exchange(bound_, false)) release();  // who ends a Core holds a reference
 }
 
+namespace {
+thread_local int made_threads = 0;
+}  // namespace
+
+bool waits_for_new_thread() noexcept { return made_threads > 0 && made_threads-- > 0; }
+
 void Core::start_thread() {
   std::lock_guard lock(mutex);
   retain();  // the thread's own
@@ -42,6 +49,8 @@ void Core::start_thread() {
     throw;
   }
   registry_add_unbound(*this);
+  constexpr int kMost = 16;  // a maker that waits for none of them soon
+  made_threads = std::min(made_threads + 1, kMost);
   thread_id = thread_.get_id();
   thread_name = name;
   registry_add(*this, thread_id);  // before anyone can ask that thread
@@ -304,7 +313,9 @@ void Core::join_thread() {
     std::lock_guard lock(mutex);
     t.swap(thread_);
   }
-  if (t.joinable()) t.join();
+  if (!t.joinable()) return;
+  wait_awake([this] { return stopped.done(); });  // most end at once, and so does their thread
+  t.join();
 }
 
 // ---- family ----

@@ -22,6 +22,9 @@ struct ThreadWaiter : Waiter {
 };
 
 bool block_thread(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep) {
+  constexpr std::int64_t kLong = 1'000'000;  // beside which being late by some microseconds is nothing
+  if (timeout_ns.value_or(kLong) >= kLong && waits_for_new_thread() && wait_awake([&s] { return s.done(); }))
+    return true;
   ThreadWaiter w;
   if (!add_waiter(s, w)) return true;
   futex_wait(w.fired, 0, timeout_ns);
