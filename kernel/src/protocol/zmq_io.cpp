@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -28,6 +29,7 @@ constexpr int kLingerMs = 1000;
 constexpr int kParentPollMs = 1000;  // only where the kernel has no pidfd
 constexpr int kRetryMs = 10;         // for a question whose client is not connected yet
 constexpr std::chrono::seconds kPeerPatience{10};
+constexpr std::chrono::seconds kListenerPatience{1};
 constexpr int kBatch = 64;  // messages taken from one socket before the others are looked at
 
 // With ipc a port is the end of a file's name: 0 means one that nobody has.
@@ -135,6 +137,8 @@ struct ZmqIo::State {
   std::vector<Question> undelivered;  // of the I/O thread, as the next
   enum : std::size_t { kHeartbeat, kIopub, kControl, kShell, kInput, kSockets };
   std::array<bool, kSockets> used{};
+  bool listened = false;  // somebody has subscribed, or had the time to
+  std::optional<Clock::time_point> listen_until;
 
   // Guards what follows. `closing` and an empty queue together end the thread.
   std::mutex mutex;
@@ -190,9 +194,21 @@ struct ZmqIo::State {
         continue;
       }
       iopub.set(zmq::sockopt::subscribe, topic);
+      listened = true;
       if (handlers.welcome) transmit(iopub, handlers.welcome(topic));
     }
     return false;
+  }
+
+  // A client's sockets connect in any order: where the kernel was not there at once, one may try again 100 ms after
+  // another. What the first request prints before anybody listens nobody sees, and a client that does not wait for the
+  // welcome waits for its end forever; so shell is not read before a listener is there, or had a second to come.
+  bool too_early() {
+    if (listened || !used[kShell]) return false;
+    if ((shell.get(zmq::sockopt::events) & ZMQ_POLLIN) == 0) return used[kShell] = false;
+    if (!listen_until) listen_until = Clock::now() + kListenerPatience;
+    listened = Clock::now() >= *listen_until;
+    return !listened;
   }
 
   void parent_ended() {
@@ -264,12 +280,13 @@ struct ZmqIo::State {
     used.fill(true);
     for (;;) {
       const bool poll_parent = parent_pid > 0 && parent_fd < 0 && !parent_reported;
-      const bool more = std::find(used.begin(), used.end(), true) != used.end();
+      const bool early = too_early();
+      const bool more = std::count(used.begin(), used.end(), true) > (early ? 1 : 0);
       const int ready = ::poll(items.data(), items.size(),
-                               more                   ? 0
-                               : !undelivered.empty() ? kRetryMs
-                               : poll_parent          ? kParentPollMs
-                                                      : -1);
+                               more                            ? 0
+                               : early || !undelivered.empty() ? kRetryMs
+                               : poll_parent                   ? kParentPollMs
+                                                               : -1);
       if (ready < 0 && errno != EINTR) {
         log(LogLevel::error, std::string("polling sockets: ") + std::strerror(errno));
         return;
@@ -290,7 +307,7 @@ struct ZmqIo::State {
       guarded([&] { retry(); });
       if (!drain()) return;
       for (std::size_t i = 0; i < kSockets; ++i)
-        if (used[i]) read(i);
+        if (used[i] && !(i == kShell && too_early())) read(i);
     }
   }
 

@@ -14,6 +14,7 @@ namespace caller::kernel {
 ///
 /// libzmq sockets belong to one thread; here it is the I/O thread, which sleeps in `zmq_poll` on all of them and on an
 /// event descriptor. `send` only queues and wakes it. What is queued for one channel leaves in the order of the calls.
+/// Shell is read as soon as somebody has subscribed to iopub, or a second after its first message.
 ///
 /// Thread-safety: send: any thread. The rest: the owner's thread.
 /// With CURVE keys every socket is a CURVE server: a peer that does not know the public key gets no message and is not

@@ -126,7 +126,7 @@ class Client:
     "frames" (from the signature on, as received) and "arrived".
     """
 
-    def __init__(self, info, await_welcome=True, reconnect=None):
+    def __init__(self, info, await_welcome=True, reconnect=None, subscribe=True):
         """reconnect: milliseconds until a socket that found nobody tries again."""
         self.info = info
         key = info["key"]
@@ -146,8 +146,9 @@ class Client:
             socket.connect(self.endpoint(channel))
             self.poller.register(socket, zmq.POLLIN)
             self.sockets[channel] = socket
-        self.sockets["iopub"].subscribe(b"")
-        if await_welcome:
+        if subscribe:
+            self.sockets["iopub"].subscribe(b"")
+        if subscribe and await_welcome:
             self.wait(lambda m: m["msg_type"] == "iopub_welcome")
 
     def encrypt(self, socket):

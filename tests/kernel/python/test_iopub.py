@@ -1,10 +1,35 @@
 """Protocol checklist 52 to 56: the iopub channel; and 10, buffers byte for byte."""
 
 import time
+import unittest
 
 import zmq
 
+from direct import DirectKernel
 from support import KernelTest, parent_id
+
+
+class FirstListener(unittest.TestCase):
+    def test_what_is_asked_before_anybody_listens_waits_for_the_first_listener(self):
+        kernel = DirectKernel()
+        self.addCleanup(kernel.stop)
+        client = kernel.client(subscribe=False)
+        cell = client.execute("std::cout << 42 << std::endl;")
+        client.reply(client.send("control", "kernel_info_request"))  # which waits for nobody
+        client.pump(0.3)
+        self.assertEqual(client.of(cell.id, "shell"), [], "there is nobody to see what it prints")
+        client.sockets["iopub"].subscribe(b"")
+        cell.wait()
+        self.assertEqual(cell.text(), "42\n")
+        self.assertEqual([c["execution_state"] for c in cell.contents("status")], ["busy", "idle"])
+
+    def test_a_client_that_never_listens_is_answered(self):
+        kernel = DirectKernel()
+        self.addCleanup(kernel.stop)
+        client = kernel.client(subscribe=False)
+        for code in ("int a = 1;", "++a"):
+            reply = client.reply(client.execute(code).id)
+            self.assertEqual(reply["content"]["status"], "ok")
 
 
 class Iopub(KernelTest):
