@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+import statistics
 import time
 
 from direct import DirectKernel
@@ -141,22 +142,24 @@ class Faults(FaultTest):
                 _, resident, shared, *_ = map(int, file.read().split())
                 return (resident - shared) * 4096
 
-        def growth(run, statement, rounds):
+        def growth(run, statement):
             begin = own()
-            for _ in range(rounds):
-                for cell in PLACES.values():
-                    run(cell.format(statement))
-            return (own() - begin) / (rounds * len(PLACES))
+            for cell in PLACES.values():
+                run(cell.format(statement))
+            return (own() - begin) / len(PLACES)
 
-        faulty = lambda code: self.fault(code, "SegmentationFault")  # noqa: E731
-        growth(self.run_ok, "survivor = 11;", 2)
-        growth(faulty, NULL, 2)
+        def rounds(count):
+            """What a cell costs in each of so many rounds: of healthy ones, of faulty ones."""
+            faulty = lambda code: self.fault(code, "SegmentationFault")  # noqa: E731
+            return zip(*((growth(self.run_ok, "survivor = 11;"), growth(faulty, NULL)) for _ in range(count)))
+
+        list(rounds(2))
         first = threads()
-        healthy = growth(self.run_ok, "survivor = 11;", 5)
-        after_faults = growth(faulty, NULL, 5)
+        healthy, after_faults = rounds(7)
         self.assertLessEqual(threads(), first + 1)
-        # What any cell costs, and little for the frames that are left behind.
-        self.assertLess(after_faults, healthy + 100_000)
+        # What any cell costs, and little for the frames that are left behind. What leaks does so in every round; what is
+        # only made once, or is twice as large from now on (a table, an arena), shows in one.
+        self.assertLess(statistics.median(after_faults), statistics.median(healthy) + 100_000, (healthy, after_faults))
 
     def test_the_error_says_what_may_be_damaged(self):
         cell = self.fault(NULL, "SegmentationFault")
