@@ -3,8 +3,11 @@
 
 #include <pthread.h>
 #include <algorithm>
+#include <chrono>
+#include <ctime>
 #include <sstream>
 #include <thread>
+#include <vector>
 
 using namespace caller;
 using namespace caller::test;
@@ -389,6 +392,23 @@ TEST_CASE("run_once returns after a call that comes in the moment in which it lo
   other.join();
   CHECK_FALSE(missed);
   CHECK(ran == kRounds);
+}
+
+TEST_CASE("who has made threads and waits long for something else sleeps") {
+  const auto processor_time = [] {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+  };
+  std::vector<Caller> made;
+  for (int i = 0; i < 4; ++i) made.emplace_back(new_thread);
+  for (int i = 0; i < 5; ++i) {
+    const Pending<> never;
+    const auto before = processor_time();
+    CHECK_FALSE(never.wait_done({.timeout = 100ms}));
+    CHECK(processor_time() - before < 20ms);
+  }
+  CHECK(made.front().call_soon([] { return 1; }).wait() == 1);
 }
 
 TEST_CASE("a Caller prints its state, name and backend") {
