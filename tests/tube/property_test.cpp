@@ -299,14 +299,16 @@ private:
   std::size_t next_ = 0, next_map_ = 0;
 };
 
-int rounds(int few) {
+constexpr int kSteps = 5000;                                // of CALLER_STRESS, a round
+[[maybe_unused]] constexpr int kStepsOfProcesses = 50'000;  // which are started anew in every round
+int rounds(int few, int steps = kSteps) {
   const char* given = std::getenv("CALLER_STRESS");
-  return given ? std::max(few, std::atoi(given) / 5000) : few;
+  return given ? std::max(few, std::atoi(given) / steps) : few;
 }
 
 template <class Runner>
-void compare(int seeds = 40) {
-  for (int seed = 1; seed <= rounds(seeds); ++seed) {
+void compare(int seeds = 40, int steps = kSteps) {
+  for (int seed = 1; seed <= rounds(seeds, steps); ++seed) {
     CAPTURE(seed);
     Model model(static_cast<std::uint32_t>(seed));
     Model again(static_cast<std::uint32_t>(seed));
@@ -341,10 +343,10 @@ TEST_CASE("random tubes give what a naive walk gives: threads") { compare<Thread
 #ifdef CALLER_TUBE_CLUSTER
 // This program's own node types run in processes of this program.
 extern "C" void caller_test_begin(int argc, char** argv) { cluster_main(argc, argv); }
-TEST_CASE("random tubes give what a naive walk gives: processes") { compare<ClusterRunner>(12); }
+TEST_CASE("random tubes give what a naive walk gives: processes") { compare<ClusterRunner>(12, kStepsOfProcesses); }
 
 TEST_CASE("single epochs and many, in random groups of nodes: every process hears of each") {
-  for (int seed = 1; seed <= rounds(12); ++seed) {
+  for (int seed = 1; seed <= rounds(12, kStepsOfProcesses); ++seed) {
     CAPTURE(seed);
     std::mt19937 random(static_cast<std::uint32_t>(seed));
     Model model(static_cast<std::uint32_t>(seed));
