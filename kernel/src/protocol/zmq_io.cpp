@@ -203,9 +203,12 @@ struct ZmqIo::State {
   // A client's sockets connect in any order: where the kernel was not there at once, one may try again 100 ms after
   // another. What the first request prints before anybody listens nobody sees, and a client that does not wait for the
   // welcome waits for its end forever; so shell is not read before a listener is there, or had a second to come.
-  bool too_early() {
+  bool too_early() noexcept {
     if (listened || !used[kShell]) return false;
-    if ((shell.get(zmq::sockopt::events) & ZMQ_POLLIN) == 0) return used[kShell] = false;
+    try {
+      if ((shell.get(zmq::sockopt::events) & ZMQ_POLLIN) == 0) return used[kShell] = false;
+    } catch (const zmq::error_t&) {  // a signal: looked at again soon
+    }
     if (!listen_until) listen_until = Clock::now() + kListenerPatience;
     listened = Clock::now() >= *listen_until;
     return !listened;
