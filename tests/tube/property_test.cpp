@@ -299,8 +299,12 @@ private:
   std::size_t next_ = 0, next_map_ = 0;
 };
 
-constexpr int kSteps = 5000;                                // of CALLER_STRESS, a round
-[[maybe_unused]] constexpr int kStepsOfProcesses = 50'000;  // which are started anew in every round
+constexpr int kSteps = 5000;  // of CALLER_STRESS, a round
+#ifdef CALLER_SANITIZED       // starting a process takes ten times as long, and every round does it anew
+[[maybe_unused]] constexpr int kStepsOfProcesses = 10 * kSteps;
+#else
+[[maybe_unused]] constexpr int kStepsOfProcesses = kSteps;
+#endif
 int rounds(int few, int steps = kSteps) {
   const char* given = std::getenv("CALLER_STRESS");
   return given ? std::max(few, std::atoi(given) / steps) : few;

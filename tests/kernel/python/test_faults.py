@@ -3,7 +3,6 @@
 import ctypes
 import os
 import re
-import statistics
 import time
 
 from direct import DirectKernel
@@ -158,8 +157,9 @@ class Faults(FaultTest):
         healthy, after_faults = rounds(7)
         self.assertLessEqual(threads(), first + 1)
         # What any cell costs, and little for the frames that are left behind. What leaks does so in every round; what is
-        # only made once, or is twice as large from now on (a table, an arena), shows in one.
-        self.assertLess(statistics.median(after_faults), statistics.median(healthy) + 100_000, (healthy, after_faults))
+        # only made once, or is twice as large from now on (a table, an arena), shows in one: the largest of each is left out.
+        typical = lambda costs: (sum(costs) - max(costs)) / (len(costs) - 1)  # noqa: E731
+        self.assertLess(typical(after_faults), typical(healthy) + 100_000, (healthy, after_faults))
 
     def test_the_error_says_what_may_be_damaged(self):
         cell = self.fault(NULL, "SegmentationFault")
