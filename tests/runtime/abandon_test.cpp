@@ -1,7 +1,10 @@
 // A manual Caller destroyed before its work has ended: its children end first, then its coroutines' frames.
 #include "support/coro.hpp"
 
+#include <memory>
+#include <optional>
 #include <thread>
+#include <utility>
 
 using namespace caller;
 using namespace caller::test;
@@ -240,4 +243,96 @@ TEST_CASE("a body that uses the group of a frame around it goes before that fram
     loop.settle();
   }
   CHECK(seen.size() == 4);
+}
+
+TEST_CASE("an abandoned Caller ends a group on its worker that has one of its own coroutines as a member") {
+  for (const bool shield : {false, true}) {
+    CAPTURE(shield);
+    Pending<> inside;
+    bool body_ended = false;
+    abandon_when(inside, [&, inside]() -> Coro<void> {
+      const Caller self;
+      const auto body = [self, inside, &body_ended](PendingGroup&) -> Coro<void> {
+        self.call_soon([inside]() -> Coro<void> {
+          inside.set_result();
+          co_await sleep_for(1h);
+        });
+        body_ended = true;
+        co_return;
+      };
+      self.to_thread([body, shield]() -> Coro<void> {
+        co_await with_pending_group({.mode = 0, .timeout = {}, .shield = shield}, body);
+      });
+      co_await sleep_for(1h);
+    });
+    CHECK(body_ended);
+  }
+}
+
+namespace {
+
+/// A destructor that waits.
+class WaitsAtEnd {
+public:
+  WaitsAtEnd(Pending<> p, bool& ended) : pending_(std::move(p)), ended_(&ended) {}
+  WaitsAtEnd(WaitsAtEnd&& other) noexcept : pending_(other.pending_), ended_(std::exchange(other.ended_, nullptr)) {}
+  WaitsAtEnd& operator=(WaitsAtEnd&&) = delete;
+  ~WaitsAtEnd() {
+    if (!ended_) return;
+    pending_.cancel();
+    pending_.wait_done({.timeout = {}, .protect = true});
+    *ended_ = true;
+  }
+
+private:
+  Pending<> pending_;
+  bool* ended_;
+};
+
+}  // namespace
+
+TEST_CASE("a destructor that waits for an older coroutine of its Caller comes to an end when that is abandoned") {
+  bool older = false, younger = false, ended = false;
+  {
+    ManualLoop loop;
+    struct Sets {
+      bool& flag;
+      ~Sets() { flag = true; }
+    };
+    Pending<> first = loop.caller.call_soon([&older]() -> Coro<void> {
+      const Sets sets{older};
+      co_await sleep_for(1h);
+    });
+    loop.caller.call_soon([&ended, first]() -> Coro<void> {
+      const WaitsAtEnd waits(first, ended);
+      co_await sleep_for(1h);
+    });
+    loop.caller.call_soon([&younger]() -> Coro<void> {
+      const Sets sets{younger};
+      co_await sleep_for(1h);
+    });
+    loop.settle();
+  }
+  CHECK(older);
+  CHECK(younger);
+  CHECK(ended);
+}
+
+TEST_CASE("an argument whose destructor waits for a later call of its Caller comes to an end when that is abandoned") {
+  for (const bool delayed : {false, true}) {
+    CAPTURE(delayed);
+    bool ended = false;
+    Pending<> later;
+    {
+      ManualLoop loop;
+      auto argument = std::make_shared<std::optional<WaitsAtEnd>>();
+      loop.caller.call_soon([argument] {});
+      later = delayed ? loop.caller.call_later(1h, [] {}) : loop.caller.call_soon([] {});
+      later.protect();
+      argument->emplace(later, ended);
+      argument.reset();
+    }
+    CHECK(ended);
+    CHECK(later.cancelled());
+  }
 }

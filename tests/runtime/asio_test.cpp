@@ -53,6 +53,51 @@ ASYNC_THREADS_TEST_CASE("a connection is made and data goes both ways, with co_a
   CHECK(ended);
 }
 
+ASYNC_THREADS_TEST_CASE("an operation in a group is waited for, and its error is left to its awaiter") {
+  Caller here;
+  bool other = false;
+  error_code ended;
+  const auto body = [&](PendingGroup&) -> Coro<void> {
+    Connection pair(here);
+    pair.a.close();
+    std::array<char, 8> buffer{};
+    here.call_soon([&other]() -> Coro<void> {
+      co_await sleep_for(5ms);
+      other = true;
+    });
+    try {
+      co_await pair.b.async_read_some(asio::buffer(buffer), use_pending);
+    } catch (const system_error& e) {
+      ended = e.code();
+    }
+  };
+  co_await with_pending_group(body);
+  CHECK(ended == asio::error::eof);
+  CHECK(other);
+}
+
+ASYNC_THREADS_TEST_CASE("what a plain handler sets is gone when the loop goes on") {
+  const Caller here;
+  ContextVar<std::shared_ptr<int>> var;
+  const auto value = std::make_shared<int>(1);
+  for (int i = 0; i < 3; ++i) {
+    Pending<> ran, looked;
+    bool seen = true;
+    asio::post(here.executor(), [&] {
+      var.set(value);
+      here.post([&, looked] {
+        seen = var.get_or(nullptr) != nullptr;
+        looked.set_result();
+      });
+      ran.set_result();
+    });
+    co_await ran;
+    co_await looked;
+    CHECK_FALSE(seen);
+    CHECK(value.use_count() == 1);
+  }
+}
+
 ASYNC_THREADS_TEST_CASE("a conversation with time-outs and a worker; abandoned anywhere it leaves nothing behind") {
   Caller here;
   Connection pair(here);

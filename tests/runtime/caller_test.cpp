@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <optional>
 #include <sstream>
 #include <thread>
 #include <vector>
@@ -230,6 +231,17 @@ TEST_CASE("stop stops children first") {
   c.stopped().wait();
   CHECK(k.stopped().done());
   CHECK(grandchild.stopped().done());
+}
+
+TEST_CASE("a child does not keep its parent going") {
+  std::optional<Caller> parent(std::in_place, new_thread);
+  const Pending<> stopped = parent->stopped();
+  Caller child = parent->get({.name = "child"});
+  const Caller seen = child.parent().value();
+  parent.reset();
+  CHECK(stopped.done());
+  CHECK(child.stopped().done());
+  CHECK(seen.call_soon([] {}).cancelled());
 }
 
 TEST_CASE("destroying the last handle of a new thread's Caller stops it and joins its thread") {

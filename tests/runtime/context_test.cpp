@@ -102,6 +102,26 @@ TEST_CASE("post runs without any context") {
   CHECK(seen == 0);
 }
 
+TEST_CASE("what a post sets is gone with it") {
+  ContextVar<std::shared_ptr<int>> var;
+  ManualLoop loop;
+  auto value = std::make_shared<int>(1);
+  bool seen_by_post = false, seen_by_call = false;
+  loop.caller.post([&] {
+    var.set(value);
+    loop.caller.call_soon([&] { seen_by_call = var.get_or(nullptr) != nullptr; });
+  });
+  loop.caller.post([&] { seen_by_post = var.get_or(nullptr) != nullptr; });
+  loop.caller.post([&] {
+    var.set(value);
+    throw std::runtime_error("a post's");
+  });
+  loop.settle();
+  CHECK_FALSE(seen_by_post);
+  CHECK(seen_by_call);  // which it has made
+  CHECK(value.use_count() == 1);
+}
+
 TEST_CASE("schedule_call may be given another context") {
   ContextVar<int> var;
   ManualLoop loop;

@@ -130,6 +130,75 @@ ASYNC_TEST_CASE("an error of the body cancels the members and leaves unchanged")
   CHECK(cancelled);
 }
 
+ASYNC_TEST_CASE("an error that the body throws when the group cancels it leaves, in every mode") {
+  const auto stubborn = []() -> Coro<void> {
+    try {
+      co_await sleep_for(1h);
+    } catch (const PendingCancelled&) {
+    }
+    throw std::runtime_error("of the clean-up");
+  };
+  for (int m = 0; m < 4; ++m) {
+    CAPTURE(m);
+    std::string left;
+    const auto by_itself = [&stubborn](PendingGroup& g) -> Coro<int> {
+      Caller::current().call_soon([&g] { g.cancel(); });
+      co_await stubborn();
+      co_return 1;
+    };
+    try {
+      co_await with_pending_group(mode(m), by_itself);
+    } catch (const std::runtime_error& e) {
+      left = e.what();
+    }
+    CHECK(left == "of the clean-up");
+
+    left.clear();
+    PendingGroupOptions timed = mode(m);
+    timed.timeout = 1ms;
+    const auto in_time = [&stubborn](PendingGroup&) -> Coro<void> { co_await stubborn(); };
+    try {
+      co_await with_pending_group(timed, in_time);
+    } catch (const std::runtime_error& e) {
+      left = e.what();
+    }
+    CHECK(left == "of the clean-up");
+
+    std::size_t errors = 0;
+    const auto beside_member = [&stubborn](PendingGroup&) -> Coro<void> {
+      Caller::current().call_soon([] { throw std::runtime_error("of a member"); });
+      co_await stubborn();
+    };
+    try {
+      co_await with_pending_group(mode(m), beside_member);
+    } catch (const PendingGroupError& e) {
+      errors = e.errors().size();
+      left = e.what();
+    }
+    CHECK(errors == 2);
+    CHECK(left.find("of a member; of the clean-up") != std::string::npos);
+  }
+}
+
+ASYNC_TEST_CASE("an error of an inner group's body leaves the outer one, whatever that makes of cancelled members") {
+  const auto inner = [](PendingGroup&) -> Coro<void> {
+    Caller::current().call_soon([]() -> Coro<void> { co_await sleep_for(1h); });
+    co_await yield_now();
+    throw std::runtime_error("of the inner body");
+  };
+  const auto outer = [&inner](PendingGroup&) -> Coro<void> { co_await with_pending_group(inner); };
+  for (int m = 0; m < 4; ++m) {
+    CAPTURE(m);
+    std::string left;
+    try {
+      co_await with_pending_group(mode(m), outer);
+    } catch (const std::runtime_error& e) {
+      left = e.what();
+    }
+    CHECK(left == "of the inner body");
+  }
+}
+
 ASYNC_TEST_CASE("a cancelled member, by mode: 0 and 3 go on, 1 and 2 cancel the group, 1 and 3 throw") {
   for (int m = 0; m <= 3; ++m) {
     CAPTURE(m);

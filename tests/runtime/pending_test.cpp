@@ -254,7 +254,7 @@ TEST_CASE("any number of waiters on any Callers resume once, each on its own") {
 
 TEST_CASE("wait blocks a plain thread, and times out with TimedOut") {
   Pending<int> p;
-  CHECK_THROWS_AS(p.wait({.timeout = 1ms, .protect = true}), TimedOut);
+  CHECK_THROWS_WITH_AS(p.wait({.timeout = 1ms, .protect = true}), "Pending::wait, after 1 ms: timed out", TimedOut);
   CHECK_FALSE(p.done());
   CHECK_FALSE(p.wait_done({.timeout = 0ms, .protect = true}));
   std::thread t([&] { p.set_result(3); });

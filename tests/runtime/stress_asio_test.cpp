@@ -15,7 +15,10 @@ using namespace caller::test;
 
 namespace {
 
-/// What the operations of one place use. It outlives the frames, as buffers must with Boost before 1.77.
+/// With Boost before 1.77 what is cancelled goes on to its own end, or to that of the Caller.
+constexpr bool kCancels = BOOST_VERSION >= 107700;
+
+/// What the operations of one place use. It outlives the frames, as it must with Boost before 1.77 when a Caller stops.
 struct Place {
   Connection connection;
   asio::steady_timer timer;
@@ -84,7 +87,7 @@ TEST_CASE("stress: Asio's operations end by bytes, time-outs, cancellations and 
                                    random.below(5), random.below(100)));
         mine.back().add_done_callback([&count](const PendingBase&) { ++count.ended; });
         if (random.one_in(3)) mine[random.below(static_cast<unsigned>(mine.size()))].cancel();
-        if (thread == 0 && i == kActs / 2 && random.one_in(2)) c.stop();
+        if (thread == 0 && i == kActs / 2 && (!kCancels || random.one_in(2))) c.stop();
       }
       // What reads may have nothing to read, and waits for its time-out; the rest ends by itself or is cancelled.
       for (auto& p : mine) {

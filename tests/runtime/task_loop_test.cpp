@@ -138,6 +138,22 @@ TEST_CASE("run_until_complete inside the running loop is an error") {
   CHECK(inner == Errc::already_running);
 }
 
+TEST_CASE("a handle that run_once runs sees the loop running, and cannot run it again") {
+  TaskLoop loop;
+  Errc until{}, once{};
+  bool running = false;
+  loop.call_soon([&] {
+    running = loop.running();
+    until = error_of([&] { loop.run_until_complete(add(1, 2)); });
+    once = error_of([&] { loop.run_once(); });
+  });
+  CHECK(loop.run_once());
+  CHECK(running);
+  CHECK(until == Errc::already_running);
+  CHECK(once == Errc::already_running);
+  CHECK_FALSE(loop.running());
+}
+
 TEST_CASE("a coroutine that the running loop refuses to complete does not run either") {
   TaskLoop loop;
   bool ran = false;
@@ -173,6 +189,8 @@ TEST_CASE("a future of another loop is an error") {
   auto future = other.create_future<int>();
   CHECK(error_of([&] { loop.run_until_complete(future); }) == Errc::wrong_loop);
   CHECK(error_of([&] { loop.transform_future(future); }) == Errc::wrong_loop);
+  future.set_result(1);
+  CHECK(error_of([&] { loop.run_until_complete(future); }) == Errc::wrong_loop);
 }
 
 TEST_CASE(

@@ -49,6 +49,40 @@ AsyncGenerator<Coro<int>> produce_coros() {
     }(i);
 }
 
+/// Awaitables of another library.
+struct Doubled {
+  int value;
+  bool await_ready() const noexcept { return true; }
+  void await_suspend(std::coroutine_handle<>) const noexcept {}
+  int await_resume() const {
+    if (value < 0) throw std::runtime_error("negative");
+    return 2 * value;
+  }
+};
+struct MovedOnly {
+  std::unique_ptr<int> value;
+  auto operator co_await() && {
+    struct Awaiter : std::suspend_never {
+      std::unique_ptr<int> value;
+      std::unique_ptr<int> await_resume() noexcept { return std::move(value); }
+    };
+    return Awaiter{{}, std::move(value)};
+  }
+};
+struct Shared {
+  int* value;
+  bool await_ready() const noexcept { return true; }
+  void await_suspend(std::coroutine_handle<>) const noexcept {}
+  int& await_resume() const noexcept { return *value; }
+};
+std::vector<Doubled> numbers(int a, int b) { return {{a}, {b}}; }
+auto first_of(const Channel<int>& a, const Channel<int>& b) {
+  return Caller::current().wait({a.receive(), b.receive()}, {.return_when = FIRST_COMPLETED});
+}
+Generator<Doubled> produce_awaitables(int n) {
+  for (int i = 0; i < n; ++i) co_yield Doubled{i};
+}
+
 }  // namespace
 
 ASYNC_TEST_CASE("wait ALL_COMPLETED returns when all are done, in the order given") {
@@ -123,6 +157,50 @@ ASYNC_TEST_CASE("wait turns coroutines into calls, and takes Pendings of differe
   mixed.push_back(Caller::current().call_soon([] {}));
   auto both = co_await Caller::current().wait(mixed);
   CHECK(both.done.size() == 2);
+}
+
+ASYNC_TEST_CASE("wait and as_completed turn every awaitable into a call") {
+  const auto c = Caller::current();
+  const auto foreign = numbers(1, -1);
+  auto [done, pending] = co_await c.wait(foreign);
+  REQUIRE(done.size() == 2);
+  CHECK(pending.empty());
+  CHECK(done[0].result() == 2);
+  CHECK_THROWS_AS(done[1].result(), std::runtime_error);
+
+  const Channel<int> one, other;
+  other.send(7);
+  auto first = co_await first_of(one, other);
+  REQUIRE(first.done.size() == 1);
+  CHECK(first.done[0].result() == 7);
+  REQUIRE(first.pending.size() == 1);
+  co_await first.pending[0].cancel_wait();
+  one.send(8);
+  CHECK(one.try_receive() == 8);
+
+  std::vector<MovedOnly> moved;
+  moved.push_back({std::make_unique<int>(5)});
+  auto taken = co_await c.wait(moved);
+  CHECK(*taken.done.at(0).result() == 5);
+  CHECK_FALSE(moved[0].value);
+
+  int target = 0;
+  auto reference = co_await c.wait(std::vector<Shared>(1, Shared{&target}));
+  reference.done.at(0).result() = 3;
+  CHECK(target == 3);
+
+  auto stream = c.as_completed(produce_awaitables(20));
+  auto values = co_await values_of(stream);
+  std::ranges::sort(values);
+  REQUIRE(values.size() == 20);
+  CHECK(values.back() == 38);
+}
+
+ASYNC_TEST_CASE("a cancelled call around an awaitable ends where it waits") {
+  auto result = co_await Caller::current().wait(std::vector<Sleep>(1, sleep_for(1h)), {.timeout = 1ms});
+  REQUIRE(result.pending.size() == 1);
+  co_await result.pending[0].cancel_wait();
+  CHECK(result.pending[0].cancelled());
 }
 
 ASYNC_TEST_CASE("a cancelled wait leaves its items alone, with shield it ends when the condition is met") {
@@ -233,6 +311,32 @@ ASYNC_TEST_CASE("leaving early cancels the rest, unless told not to") {
     for (auto& p : items)
       if (!p.done()) CHECK((p.state()->word.load() & detail::PendingState::kList) == 0);  // no callback left
     co_await sleep_for(10ms);
+  }
+}
+
+TEST_CASE("an error of a generator whose stream was left is reported, once") {
+  for (const bool while_left : {false, true}) {
+    CAPTURE(while_left);
+    ManualLoop loop;
+    const auto fails = [while_left](Pending<int> first) -> AsyncGenerator<Pending<int>> {
+      co_yield first;
+      if (!while_left) throw std::runtime_error("before it was left");
+      try {
+        co_await sleep_for(1h);
+      } catch (const PendingCancelled&) {
+        throw std::runtime_error("as it was left");
+      }
+    };
+    auto work = loop.caller.call_soon([&fails]() -> Coro<void> {
+      Pending<int> first;
+      auto stream = Caller::current().as_completed(fails(first));
+      co_await sleep_for(1ms);
+    });
+    while (loop.step()) {
+    }
+    REQUIRE(work.done());
+    REQUIRE(loop.reports.size() == 1);
+    CHECK(loop.reports.list()[0].ends_with(while_left ? "as it was left" : "before it was left"));
   }
 }
 

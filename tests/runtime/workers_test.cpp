@@ -1,6 +1,7 @@
 // to_thread and the pool of workers.
 #include "support/coro.hpp"
 
+#include <algorithm>
 #include <set>
 #include <thread>
 
@@ -160,8 +161,34 @@ TEST_CASE("max_workers queues what is above it, first come first served") {
   for (auto& p : calls) p.wait();
   CHECK(most <= 2);
   CHECK(order.size() == 10);
-  CHECK(order[0] <= 1);
   CHECK(c.children().size() <= 2);
+}
+
+TEST_CASE("what waits for the only worker begins in the order in which it was given") {
+  Caller c(new_thread, {.max_workers = 1});
+  std::vector<int> order;  // of one thread at a time
+  std::vector<Pending<>> calls;
+  {
+    Busy only(c);
+    for (int i = 0; i < 50; ++i) calls.push_back(c.to_thread([&order, i] { order.push_back(i); }));
+    only.end();
+  }
+  for (auto& p : calls) p.wait();
+  CHECK(order.size() == 50);
+  CHECK(std::ranges::is_sorted(order));
+}
+
+TEST_CASE("a result given to a call of to_thread from outside gives its worker back once, when its function ends") {
+  Caller c(new_thread, {.max_workers = 1});
+  Busy busy(c);
+  CHECK(busy.call.set_result(std::thread::id{}));
+  Pending<> waiting = c.to_thread([] {});
+  CHECK(waiting.set_result());
+  Pending<std::thread::id> next = c.to_thread([] { return std::this_thread::get_id(); });
+  CHECK_FALSE(next.wait_done({.timeout = 20ms, .protect = true}));
+  CHECK(busy.end() == std::thread::id{});
+  CHECK(next.wait() == thread_of_next(c));
+  CHECK(c.children().size() == 1);
 }
 
 TEST_CASE("errors and arguments travel, move-only ones too") {

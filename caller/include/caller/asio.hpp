@@ -4,7 +4,9 @@
 //   std::size_t n = co_await socket.async_read_some(buffer, caller::use_pending);
 //
 // Link caller::asio (find_package(caller COMPONENTS asio)). With Boost before 1.77 an operation cannot be cancelled by
-// itself: its Pending is done at once when cancelled, and the operation is left to its object (close it, destroy it).
+// itself. What gives up waiting for one waits for its end, which only its object brings about: close that, or cancel
+// it. When a Caller with an io_context of its own stops, it leaves its operations behind: their objects must end before
+// the buffers do, as those of one coroutine in the usual order.
 #pragma once
 
 #include <utility>  // Boost 1.74's awaitable.hpp uses std::exchange without it
@@ -25,16 +27,17 @@ namespace caller {
 /// own Callers. asio::as_tuple and asio::redirect_error may be put around it.
 ///
 /// The operation is work of the Caller whose executor its object has, else of the Caller that starts it: stop() cancels
-/// it and waits for its end. Operations begun inside a PendingGroup join it.
+/// it and waits for its end. Operations begun inside a PendingGroup join it: they are cancelled with it, and it waits
+/// for them; but their errors are their awaiters', and do not fail the group.
 ///
 /// Thread-safety: any thread may start an operation, as far as Asio's object allows it. An object is destroyed on the
 /// thread of its executor, or when none of its operations may be cancelled any more.
 /// Cancel-safety: Pending::cancel (a cancelled or timed-out waiter, a group, a stopping Caller) is passed on to the
 /// operation through its cancellation slot (terminal), on the thread of its executor; the Pending is done when the
 /// operation has really ended. A waiter that gives up waits for that, too, so buffers may live in the waiting
-/// coroutine; not so with Boost before 1.77, see above. Errors: what the operation ends with; PendingCancelled; a
-/// Caller that has stopped gives a cancelled Pending. Source: asio::use_future, asio::use_awaitable; async-kernel:
-/// awaiting anything of the backend.
+/// coroutine. With Boost before 1.77 nothing is passed on, see above. Errors: what the operation ends with;
+/// PendingCancelled; a Caller that has stopped gives a cancelled Pending. Source: asio::use_future,
+/// asio::use_awaitable; async-kernel: awaiting anything of the backend.
 struct use_pending_t {
   constexpr use_pending_t() = default;
 };

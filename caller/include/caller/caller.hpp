@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -68,10 +69,15 @@ CALLER_API void completion_end(CompletionQueue& q, std::exception_ptr error) noe
 CALLER_API Coro<PendingBase> completion_next(std::shared_ptr<CompletionQueue> q);  // empty at the end
 CALLER_API void completion_leave(CompletionQueue& q, PendingBase feeder) noexcept;
 
+/// What wait() and as_completed() take besides Pendings and coroutines.
+template <class A>
+concept OtherAwaitable = !is_pending_v<A> && !std::is_same_v<std::remove_cvref_t<A>, PendingBase> && !is_coro_v<A> &&
+                         Awaitable<std::remove_cvref_t<A>>;
 template <class Item>
 struct ItemPending {
-  static_assert(is_pending_v<Item> || std::is_same_v<std::remove_cvref_t<Item>, PendingBase> || is_coro_v<Item>,
-                "an item is a Pending or a Coro");
+  static_assert(OtherAwaitable<Item>, "an item is something to co_await: a Pending, a Coro or another awaitable");
+  using Raw = await_result_t<Item&&>;
+  using type = Pending<std::conditional_t<std::is_lvalue_reference_v<Raw>, Raw, std::remove_cvref_t<Raw>>>;
 };
 template <class T>
 struct ItemPending<Pending<T>> {
@@ -87,6 +93,11 @@ struct ItemPending<Coro<T>> {
 };
 template <class Item>
 using item_pending_t = typename ItemPending<std::remove_cvref_t<Item>>::type;
+/// The coroutine around an awaitable that is to be a Pending.
+template <class A>
+Coro<typename item_pending_t<A>::value_type> await_item(A item) {
+  co_return co_await std::move(item);
+}
 
 template <class F, class... A>
 using result_of_call = typename CallTraits<std::decay_t<F>, std::decay_t<A>...>::Result;
@@ -192,8 +203,9 @@ public:
     return {PendingBase::Adopt{}, s};
   }
 
-  /// As call_soon, `delay` after this call. Units: any std::chrono duration; negative counts as zero.
-  /// Cancel-safety: cancelled while waiting, the timer is removed and `fn` never runs.
+  /// As call_soon, `delay` after this call. Units: nanoseconds, or any std::chrono duration that converts to them
+  /// without loss; negative counts as zero. Cancel-safety: cancelled while waiting, the timer is removed and `fn` never
+  /// runs.
   template <class F, class... A>
   Pending<detail::result_of_call<F, A...>> call_later(Duration delay, F&& fn, A&&... args) const {
     using State = detail::LaterState<std::decay_t<F>, std::decay_t<A>...>;
@@ -300,7 +312,8 @@ public:
   // ---- waiting for several; each to be awaited by a coroutine ----
 
   /// `auto [done, pending] = co_await c.wait(items, options)`. A time-out neither throws nor cancels; no items give two
-  /// empty sets; a Coro among the items becomes a Pending by call_soon.
+  /// empty sets. An item that is no Pending becomes one by call_soon: a Coro, or anything else to co_await, which is
+  /// copied if it can be and else moved from.
   /// Cancel-safety: the items are left alone. Errors: PendingCancelled of the waiter. Source: asyncio.wait,
   /// Caller.wait.
   template <std::ranges::input_range Range>
@@ -310,10 +323,13 @@ public:
     for (auto&& item : items) list.push_back(to_pending(std::forward<decltype(item)>(item)));
     return wait_list(std::move(list), options);
   }
-  /// The same for a list written in place.
-  template <class T>
-  Coro<WaitResult<Pending<T>>> wait(std::initializer_list<Pending<T>> items, WaitSetOptions options = {}) const {
-    return wait_list(std::vector<Pending<T>>(items), options);
+  /// The same for a list written in place (which g++ 12 cannot compile inside of a co_await): Pendings or other
+  /// awaitables of one type, but no Coro, which would have to be moved out of the list.
+  template <class Item>
+    requires(!detail::is_coro_v<Item>)
+  auto wait(std::initializer_list<Item> items, WaitSetOptions options = {}) const
+      -> Coro<WaitResult<detail::item_pending_t<Item>>> {
+    return wait(std::vector<Item>(items), options);
   }
   /// The same for a list of Pendings of several types.
   Coro<WaitResult<PendingBase>> wait(std::initializer_list<PendingBase> items, WaitSetOptions options = {}) const {
@@ -327,9 +343,10 @@ public:
   /// end. An item that is the waiting task itself is Error(deadlock). Source: async-kernel Caller.as_completed.
   template <class Items>
   auto as_completed(Items&& items, AsCompletedOptions options = {}) const;
-  /// The same for a list written in place.
-  template <class T>
-  CompletionStream<T> as_completed(std::initializer_list<Pending<T>> items, AsCompletedOptions options = {}) const;
+  /// The same for a list written in place; as for wait.
+  template <class Item>
+    requires(!detail::is_coro_v<Item>)
+  auto as_completed(std::initializer_list<Item> items, AsCompletedOptions options = {}) const;
 
   /// A group that waits for all that is started in it; see with_pending_group. Source: Caller.create_pending_group.
   PendingGroup create_pending_group(const PendingGroupOptions& options) const;
@@ -353,6 +370,8 @@ public:
 private:
   template <class F, class... A>
   auto* make_state(F&& fn, A&&... args) const {
+    static_assert(std::is_constructible_v<std::decay_t<F>, F> && (std::is_constructible_v<std::decay_t<A>, A> && ...),
+                  "the function, or an argument, cannot be copied: std::move it");
     using State = detail::CallState<std::decay_t<F>, std::decay_t<A>...>;
     return detail::make_pooled<State>(*core_, std::forward<F>(fn), std::forward<A>(args)...);
   }
@@ -373,6 +392,14 @@ private:
   template <class T>
   Pending<T> to_pending(Coro<T>& coro) const {
     return to_pending(std::move(coro));
+  }
+  template <detail::OtherAwaitable A>
+  auto to_pending(A&& item) const {
+    using Item = std::remove_cvref_t<A>;
+    if constexpr (std::is_constructible_v<Item, A>)
+      return call_soon(&detail::await_item<Item>, std::forward<A>(item));
+    else
+      return call_soon(&detail::await_item<Item>, std::move(item));
   }
   template <class P>
   static Coro<WaitResult<P>> wait_list(std::vector<P> items, WaitSetOptions options) {
@@ -427,7 +454,8 @@ struct [[nodiscard]] Sleep {
   detail::SleepAwaiter operator co_await() const noexcept { return detail::SleepAwaiter(duration.count()); }
 };
 
-/// Suspends the running coroutine for a time. Units: any std::chrono duration; zero or less: to the end of the queue.
+/// Suspends the running coroutine for a time. Units: nanoseconds, or any std::chrono duration that converts to them
+/// without loss; zero or less: to the end of the queue.
 /// Cancel-safety: the timer is removed; a sleep that is over ends as cancelled until the coroutine has gone on.
 /// Errors: NoRunningCaller; PendingCancelled. Source: anyio.sleep.
 inline Sleep sleep_for(Duration d) noexcept { return {d}; }

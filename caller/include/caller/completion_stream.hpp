@@ -123,9 +123,10 @@ auto Caller::as_completed(Items&& items, AsCompletedOptions options) const {
   }
 }
 
-template <class T>
-CompletionStream<T> Caller::as_completed(std::initializer_list<Pending<T>> items, AsCompletedOptions options) const {
-  return as_completed(std::vector<Pending<T>>(items), options);
+template <class Item>
+  requires(!detail::is_coro_v<Item>)
+auto Caller::as_completed(std::initializer_list<Item> items, AsCompletedOptions options) const {
+  return as_completed(std::vector<Item>(items), options);
 }
 
 }  // namespace caller

@@ -1,6 +1,7 @@
 // Coro<T>: the lazy coroutine type.
 #pragma once
 
+#include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -114,7 +115,8 @@ struct CoroPromise<void> : CoroPromiseBase {
 
 }  // namespace detail
 
-/// A coroutine that starts when it is awaited (or handed to a Caller), and yields one T.
+/// A coroutine that starts when it is awaited, and yields one T. A call of a coroutine function gives one;
+/// `Caller::call_soon(f, args…)` makes the call itself.
 ///
 /// `co_await std::move(coro)` runs it as part of the awaiting coroutine's task: same thread, same context, same
 /// cancellation. A Coro is awaited once. Destroying one that never ran, or that was abandoned while suspended, destroys
@@ -205,6 +207,11 @@ decltype(auto) get_awaiter(A&& a) {
   else
     return std::forward<A>(a);
 }
+template <class A>
+concept Awaitable = requires(A&& a) {
+  { get_awaiter(std::forward<A>(a)).await_ready() } -> std::convertible_to<bool>;
+  get_awaiter(std::forward<A>(a)).await_resume();
+};
 template <class A>
 using await_result_t = decltype(get_awaiter(std::declval<A>()).await_resume());
 
@@ -301,10 +308,13 @@ template <class A>
 decltype(auto) CoroPromiseBase::await_transform(A&& awaitable) {
   // Ours have an `operator co_await` that makes the awaiter in place: g++ 12 copies an awaiter that is itself the
   // operand.
+  static_assert(!(is_coro_v<A> && std::is_lvalue_reference_v<A>), "a Coro runs once: co_await std::move(coro)");
   if constexpr (OwnAwaitable<A>)
     return static_cast<A&&>(awaitable);
-  else
+  else if constexpr (Awaitable<A>)
     return ForeignAwaiter<A>(std::forward<A>(awaitable));
+  else
+    static_assert(Awaitable<A>, "this cannot be awaited: it is no Pending, no Coro and no other awaitable");
 }
 
 }  // namespace detail

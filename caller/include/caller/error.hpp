@@ -1,6 +1,7 @@
 // The errors of the runtime: one code each, and a type where users catch by name.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <system_error>
 
@@ -11,22 +12,22 @@ namespace caller {
 /// Codes of every failure the runtime reports. Zero means success and has no name.
 enum class Errc {
   no_running_caller = 1,  ///< the calling thread (or the thread asked for) has no Caller
-  caller_exists,          ///< the thread already has a Caller
+  caller_exists,          ///< the thread, or the host, already has a Caller
   caller_stopped,         ///< the Caller is stopping or stopped
   not_done,               ///< the Pending has no result yet
   cancelled,              ///< the Pending was cancelled
   timed_out,              ///< a wait ran into its time-out
-  mismatch,               ///< an existing Caller differs in name or backend from what was asked for
-  unsupported_backend,    ///< the backend is not built in, or cannot run there
-  deadlock,               ///< something would wait for itself
-  not_regular_function,   ///< a coroutine function where only a plain one is accepted
-  wrong_loop,             ///< a future of another loop
-  already_running,        ///< the loop is running already
-  wrong_thread,           ///< a call that belongs to the Caller's own thread came from another
-  group_failed,           ///< members of a PendingGroup failed
-  not_started,            ///< a StartStopTask was waited for before its start()
-  stopped_early,          ///< a StartStopTask ended before it was asked to
-  receiver_exists,        ///< somebody else waits to receive from the channel
+  mismatch,  ///< an existing Caller differs in name or backend from what was asked for; or a host too few, or too many
+  unsupported_backend,   ///< the backend is not built in, or cannot run there
+  deadlock,              ///< something would wait for itself
+  not_regular_function,  ///< a coroutine function where only a plain one is accepted
+  wrong_loop,            ///< a future of another loop
+  already_running,       ///< the loop is running already
+  wrong_thread,          ///< a call that belongs to the Caller's own thread came from another
+  group_failed,          ///< members of a PendingGroup failed
+  not_started,           ///< a StartStopTask was waited for before its start()
+  stopped_early,         ///< a StartStopTask ended before it was asked to
+  receiver_exists,       ///< somebody else waits to receive from the channel
 };
 
 /// The category of Errc. Thread-safety: any thread. Errors: none.
@@ -78,10 +79,14 @@ public:
 /// A wait ran into its time-out. Source: async-kernel Pending.wait (TimeoutError).
 class CALLER_API TimedOut : public Error {
 public:
-  /// `context`: what was waited for, and how long.
+  /// `context`: which wait, and how long it was.
   explicit TimedOut(const std::string& context);
   ~TimedOut() override;
 };
+namespace detail {
+/// "`wait`, after 1.5 s".
+[[noreturn]] CALLER_API void throw_timed_out(const char* wait, std::int64_t nanoseconds);
+}  // namespace detail
 
 /// A coroutine function was given where only a plain function is accepted. Source: PyCoroutines NotRegularFunction.
 class CALLER_API NotRegularFunction : public Error {

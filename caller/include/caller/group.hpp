@@ -100,7 +100,9 @@ CALLER_API Context group_context(const std::shared_ptr<GroupState>& group);
 /// Runs `body(group)` and waits for everything it started; gives the body's value.
 ///
 /// An error of the body cancels the members and leaves unchanged; an error of a member cancels the body and the other
-/// members and leaves as PendingGroupError; nested groups both see the members of the inner one.
+/// members and leaves as PendingGroupError; nested groups both see the members of the inner one. An error that the body
+/// throws when it is cancelled leaves as well, after those of members: in their PendingGroupError if there are any,
+/// else unchanged.
 ///
 /// Thread-safety: a coroutine of a Caller. Cancel-safety: see PendingGroup.
 /// Errors: the body's; PendingGroupError; PendingCancelled. Source: `async with Caller().create_pending_group()`.

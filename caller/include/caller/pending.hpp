@@ -224,7 +224,8 @@ public:
   /// On a Caller's own thread the loop goes on turning meanwhile, to any depth; a wait that began later must end first.
   /// Thread-safety: any thread. Units: timeout in any std::chrono duration. Errors: TimedOut; as result().
   T wait(WaitOptions options = {}) const {
-    if (!state_->done() && !wait_done(options)) throw TimedOut("Pending::wait");
+    if (!state_->done() && !wait_done(options))
+      detail::throw_timed_out("Pending::wait", options.timeout.value_or(Duration{}).count());
     auto& s = *static_cast<detail::ValueState<T>*>(state_);
     if constexpr (std::is_void_v<T> || std::is_reference_v<T> || std::is_copy_constructible_v<T>)
       return s.get();
@@ -236,7 +237,8 @@ public:
   /// Cancel-safety: see `protect` and `shield`. Errors: TimedOut; as result(). Source: async-kernel Pending.wait.
   Coro<T> async_wait(WaitOptions options = {}) const {
     Pending self = *this;
-    if (!co_await self.async_wait_done(options)) throw TimedOut("Pending::async_wait");
+    if (!co_await self.async_wait_done(options))
+      detail::throw_timed_out("Pending::async_wait", options.timeout.value_or(Duration{}).count());
     auto& s = *static_cast<detail::ValueState<T>*>(self.state_);
     if constexpr (std::is_void_v<T>)
       s.get();

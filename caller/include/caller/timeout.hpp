@@ -52,7 +52,7 @@ struct TimeoutAwaiter {
     try {
       return coro.handle().promise().take();
     } catch (const PendingCancelled&) {
-      if (over) throw TimedOut("with_timeout");
+      if (over) throw_timed_out("with_timeout", timeout_ns);
       throw;
     }
   }

@@ -67,8 +67,12 @@ void release_core(Core& core, bool owner) noexcept {
 }
 
 Core& find_core(Modifier which, const CallerOptions& options) {
-  if ((which == Modifier::guest) != (options.host != nullptr))
-    throw Error(Errc::mismatch, "Caller(\"" + options.name + "\"): a guest, and nobody else, has a host");
+  if (which == Modifier::guest && !options.host)
+    throw Error(
+        Errc::mismatch,
+        "Caller(guest): a guest is driven by its host, .host = asio_host(io), uv_host(loop) or another HostLoop");
+  if (which != Modifier::guest && options.host)
+    throw Error(Errc::mismatch, "Caller(\"" + options.name + "\"): only a guest has a host");
   Core* found = nullptr;
   switch (which) {
     case Modifier::new_thread: {

@@ -114,12 +114,30 @@ Coro<bool> completion_room(std::shared_ptr<CompletionQueue> q) {
   }
 }
 
+namespace {
+
+/// An error of the generator that nobody will be given.
+void report_unseen(const std::exception_ptr& error) noexcept {
+  if (!error) return;
+  try {
+    std::rethrow_exception(error);
+  } catch (const PendingCancelled&) {  // as it was left
+  } catch (...) {
+    report_error(nullptr, "as_completed's generator", error);
+  }
+}
+
+}  // namespace
+
 void completion_end(CompletionQueue& q, std::exception_ptr error) noexcept {
-  std::lock_guard lock(q.mutex);
-  if (q.ended) return;
-  q.ended = true;
-  q.error = std::move(error);
-  wake(q.consumer);
+  {
+    std::lock_guard lock(q.mutex);
+    if (q.ended) return;
+    q.ended = true;
+    if (!q.left) q.error = std::exchange(error, nullptr);
+    wake(q.consumer);
+  }
+  report_unseen(error);
 }
 
 namespace {
@@ -160,9 +178,11 @@ Coro<PendingBase> completion_next(std::shared_ptr<CompletionQueue> q) {
 void completion_leave(CompletionQueue& q, PendingBase feeder) noexcept {
   decltype(q.unfinished) unfinished;
   std::deque<PendingBase> done;
+  std::exception_ptr error;
   {
     std::lock_guard lock(q.mutex);
     q.left = true;
+    error = std::exchange(q.error, nullptr);
     unfinished.swap(q.unfinished);
     done.swap(q.done);
     wake(q.producer);
@@ -172,6 +192,7 @@ void completion_leave(CompletionQueue& q, PendingBase feeder) noexcept {
     for (const CallbackId id : ids) p.remove_done_callback(id);
     if (q.cancel_unfinished) p.cancel("as_completed was left");
   }
+  report_unseen(error);
 }
 
 }  // namespace caller::detail

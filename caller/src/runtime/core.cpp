@@ -223,6 +223,7 @@ void Core::sleep() noexcept {
   asleep_ = true;
   const auto fell_asleep = std::chrono::steady_clock::now();
   driver_->wait(timeout);
+  leave_context();
   constexpr auto kShort = std::chrono::microseconds(100);
   constexpr int kTrust = 4;
   const bool called = inbox.load(std::memory_order_relaxed) != asleep();  // not by a timer or the backend
@@ -286,7 +287,8 @@ void Core::finish_if_stopped() {
 void Core::run() {
   check_pump("run");
   const Pump pump(*this);
-  if (depth_ > 0 || guest_) throw Error(Errc::already_running, "run: the Caller \"" + name + "\"");
+  if (guest_) throw Error(Errc::already_running, "run: the Caller \"" + name + "\" is driven by its host");
+  if (depth_ > 0) throw Error(Errc::already_running, "run: the Caller \"" + name + "\"");
   enter_running();
   loop_until([this] { return stop_ready(); });
   finalize();
@@ -299,7 +301,7 @@ std::size_t Core::poll() {
   bool first = true;
   const std::size_t n = loop_until([&] {
     if (!std::exchange(first, false)) return true;
-    driver_->poll();
+    poll_backend();
     return false;
   });
   finish_if_stopped();
@@ -311,7 +313,7 @@ std::size_t Core::loop_once(std::size_t budget) noexcept {
   enter_running();
   const Bare bare;
   ++depth_;
-  driver_->poll();
+  poll_backend();
   const std::size_t n = drain(budget);
   --depth_;
   return n;

@@ -87,6 +87,8 @@ struct Extras {
   Canceller canceller;                         // of work that is not ours, until called
   std::shared_ptr<const Voice> voice;          // of failed work: to tell of the error if nobody looks at it, and …
   std::atomic<ContextNode*> context{nullptr};  // … the variables of the failed work, owned; free of trackers
+  bool keeps_dropped = false;                  // an error of work that was cancelled goes here instead of to a handler
+  std::exception_ptr dropped;
 };
 Extras& extras_of(PendingState& s);                      // locks
 PendingState::Word lock_word(PendingState& s) noexcept;  // without kLock; with kDone when done (then not locked)
@@ -232,6 +234,9 @@ public:
   bool stop_ready() const noexcept;
   bool outermost() const noexcept { return depth_ == 0; }  // own thread, as the next
   bool dropping() const noexcept { return closed_; }
+  /// While it drops things somebody waits for `s`, which no turn will run any more: goes on to drop until it has ended,
+  /// if it is work of this Core that waits or has not begun. False: it is not. Own thread.
+  bool drop_awaited(const PendingState& s) noexcept;
   bool between_turns() const noexcept { return guest_ && turns_ == 0; }  // its host's callbacks run on its thread
   void finish_if_stopped();
   void enter_running();  // own thread; nothing if it did before
@@ -256,6 +261,8 @@ private:
   void thread_main();
   void begin_stop() noexcept;
   void close_and_drop() noexcept;
+  void drop_entries() noexcept;
+  void end_children() noexcept;
   bool end_waits() noexcept;
   void finalize() noexcept;
   void join_thread();
@@ -267,7 +274,13 @@ private:
   void begin_turn() noexcept;
   void end_turn() noexcept;
   void tell_busy(bool busy) noexcept;
+  /// Of the backend's handlers, which run without work; one sees the variables of those before it in the same look.
+  void poll_backend() noexcept {
+    driver_->poll();
+    leave_context();
+  }
   void abandon_operations() noexcept;
+  void abandon_task(PendingState& s) noexcept;
 
   // own thread
   bool closed_ = false;
@@ -332,6 +345,8 @@ void fail_unbegun(PendingState& s, std::exception_ptr error) noexcept;  // it wi
 void arm_delay(Core& core, PendingState& s, DelayNode* node, Duration delay) noexcept;  // no node: makes one
 void cancel_delays(Core& core) noexcept;
 void drop_timer(TimerNode& node) noexcept;
+/// The call that `op` stands for until its time comes, null if it is no such thing.
+PendingState* delayed_by(const Op& op) noexcept;
 /// Of a call that waits for its time, with its word locked, on its Core's thread: takes it out of the timers.
 void unschedule(PendingState& s) noexcept;
 
@@ -381,7 +396,7 @@ std::size_t Core::loop_until(Pred&& pred) {
     since_poll += n;
     if (since_poll >= kBudget) {  // many small batches starve the backend as well as one large one
       since_poll = 0;
-      driver_->poll();
+      poll_backend();
     }
     if (n > 0 || ready()) continue;
     if (forsaken() && end_waits()) [[unlikely]]

@@ -217,6 +217,10 @@ void Core::close_and_drop() noexcept {
   divert(true);
   Op* list = inbox.exchange(closed(), std::memory_order_acq_rel);
   if (list && list != asleep() && list != closed()) append_oldest_first(list, tail);
+  drop_entries();
+}
+
+void Core::drop_entries() noexcept {
   while (Op* op = head) {
     head = op->next;
     op->act(op, OpAct::drop);
@@ -248,19 +252,36 @@ void Core::finalize() noexcept {
   }
 }
 
-void Core::abandon() noexcept {
-  if (state() == CallerState::stopped) return;
-  for (CallerState s = state(); s < CallerState::stopping && !state_.compare_exchange_weak(s, CallerState::stopping);) {
-  }
-  stop_accepting();
-  log(this, tasks_ ? LogLevel::warning : LogLevel::debug, "abandoned",
-      tasks_ ? ", with coroutines that had not ended" : "");
-  stopping.set_result();
-  forsaken_.store(true, std::memory_order_relaxed);
-  abandon_operations();  // while the loop can be told: what ends one elsewhere leaves our list alone then
-  close_and_drop();
-  // First the children: their calls may use what the coroutines below own. They may also wait for what only the end of
-  // those coroutines would do, so such waits end.
+void Core::abandon_task(PendingState& s) noexcept {
+  ThreadState& ts = this_thread();
+  unlink_task(s);
+  s.suspended = nullptr;
+  const auto frame = s.frame();
+  s.set_begun();  // there is none any more
+  ContextNode* const context = std::exchange(ts.context, std::exchange(s.context, nullptr));
+  frame.destroy();
+  detail::release(std::exchange(ts.context, context));
+  end_work_cancelled(s, "the caller was abandoned");
+  s.act(&s, OpAct::finish);
+}
+
+bool Core::drop_awaited(const PendingState& s) noexcept {
+  const auto is_it = [&s](const Op& op) { return &op == &s || delayed_by(op) == &s; };
+  bool ours = false;
+  for (const PendingState* t = tasks_; t && !ours; t = t->next_task) ours = t == &s;
+  for (const Op* op = head; op && !ours; op = op->next) ours = is_it(*op);
+  timers.for_each([&](const TimerNode& n) { ours = ours || is_it(n); });
+  if (!ours) return false;
+  // In the order of abandon(): what is younger may use what the older one owns.
+  drop_entries();
+  if (!s.done()) end_children();
+  while (!s.done() && tasks_) abandon_task(*tasks_);
+  return s.done();
+}
+
+/// Their calls may use what the coroutines of this one own. They may also wait for what only the end of those
+/// coroutines would do, so such waits end.
+void Core::end_children() noexcept {
   drop_waiting_calls(*this);
   std::vector<Core*> gone;
   {
@@ -272,19 +293,21 @@ void Core::abandon() noexcept {
     c->join_thread();
     c->release();
   }
-  ThreadState& ts = this_thread();
-  while (tasks_) {
-    PendingState& s = *tasks_;
-    unlink_task(s);
-    s.suspended = nullptr;
-    const auto frame = s.frame();
-    s.set_begun();  // there is none any more
-    ContextNode* const context = std::exchange(ts.context, std::exchange(s.context, nullptr));
-    frame.destroy();
-    detail::release(std::exchange(ts.context, context));
-    end_work_cancelled(s, "the caller was abandoned");
-    s.act(&s, OpAct::finish);
+}
+
+void Core::abandon() noexcept {
+  if (state() == CallerState::stopped) return;
+  for (CallerState s = state(); s < CallerState::stopping && !state_.compare_exchange_weak(s, CallerState::stopping);) {
   }
+  stop_accepting();
+  log(this, tasks_ ? LogLevel::warning : LogLevel::debug, "abandoned",
+      tasks_ ? ", with coroutines that had not ended" : "");
+  stopping.set_result();
+  forsaken_.store(true, std::memory_order_relaxed);
+  abandon_operations();  // while the loop can be told: what ends one elsewhere leaves our list alone then
+  close_and_drop();
+  end_children();
+  while (tasks_) abandon_task(*tasks_);
   close_all_lanes(*this);
   finalize();
 }

@@ -92,6 +92,10 @@ void drop_timer(TimerNode& node) noexcept {
   pass_delay(n, OpAct::drop);
 }
 
+PendingState* delayed_by(const Op& op) noexcept {
+  return op.act == &delay_act ? static_cast<const DelayNode&>(op).state : nullptr;
+}
+
 void cancel_delays(Core& core) noexcept {
   std::vector<TimerNode*> list;
   core.timers.for_each([&](TimerNode& n) {

@@ -1,5 +1,7 @@
 #include <caller/error.hpp>
 
+#include <sstream>
+
 namespace caller {
 namespace {
 
@@ -12,7 +14,7 @@ public:
         return "there is no Caller in this thread; make one (`Caller loop(caller::manual)`), or do it in the work of "
                "one";
       case Errc::caller_exists:
-        return "the thread already has a Caller";
+        return "there is a Caller already";
       case Errc::caller_stopped:
         return "the Caller has stopped";
       case Errc::not_done:
@@ -22,7 +24,7 @@ public:
       case Errc::timed_out:
         return "timed out";
       case Errc::mismatch:
-        return "an existing Caller does not match";
+        return "what was asked for does not match";
       case Errc::unsupported_backend:
         return "unsupported backend";
       case Errc::deadlock:
@@ -67,6 +69,19 @@ PendingCancelled::PendingCancelled(const std::string& message) : Error(Errc::can
 PendingCancelled::~PendingCancelled() = default;
 TimedOut::TimedOut(const std::string& c) : Error(Errc::timed_out, c) {}
 TimedOut::~TimedOut() = default;
+void detail::throw_timed_out(const char* wait, std::int64_t nanoseconds) {
+  struct Unit {
+    std::int64_t nanoseconds;
+    const char* name;
+  };
+  Unit unit{1, "ns"};
+  for (const Unit larger : {Unit{1'000, "µs"}, Unit{1'000'000, "ms"}, Unit{1'000'000'000, "s"}})
+    if (nanoseconds >= larger.nanoseconds) unit = larger;
+  std::ostringstream text;
+  text << wait << ", after " << static_cast<double>(nanoseconds) / static_cast<double>(unit.nanoseconds) << ' '
+       << unit.name;
+  throw TimedOut(text.str());
+}
 NotRegularFunction::NotRegularFunction(const std::string& c) : Error(Errc::not_regular_function, c) {}
 NotRegularFunction::~NotRegularFunction() = default;
 

@@ -62,7 +62,8 @@ void member_done(GroupState& g, const PendingBase& p) {
         g.member_cancelled = true;
         cancel_others = g.options.mode == 1 || g.options.mode == 2;
       }
-    } else if (!g.ended && p.state()->is(PendingState::kFailed)) {  // later ones are reported as anybody's are
+    } else if (!g.ended && p.state()->is(PendingState::kFailed) && !p.state()->is(PendingState::kOperation)) {
+      // Later ones are reported as anybody's are; that of an operation is for its awaiter, as the end of a file is.
       g.errors.push_back(p.exception());
       cancel_others = !g.cancelled;
     }
@@ -104,6 +105,7 @@ void group_set_body(GroupState& group, PendingBase body) {
     std::lock_guard lock(group.mutex);
     group.body = body;
   }
+  extras_of(*body.state()).keeps_dropped = true;  // nothing has run yet
   body.add_done_callback([self = group.shared_from_this()](const PendingBase& p) {
     bool failed = p.cancelled();
     if (failed) {
@@ -135,6 +137,7 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
       if (auto g = weak.lock()) cancel_members(*g, "the time of the group was over", true);
     });
   }
+  const Core& core = require_core("PendingGroup::join");
   std::exception_ptr from_outside;
   for (;;) {
     const bool again = from_outside != nullptr;
@@ -154,6 +157,12 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
     }
     if (interrupted && !group->options.shield)
       cancel_members(*group, "the group was cancelled from outside", true, again);
+    if (interrupted && core.forsaken()) {
+      // A member may be of an abandoned Caller, which ends what it has only after us. The body is of this one: it ends.
+      std::lock_guard lock(group->mutex);
+      group->ended = !group->body || group->body.done();
+      if (group->ended) break;
+    }
   }
   if (timer) timer.cancel();
   // Errors before cancellations: nobody else will tell of them.
@@ -161,8 +170,15 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
     report_errors(*group);
     co_return;  // the body's own error leaves unchanged
   }
+  // What the body threw when it was cancelled.
+  Extras* const extra = body ? body.state()->extra() : nullptr;
+  const std::exception_ptr from_body = extra ? std::exchange(extra->dropped, nullptr) : nullptr;
   std::lock_guard lock(group->mutex);
-  if (!group->errors.empty()) throw PendingGroupError(group->errors);
+  if (!group->errors.empty()) {
+    if (from_body) group->errors.push_back(from_body);
+    throw PendingGroupError(group->errors);
+  }
+  if (from_body) std::rethrow_exception(from_body);
   if (from_outside) std::rethrow_exception(from_outside);
   const bool loud = group->options.mode == 1 || group->options.mode == 3;
   if (loud && (group->member_cancelled || group->cancelled)) throw PendingCancelled("the group was cancelled");

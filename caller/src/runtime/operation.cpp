@@ -113,7 +113,10 @@ void end_operation(PendingState& s, bool due) noexcept {
 }
 
 void forsake_operation(PendingState& s) noexcept {
-  if (s.core) s.core->unlink_task(s);
+  // It works on its buffers until it ends, which is up to its object. Only a loop of ours that ends does not wait for
+  // that.
+  if (!s.core || s.core->accepts_calls() || s.core->options.host) return;
+  s.core->unlink_task(s);
   end_work_cancelled(s, "the operation is left to its object");
 }
 

@@ -94,7 +94,10 @@ void finish_state(PendingState& s) noexcept {
       report_error(nullptr, where, s.extra()->error);
     }
   }
-  if (s.extras) release(s.extra()->context.exchange(nullptr));
+  if (Extras* const e = s.extra()) {
+    if (e->dropped) report_error(nullptr, "a call that was cancelled", e->dropped);
+    release(e->context.exchange(nullptr));
+  }
   // Callbacks of a Pending that is dropped before it was decided: nobody will ever call them.
   Waiter* w = head_of(s.word.load(std::memory_order_acquire));
   while (w) {

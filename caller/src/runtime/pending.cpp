@@ -297,6 +297,10 @@ void report_dropped(PendingState& s, ContextNode* context, const std::exception_
     tell = true;
   } catch (...) {  // no error, but how somebody ends what runs
   }
+  if (Extras* const e = s.extra(); tell && e && e->keeps_dropped) {
+    e->dropped = error;
+    tell = false;
+  }
   ContextNode* const mine = retain(current_context());
   replace_current_context(context);
   if (tell) report_error(s.core, "a call that was cancelled or decided before it ended", error);
@@ -332,16 +336,29 @@ void end_work_cancelled(PendingState& s, const char* reason) noexcept {
   complete(s);
 }
 
+namespace {
+
+void end_unbegun(PendingState& s) noexcept {
+  std::string reason;
+  try {
+    reason = "the caller \"" + s.core->voice->name + "\" stopped before the call began";
+  } catch (...) {  // no memory for the reason
+  }
+  end_work_cancelled(s, reason.c_str());
+}
+
+}  // namespace
+
 void drop_work(PendingState& s) noexcept {
   update(s, [](P::Word w) { return w & ~P::Word{P::kWorker}; });  // it has none, or one that ends
-  end_work_cancelled(s, "the caller stopped before the call began");
+  end_unbegun(s);
 }
 
 bool begin_work_slow(PendingState& s) noexcept {
   constexpr auto decided = P::kClaimed | P::kCancelled;
   if (update(s, [](P::Word w) { return w; }) & decided) return false;
   if (!s.core->accepts_calls()) [[unlikely]] {
-    end_work_cancelled(s, "the caller was stopped before the call began");
+    end_unbegun(s);
     return false;
   }
   return true;

@@ -45,7 +45,7 @@ Caller TaskLoop::caller() const {
 
 void TaskLoop::check_loop(const PendingBase& p) const {
   const Core* of = p.state()->core;
-  if (of && of != core_ && !p.done()) throw Error(Errc::wrong_loop, "TaskLoop: the Pending belongs to another loop");
+  if (of && of != core_) throw Error(Errc::wrong_loop, "TaskLoop: the Pending belongs to another loop");
 }
 
 void TaskLoop::check_not_running(const char* operation) const {
@@ -55,7 +55,10 @@ void TaskLoop::check_not_running(const char* operation) const {
 bool TaskLoop::run_once() {
   check_not_running("TaskLoop::run_once");
   Entered entered(*core_);
-  return core_->loop_once(1) > 0;
+  running_ = true;
+  const bool any = core_->loop_once(1) > 0;
+  running_ = false;
+  return any;
 }
 
 void TaskLoop::run_forever() {

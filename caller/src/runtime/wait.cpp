@@ -50,6 +50,7 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   ThreadState& ts = this_thread();
   Core* core = ts.core;
   // A loop that only drops things any more (a destructor waits) turns no longer.
+  if (core && core->dropping() && core->drop_awaited(s)) return true;
   if (!core || core->dropping()) return block_thread(s, timeout_ns, keep);
   if (&s == ts.task) throw Error(Errc::deadlock, "Pending::wait: work cannot wait for its own Pending");
   PendingState* task = ts.task;

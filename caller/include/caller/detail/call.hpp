@@ -22,15 +22,21 @@ namespace caller::detail {
 /// How `f` is called with `args`: as it is, or with a std::stop_token before them.
 template <class F, class... A>
 struct CallTraits {
+  static_assert(!is_coro_v<F>,
+                "a Coro was given: give the coroutine function and its arguments, call_soon(f, args...)");
   static constexpr bool plain = std::is_invocable_v<F, A...>;
   static constexpr bool takes_stop_token = !plain && std::is_invocable_v<F, std::stop_token, A...>;
-  static_assert(plain || takes_stop_token, "the function cannot be called with these arguments");
+  static_assert(
+      is_coro_v<F> || plain || takes_stop_token,
+      "the function cannot be called with these arguments (they are kept as values: std::ref for a reference)");
 
   static auto result_type() {
     if constexpr (plain)
       return std::type_identity<std::invoke_result_t<F, A...>>{};
-    else
+    else if constexpr (takes_stop_token)
       return std::type_identity<std::invoke_result_t<F, std::stop_token, A...>>{};
+    else
+      return std::type_identity<void>{};  // has been refused above
   }
   using Raw = typename decltype(result_type())::type;
   static constexpr bool is_coroutine = is_coro_v<Raw>;
@@ -269,10 +275,22 @@ struct PostOp : Op {
   explicit PostOp(Core& c, G&& g) : core(&c), fn(std::forward<G>(g)) {
     act = [](Op* op, OpAct why) {
       auto* self = static_cast<PostOp*>(op);
-      if (why == OpAct::run) self->run();
-      self->~PostOp();
-      deallocate(self, sizeof(PostOp));
+      if (why == OpAct::run) {
+        self->run();
+        if (this_thread().context) [[unlikely]]
+          return self->leave();
+      }
+      self->destroy();
     };
+  }
+  void destroy() noexcept {
+    this->~PostOp();
+    deallocate(this, sizeof(PostOp));
+  }
+  /// It has set variables.
+  [[gnu::noinline, gnu::cold]] void leave() noexcept {
+    leave_context();
+    destroy();
   }
   void run() noexcept {
     try {

@@ -172,7 +172,8 @@ private:
 
 template <class T>
 struct ChannelState final : ChannelBase {
-  static_assert(std::is_object_v<T> && std::is_nothrow_destructible_v<T> && std::is_move_constructible_v<T>);
+  static_assert(std::is_object_v<T> && std::is_nothrow_destructible_v<T> && std::is_move_constructible_v<T>,
+                "a Channel carries objects that can be moved and destroyed without an error: no references, no void");
   static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "over-aligned values are not supported");
 
   /// A value that is large, or may throw when it is moved, has a block of its own: filling a slot cannot fail.

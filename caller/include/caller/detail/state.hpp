@@ -408,12 +408,16 @@ inline void enter_work(PendingState& s) noexcept {
   ts.task = &s;
   ts.context = std::exchange(s.context, nullptr);
 }
-/// The end of a plain function.
-inline void leave_work() noexcept {
+/// What variables say ends with what has set them.
+inline void leave_context() noexcept {
   ThreadState& ts = this_thread();
-  ts.task = nullptr;
   if (ts.context) [[unlikely]]
     release(std::exchange(ts.context, nullptr));
+}
+/// The end of a plain function.
+inline void leave_work() noexcept {
+  this_thread().task = nullptr;
+  leave_context();
 }
 /// The coroutine of `s`, the running work, came back: true, and no work runs any more, if it began and ended in one go.
 inline bool ended_at_once(PendingState& s) noexcept {

@@ -1,0 +1,4 @@
+// Nothing to await.
+#include <caller/all.hpp>
+
+caller::Coro<void> f() { co_await 5; }
