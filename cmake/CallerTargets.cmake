@@ -22,10 +22,10 @@ if(CALLER_SOVERSION EQUAL 0)
   set(CALLER_SOVERSION 0.${PROJECT_VERSION_MINOR})
 endif()
 
-# caller_pkg_config(tube DESCRIPTION "…" [REQUIRES caller-runtime…] [LIBS -lcaller_tube] [COMPONENT dev])
+# caller_pkg_config(tube DESCRIPTION "…" [REQUIRES caller-runtime…] [LIBS -lcaller_tube] [PRIVATE -luv] [COMPONENT dev])
 # caller-<name>.pc, which names its folders from where it lies, so that a tree can be moved.
 function(caller_pkg_config name)
-  cmake_parse_arguments(A "" "DESCRIPTION;LIBS;COMPONENT" "REQUIRES" ${ARGN})
+  cmake_parse_arguments(A "" "DESCRIPTION;LIBS;PRIVATE;COMPONENT" "REQUIRES" ${ARGN})
   if(NOT A_COMPONENT)
     set(A_COMPONENT dev)
   endif()
@@ -36,14 +36,14 @@ function(caller_pkg_config name)
   set(_file ${CMAKE_CURRENT_BINARY_DIR}/caller-${name}.pc)
   list(JOIN A_REQUIRES " " _requirements)
   file(WRITE ${_file} "prefix=\${pcfiledir}/${_up}\nlibdir=${_lib}\nincludedir=${_include}\n\nName: caller-${name}\nDescription: ${A_DESCRIPTION}\n"
-    "Version: ${PROJECT_VERSION}\nRequires: ${_requirements}\nLibs: -L\${libdir} ${A_LIBS}\nCflags: -I\${includedir}\n")
+    "Version: ${PROJECT_VERSION}\nRequires: ${_requirements}\nLibs: -L\${libdir} ${A_LIBS}\nLibs.private: ${A_PRIVATE}\nCflags: -I\${includedir}\n")
   install(FILES ${_file} DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT ${A_COMPONENT})
 endfunction()
 
-# caller_add_library(runtime DESCRIPTION "…" SOURCES … HEADERS … [LINK public…] [LINK_PRIVATE …])
-# A library caller::<name>, hidden by default, with self-contained public headers, installed and exported.
+# caller_add_library(runtime DESCRIPTION "…" SOURCES … HEADERS … [LINK public…] [LINK_PRIVATE …] [PRIVATE_LIBS -luv])
+# PRIVATE_LIBS: what a program links besides, with the static library. A library caller::<name>, hidden by default, with self-contained public headers, installed and exported.
 function(caller_add_library name)
-  cmake_parse_arguments(A "" "DESCRIPTION" "SOURCES;HEADERS;LINK;LINK_PRIVATE" ${ARGN})
+  cmake_parse_arguments(A "" "DESCRIPTION;PRIVATE_LIBS" "SOURCES;HEADERS;LINK;LINK_PRIVATE" ${ARGN})
   add_library(caller_${name})
   add_library(caller::${name} ALIAS caller_${name})
   set_target_properties(caller_${name} PROPERTIES EXPORT_NAME ${name} OUTPUT_NAME caller_${name}
@@ -61,7 +61,8 @@ function(caller_add_library name)
   set(_requires ${A_LINK})
   list(FILTER _requires INCLUDE REGEX "^caller_")
   list(TRANSFORM _requires REPLACE "^caller_" "caller-")
-  caller_pkg_config(${name} DESCRIPTION "${A_DESCRIPTION}" REQUIRES "${_requires}" LIBS "-lcaller_${name} -pthread")
+  caller_pkg_config(${name} DESCRIPTION "${A_DESCRIPTION}" REQUIRES "${_requires}" LIBS "-lcaller_${name} -pthread"
+    PRIVATE "${A_PRIVATE_LIBS}")
 endfunction()
 
 # caller_add_bridge(asio DESCRIPTION "…" LINK Boost::headers [HEADERS …] [REQUIRES libuv])
