@@ -241,7 +241,9 @@ TEST_CASE("a child does not keep its parent going") {
   parent.reset();
   CHECK(stopped.done());
   CHECK(child.stopped().done());
-  CHECK(seen.call_soon([] {}).cancelled());
+  const Pending<> refused = seen.call_soon([] {});
+  CHECK(refused.cancelled());
+  CHECK_THROWS_WITH_AS(refused.result(), doctest::Contains(seen.name().c_str()), PendingCancelled);
 }
 
 TEST_CASE("destroying the last handle of a new thread's Caller stops it and joins its thread") {

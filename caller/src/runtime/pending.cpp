@@ -339,6 +339,7 @@ void end_work_cancelled(PendingState& s, const char* reason) noexcept {
 namespace {
 
 void end_unbegun(PendingState& s) noexcept {
+  if (s.is(P::kClaimed)) return;  // decided before
   std::string reason;
   try {
     reason = "the caller \"" + s.core->voice->name + "\" stopped before the call began";
