@@ -41,7 +41,8 @@ function(caller_pkg_config name)
 endfunction()
 
 # caller_add_library(runtime DESCRIPTION "…" SOURCES … HEADERS … [LINK public…] [LINK_PRIVATE …] [PRIVATE_LIBS -luv])
-# PRIVATE_LIBS: what a program links besides, with the static library. A library caller::<name>, hidden by default, with self-contained public headers, installed and exported.
+# A library caller::<name>, hidden by default, with self-contained public headers, installed and exported. PRIVATE_LIBS:
+# what a program links besides when the library is static, for pkg-config.
 function(caller_add_library name)
   cmake_parse_arguments(A "" "DESCRIPTION;PRIVATE_LIBS" "SOURCES;HEADERS;LINK;LINK_PRIVATE" ${ARGN})
   add_library(caller_${name})

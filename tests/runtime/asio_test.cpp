@@ -55,14 +55,15 @@ ASYNC_THREADS_TEST_CASE("a connection is made and data goes both ways, with co_a
 
 ASYNC_THREADS_TEST_CASE("an operation in a group is waited for, and its error is left to its awaiter") {
   Caller here;
+  const Pending<> handled;
   bool other = false;
   error_code ended;
   const auto body = [&](PendingGroup&) -> Coro<void> {
     Connection pair(here);
     pair.a.close();
     std::array<char, 8> buffer{};
-    here.call_soon([&other]() -> Coro<void> {
-      co_await sleep_for(5ms);
+    here.call_soon([&other, handled]() -> Coro<void> {
+      co_await handled;
       other = true;
     });
     try {
@@ -70,6 +71,7 @@ ASYNC_THREADS_TEST_CASE("an operation in a group is waited for, and its error is
     } catch (const system_error& e) {
       ended = e.code();
     }
+    handled.set_result();
   };
   co_await with_pending_group(body);
   CHECK(ended == asio::error::eof);
