@@ -173,8 +173,9 @@ public:
   Pending<void> stopped() const;   ///< done when its thread has nothing of it left
 
   /// Starts the end: children first, then queued calls are cancelled, running coroutines cancelled and awaited, a
-  /// running plain function waited for. Returns the state it leaves; `stopped()` tells the end. Ignored when protected,
-  /// unless forced. Thread-safety: any thread. Errors: none. Source: async-kernel Caller.stop.
+  /// running plain function waited for, and so is work whose Pending is protected. Returns the state it leaves;
+  /// `stopped()` tells the end. Ignored when this Caller is protected, unless forced. Thread-safety: any thread.
+  /// Errors: none. Source: async-kernel Caller.stop.
   CallerState stop(bool force = false);
 
   // ---- pumping a manual Caller; its own thread only. Errors: Error(wrong_thread, already_running), CallerStopped ----

@@ -20,10 +20,6 @@ std::string message_of(const PendingCancelled& e) {
   return text;
 }
 
-}  // namespace
-
-namespace {
-
 /// Of a word that is owned by another thread. On return it is not; the last step there was may have ended it.
 void disown(PendingState& s) noexcept {
   P::Word w = s.word.load(std::memory_order_acquire);
