@@ -3,8 +3,14 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/compose.hpp>
+#include <boost/asio/defer.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -15,7 +21,92 @@
 using namespace caller;
 using namespace caller::test;
 
+TEST_CASE("a coroutine that a stop ends owns the buffers of an operation of several steps until the last") {
+  Caller c(new_thread);
+  Connection pair(c);
+  bool ended = false;
+  int steps = 0, too_late = 0;
+  struct End {
+    bool& ended;
+    ~End() { ended = true; }
+  };
+  Pending<> begun;
+  auto reads = c.call_soon(
+      [&](tcp::socket socket) -> Coro<void> {
+        const End end{ended};
+        auto reading = asio::async_compose<const use_pending_t&, void(boost::system::error_code)>(
+            [&, first = true](auto& self, boost::system::error_code failure = {}) mutable {
+              ++steps;
+              if (ended) ++too_late;
+              if (!std::exchange(first, false)) return self.complete(failure);
+              socket.async_wait(tcp::socket::wait_read, std::move(self));
+            },
+            use_pending, socket);
+        begun.set_result();
+        co_await reading;
+      },
+      std::move(pair.b));
+  begun.wait();
+  c.call_soon([]() -> Coro<void> {  // its clean-up keeps the io_context running
+    CHECK_CORO_THROWS_AS(co_await sleep_for(1h), PendingCancelled);
+    for (int i = 0; i < 10; ++i) co_await asio::post(Caller().executor(), use_pending);
+  });
+  c.call_soon([] {}).wait();
+  c.stop();
+  c.stopped().wait();
+  CHECK(reads.cancelled());
+  CHECK(ended);
+  CHECK(steps >= 1);
+  CHECK(too_late == 0);
+}
+
 #if BOOST_VERSION < 107700
+
+TEST_CASE("with Boost before 1.77 a Caller that stops waits for the operations of other loops") {
+  asio::thread_pool pool(1);
+  Caller c(new_thread);
+  asio::steady_timer timer(pool, 1h);
+  Pending<> begun;
+  auto waits = c.call_soon([&]() -> Coro<void> {
+    auto waiting = timer.async_wait(use_pending);
+    begun.set_result();
+    co_await waiting;
+  });
+  begun.wait();
+  c.stop();
+  CHECK_FALSE(c.stopped().wait_done({.timeout = 20ms}));
+  asio::post(pool, [&] { timer.cancel(); });
+  c.stopped().wait();
+  CHECK(waits.cancelled());
+}
+
+TEST_CASE("with Boost before 1.77 the steps of an operation run where its object's executor says") {
+  asio::thread_pool pool(1);
+  Caller c(new_thread);
+  const auto work = [&]() -> Coro<int> {
+    co_await asio::post(pool, use_pending);
+    const auto own = Caller().executor();
+    co_await asio::post(own, use_pending);
+    co_await asio::dispatch(own, use_pending);
+    co_await asio::defer(own, use_pending);
+    asio::steady_timer timer(asio::make_strand(pool), 1ms);
+    co_await timer.async_wait(use_pending);
+    asio::steady_timer again(own);
+    const asio::any_io_executor any(own);
+    co_await asio::post(any, use_pending);
+    int steps = 0;
+    auto composed = asio::async_compose<const use_pending_t&, void(bool)>(
+        [&](auto& self, const boost::system::error_code& = {}) {
+          if (++steps > 2) return self.complete(c.is_current());
+          again.expires_after(1ms);
+          again.async_wait(std::move(self));
+        },
+        use_pending, again);
+    CHECK(co_await composed);
+    co_return steps;
+  };
+  CHECK(c.call_soon(work).wait() == 3);
+}
 
 TEST_CASE(
     "with Boost before 1.77 what gives up waiting for an operation waits for its end, so its buffer may be local") {

@@ -5,8 +5,9 @@
 //
 // Link caller::asio (find_package(caller COMPONENTS asio)). With Boost before 1.77 an operation cannot be cancelled by
 // itself. What gives up waiting for one waits for its end, which only its object brings about: close that, or cancel
-// it. When a Caller with an io_context of its own stops, it leaves its operations behind: their objects must end before
-// the buffers do, as those of one coroutine in the usual order.
+// it. When a Caller with an io_context of its own stops, it leaves its operations there behind and drops their further
+// steps: objects and buffers must end together, as those of one coroutine do. What an operation runs besides (co_spawn)
+// must own what it uses.
 #pragma once
 
 #include <utility>  // Boost 1.74's awaitable.hpp uses std::exchange without it

@@ -112,10 +112,11 @@ void end_operation(PendingState& s, bool due) noexcept {
   s.unref();
 }
 
-void forsake_operation(PendingState& s) noexcept {
-  // It works on its buffers until it ends, which is up to its object. Only a loop of ours that ends does not wait for
-  // that.
-  if (!s.core || s.core->accepts_calls() || s.core->options.host) return;
+void forsake_operation(PendingState& s, bool& forsaken) noexcept {
+  // It works on its buffers until it ends, which is up to its object. Only a loop of ours that ends, and runs the
+  // operation itself, does not wait for that.
+  if (!s.core || s.core->accepts_calls() || s.is(PendingState::kHoldsCore)) return;
+  forsaken = true;
   s.core->unlink_task(s);
   end_work_cancelled(s, "the operation is left to its object");
 }

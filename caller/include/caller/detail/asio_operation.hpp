@@ -18,6 +18,10 @@
 #include <boost/version.hpp>
 #if BOOST_VERSION >= 107700
 #include <boost/asio/cancellation_signal.hpp>
+#else
+#include <boost/asio/execution/execute.hpp>
+#include <boost/asio/prefer.hpp>
+#include <boost/asio/require.hpp>
 #endif
 
 #include <caller/detail/event_loop.hpp>
@@ -83,6 +87,8 @@ struct AsioOperation final : ValueState<T> {
   } hook;
 #if BOOST_VERSION >= 107700
   boost::asio::cancellation_signal signal;
+#else
+  bool forsaken = false;  // of a Core's own io_context only, on its thread
 #endif
   const std::optional<Executor> elsewhere;
   std::recursive_mutex mutex;  // an operation may end in the call that cancels it
@@ -132,7 +138,7 @@ struct AsioOperation final : ValueState<T> {
     emit();
   }
 #else
-  void pass_cancel_on() noexcept { forsake_operation(*this); }
+  void pass_cancel_on() noexcept { forsake_operation(*this, forsaken); }
 #endif
 
   void end(bool due) noexcept {
@@ -167,6 +173,66 @@ struct AsioOperation final : ValueState<T> {
   }
 };
 
+#if BOOST_VERSION < 107700
+/// Where the steps of an operation run: on the executor of its object, unless the operation is forsaken. A composed one
+/// (read_until) would go on with its buffers when its object, which the coroutine owned as well, is closed.
+template <class Operation, class Executor>
+class AsioSteps {
+public:
+  AsioSteps(PendingBase operation, Executor executor) noexcept
+      : operation_(std::move(operation)), executor_(std::move(executor)) {}
+
+  template <class F>
+  void execute(F&& f) const {
+    boost::asio::execution::execute(executor_, [keep = operation_, f = std::forward<F>(f)]() mutable {
+      if (!static_cast<Operation*>(keep.state())->forsaken) std::move(f)();
+    });
+  }
+  template <class Property>
+    requires boost::asio::can_query<const Executor&, Property>::value
+  decltype(auto) query(const Property& property) const {
+    return boost::asio::query(executor_, property);
+  }
+  template <class Property>
+    requires boost::asio::can_require<const Executor&, Property>::value
+  auto require(const Property& property) const {
+    return with(boost::asio::require(executor_, property));
+  }
+  template <class Property>
+    requires boost::asio::can_prefer<const Executor&, Property>::value
+  auto prefer(const Property& property) const {
+    return with(boost::asio::prefer(executor_, property));
+  }
+  friend bool operator==(const AsioSteps& a, const AsioSteps& b) noexcept {
+    return a.operation_ == b.operation_ && a.executor_ == b.executor_;
+  }
+  friend bool operator!=(const AsioSteps& a, const AsioSteps& b) noexcept { return !(a == b); }
+
+private:
+  template <class Other>
+  AsioSteps<Operation, Other> with(Other executor) const {
+    return {operation_, std::move(executor)};
+  }
+
+  PendingBase operation_;
+  Executor executor_;
+};
+
+/// What a handler tells of its executor: nothing, where that cannot be a Core's own.
+template <class Operation, class Executor>
+struct AsioStepsOf {
+  AsioStepsOf(Operation&, const Executor&) noexcept {}
+};
+template <class Operation, class Executor>
+  requires boost::asio::can_query<const Executor&, boost::asio::execution::context_t>::value
+struct AsioStepsOf<Operation, Executor> {
+  AsioStepsOf(Operation& operation, const Executor& executor) : steps(PendingBase::share(&operation), executor) {}
+  using executor_type = AsioSteps<Operation, Executor>;
+  executor_type get_executor() const noexcept { return steps; }
+  executor_type steps;
+};
+#endif
+
 /// What Asio calls, or drops, exactly once.
 template <class Operation>
 class AsioHandler {
@@ -198,6 +264,14 @@ private:
   Operation* operation_;
 };
 
+#if BOOST_VERSION < 107700
+template <class Operation, class Executor>
+struct AsioSteppedHandler : AsioHandler<Operation>, AsioStepsOf<Operation, Executor> {
+  AsioSteppedHandler(Operation& operation, const Executor& executor)
+      : AsioHandler<Operation>(operation), AsioStepsOf<Operation, Executor>(operation, executor) {}
+};
+#endif
+
 template <class... Values, class Initiation, class... A>
 Pending<typename AsioResult<Values...>::type> start_asio(Initiation&& initiation, A&&... args) {
   using T = typename AsioResult<Values...>::type;
@@ -211,13 +285,18 @@ Pending<typename AsioResult<Values...>::type> start_asio(Initiation&& initiation
   std::optional<Executor> elsewhere;
   if (!core) {
     core = current_core();
-    if (!unknown || !core) elsewhere.emplace(std::move(executor));
+    if (!unknown || !core) elsewhere.emplace(executor);
   }
   auto* operation = ::new (allocate(sizeof(Operation))) Operation(std::move(elsewhere));
   Pending<T> pending(PendingBase::Adopt{}, operation);
   if (!begin_operation(*operation, core, unknown || operation->elsewhere)) return pending;
   try {
-    std::forward<Initiation>(initiation)(AsioHandler<Operation>(*operation), std::forward<A>(args)...);
+#if BOOST_VERSION >= 107700
+    AsioHandler<Operation> handler(*operation);
+#else
+    AsioSteppedHandler<Operation, Executor> handler(*operation, executor);
+#endif
+    std::forward<Initiation>(initiation)(std::move(handler), std::forward<A>(args)...);
   } catch (...) {  // the handler was dropped
     operation_begun(*operation);
     throw;

@@ -23,7 +23,8 @@ CALLER_API void operation_act(Op* op, OpAct why);
 /// Once: the operation has really ended. `due`: what settling said. Gives up the operation's reference.
 CALLER_API void end_operation(PendingState& s, bool due) noexcept;
 /// From `detach`, for an operation that cannot be cancelled by itself: the Pending ends now; `end_operation` comes when
-/// the operation's object ends it.
-CALLER_API void forsake_operation(PendingState& s) noexcept;
+/// the operation's object ends it. `forsaken` is set, before anybody hears of it, if so; from then on no step of the
+/// operation may be taken: it would touch what the awaiting coroutine owned.
+CALLER_API void forsake_operation(PendingState& s, bool& forsaken) noexcept;
 
 }  // namespace caller::detail
