@@ -191,6 +191,15 @@ TEST_CASE("a future of another loop is an error") {
   CHECK(error_of([&] { loop.transform_future(future); }) == Errc::wrong_loop);
   future.set_result(1);
   CHECK(error_of([&] { loop.run_until_complete(future); }) == Errc::wrong_loop);
+  Pending<> gate;
+  const caller::Caller threads(caller::new_thread);
+  auto of_worker = threads.to_thread([gate] { gate.wait(); });
+  CHECK(error_of([&] { loop.run_until_complete(of_worker); }) == Errc::wrong_loop);
+  gate.set_result();
+  of_worker.wait();
+  CHECK(error_of([&] { loop.run_until_complete(of_worker); }) == Errc::wrong_loop);
+  const auto awaits = [](Pending<> p) -> Coro<void> { co_await p; };
+  loop.run_until_complete(awaits(of_worker));
 }
 
 TEST_CASE(

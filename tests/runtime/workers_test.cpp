@@ -164,6 +164,20 @@ TEST_CASE("max_workers queues what is above it, first come first served") {
   CHECK(c.children().size() <= 2);
 }
 
+TEST_CASE("a coroutine may await a call while a worker that becomes free takes it") {
+  Caller c(new_thread, {.max_workers = 2});
+  const auto rounds = [](int n) -> Coro<int> {
+    int sum = 0;
+    for (int i = 0; i < n; ++i) sum += co_await Caller().to_thread([] { return 1; });
+    co_return sum;
+  };
+  std::vector<Pending<int>> all;
+  for (int i = 0; i < 8; ++i) all.push_back(c.call_soon(rounds, 50));
+  int sum = 0;
+  for (auto& p : all) sum += p.wait();
+  CHECK(sum == 400);
+}
+
 TEST_CASE("what waits for the only worker begins in the order in which it was given") {
   Caller c(new_thread, {.max_workers = 1});
   std::vector<int> order;  // of one thread at a time

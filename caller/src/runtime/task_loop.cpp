@@ -44,8 +44,10 @@ Caller TaskLoop::caller() const {
 }
 
 void TaskLoop::check_loop(const PendingBase& p) const {
-  const Core* of = p.state()->core;
-  if (of && of != core_) throw Error(Errc::wrong_loop, "TaskLoop: the Pending belongs to another loop");
+  const detail::PendingState& s = *p.state();
+  // A call of to_thread is its worker's; which one that is may not be decided yet.
+  if (s.is(detail::PendingState::kWorker) || (s.core && s.core != core_))
+    throw Error(Errc::wrong_loop, "TaskLoop: the Pending belongs to another loop");
 }
 
 void TaskLoop::check_not_running(const char* operation) const {

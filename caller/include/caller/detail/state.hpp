@@ -321,8 +321,9 @@ inline bool suspend_on(PendingWait& w, std::coroutine_handle<> h) {
   const auto self = reinterpret_cast<P::Word>(static_cast<Waiter*>(&w));
   const std::uint32_t holding = s.holders();
   P::Word was = s.word.load(std::memory_order_acquire);
-  // A call that waits in this loop's own queue, and no handle but ours?
-  if (holding == 2 && ts.core && s.core == ts.core && was == ts.queue->own_call && !s.has_begun()) [[likely]] {
+  // A call that waits in this loop's own queue, and no handle but ours? Only of such a one may the core be read: that
+  // of a call of to_thread may just be decided.
+  if (holding == 2 && ts.core && was == ts.queue->own_call && s.core == ts.core && !s.has_begun()) [[likely]] {
     LoopQueue& queue = *ts.queue;
     wait();
     const P::Word with = P::kWork | self | P::kSole;
