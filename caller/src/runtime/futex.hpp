@@ -20,21 +20,34 @@ inline void futex_wake(std::atomic<std::uint32_t>& word) noexcept {
   ::syscall(SYS_futex, &word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0);
 }
 
+#ifdef __SANITIZE_THREAD__
+/// ThreadSanitizer runs handlers of signals in functions that it knows, of which the system call is none.
+inline void run_signal_handlers() noexcept {
+  const timespec none{};
+  (void)::nanosleep(&none, nullptr);
+}
+#endif
+
 /// Sleeps until `word` is another than `while_it_is`, or the time has passed (none: for ever).
 inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t while_it_is,
                        std::optional<std::int64_t> timeout_ns) noexcept {
-  timespec until{};
+  constexpr auto kNever = std::numeric_limits<std::int64_t>::max();
+  const auto now = [] { return std::chrono::steady_clock::now().time_since_epoch().count(); };
+  std::int64_t end = kNever;
   if (timeout_ns) {
-    const std::int64_t now = std::chrono::steady_clock::now().time_since_epoch().count();
-    const std::int64_t left = std::numeric_limits<std::int64_t>::max() - now;
-    const std::int64_t end = now + std::clamp<std::int64_t>(*timeout_ns, 0, left);
-    until.tv_sec = static_cast<time_t>(end / 1'000'000'000);
-    until.tv_nsec = static_cast<long>(end % 1'000'000'000);
+    const std::int64_t from = now();
+    end = from + std::clamp<std::int64_t>(*timeout_ns, 0, kNever - from);
   }
   while (word.load(std::memory_order_acquire) == while_it_is) {
+    std::int64_t wake = end;
+#ifdef __SANITIZE_THREAD__
+    run_signal_handlers();
+    wake = std::min(end, now() + std::int64_t{50'000'000});
+#endif
+    const timespec until{static_cast<time_t>(wake / 1'000'000'000), static_cast<long>(wake % 1'000'000'000)};
     const long r = ::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, while_it_is,
-                             timeout_ns ? &until : nullptr, nullptr, FUTEX_BITSET_MATCH_ANY);
-    if (r < 0 && errno == ETIMEDOUT) return;
+                             wake == kNever ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
+    if (r < 0 && errno == ETIMEDOUT && wake == end) return;
   }
 }
 

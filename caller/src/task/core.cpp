@@ -220,6 +220,7 @@ void AppCore::use_runners_store() {
 
 Store& AppCore::use_store() {
   const std::lock_guard lock(making_);
+  if (Store* const s = used_store_.load(std::memory_order_relaxed)) return *s;  // of two threads the first was here
   prepare_store();
   local_ = dynamic_cast<LocalStore*>(store_.get());
   used_store_.store(store_.get(), std::memory_order_release);
