@@ -89,7 +89,7 @@ TEST_CASE("with Boost before 1.77 the steps of an operation run where its object
     co_await asio::post(own, use_pending);
     co_await asio::dispatch(own, use_pending);
     co_await asio::defer(own, use_pending);
-    asio::steady_timer timer(asio::make_strand(pool), 1ms);
+    asio::steady_timer timer(asio::make_strand(pool), 0ms);
     co_await timer.async_wait(use_pending);
     asio::steady_timer again(own);
     const asio::any_io_executor any(own);
@@ -98,7 +98,7 @@ TEST_CASE("with Boost before 1.77 the steps of an operation run where its object
     auto composed = asio::async_compose<const use_pending_t&, void(bool)>(
         [&](auto& self, const boost::system::error_code& = {}) {
           if (++steps > 2) return self.complete(c.is_current());
-          again.expires_after(1ms);
+          again.expires_after(0ms);
           again.async_wait(std::move(self));
         },
         use_pending, again);

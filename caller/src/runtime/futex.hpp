@@ -20,14 +20,6 @@ inline void futex_wake(std::atomic<std::uint32_t>& word) noexcept {
   ::syscall(SYS_futex, &word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0);
 }
 
-#ifdef __SANITIZE_THREAD__
-/// ThreadSanitizer runs handlers of signals in functions that it knows, of which the system call is none.
-inline void run_signal_handlers() noexcept {
-  const timespec none{};
-  (void)::nanosleep(&none, nullptr);
-}
-#endif
-
 /// Sleeps until `word` is another than `while_it_is`, or the time has passed (none: for ever).
 inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t while_it_is,
                        std::optional<std::int64_t> timeout_ns) noexcept {
@@ -40,8 +32,9 @@ inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t while_it_
   }
   while (word.load(std::memory_order_acquire) == while_it_is) {
     std::int64_t wake = end;
-#ifdef __SANITIZE_THREAD__
-    run_signal_handlers();
+#ifdef __SANITIZE_THREAD__  // which runs handlers of signals in functions that it knows: not in the system call
+    const timespec none{};
+    (void)::nanosleep(&none, nullptr);
     wake = std::min(end, now() + std::int64_t{50'000'000});
 #endif
     const timespec until{static_cast<time_t>(wake / 1'000'000'000), static_cast<long>(wake % 1'000'000'000)};
