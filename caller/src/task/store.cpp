@@ -61,7 +61,12 @@ Pending<std::vector<Ended>> Store::all_ended(std::span<const std::string_view> i
   for (std::size_t i = 0; i < each.size(); ++i)
     (void)each[i].add_done_callback(
         [ends, i](const PendingBase& p) { ends->add(i, Pending<InvocationRecord>::share(p.state())); });
-  return ends->all;
+  const Pending<std::vector<Ended>> all = ends->all;
+  (void)all.add_done_callback([each](const PendingBase& p) {  // what is told of each holds who waits
+    if (!p.cancelled()) return;
+    for (const auto& one : each) (void)one.cancel();
+  });
+  return all;
 }
 
 NewInvocation again(const InvocationRecord& record, std::string id) {

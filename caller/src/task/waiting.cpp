@@ -48,6 +48,20 @@ std::string result_of_end(std::string_view id, Ended& end) {
   return result_of_end(std::string(id), end.task_id, end.status, std::move(end.result), end.exception);
 }
 
+/// Of the end that is awaited. Who leaves before does not want to know of it any more, however that came.
+class Wanted {
+public:
+  explicit Wanted(const PendingBase& end) : end_(end) {}
+  Wanted(const Wanted&) = delete;
+  Wanted& operator=(const Wanted&) = delete;
+  ~Wanted() {
+    if (!end_.done()) (void)end_.cancel();
+  }
+
+private:
+  const PendingBase& end_;
+};
+
 /// A wait of the code of `run` for another invocation: it is PAUSED and its slot is free meanwhile. Several waits of
 /// one run at the same time count as one.
 class Wait {
@@ -105,6 +119,7 @@ std::shared_ptr<const Run> waiting_run() {
 Coro<std::string> result_of(AppPtr app, std::string id) {
   Store& store = store_of(*app);
   const Pending<InvocationRecord> ended = store.final_record(id);
+  const Wanted wanted(ended);
   const auto run = waiting_run();
   if (ended.done() || !run) {
     (void)co_await ended.async_wait_done();
@@ -141,6 +156,7 @@ namespace {
 /// Blocks until all are final. In a task the slot of the waiting one is free meanwhile.
 void wait_now(const AppPtr& app, std::span<const Routed* const> calls, const PendingBase& ends) {
   if (ends.done()) return;
+  const Wanted wanted(ends);
   const auto run = waiting_run();
   if (!run) {
     if (calls.size() > 1 || !ends_soon(ends)) ends.wait_done();

@@ -168,7 +168,7 @@ struct RunnerRecord {
 /// How an invocation ended, as those are told who wait for several. Source: –
 struct Ended {
   std::size_t place = 0;               ///< of its id in what was asked for
-  std::exception_ptr error{};          ///< nothing is known of its end, as it was purged; else null
+  std::exception_ptr error{};          ///< of Store::ended(), as when it was purged; else null
   Status status = Status::registered;  ///< as of InvocationRecord
   /// As of InvocationRecord.
   std::string task_id, result, exception;
@@ -226,14 +226,15 @@ public:
   virtual Pending<InvocationRecord> get(std::string id) = 0;
   /// The steps of its life, oldest first. Errors: InvocationNotFoundError.
   virtual Pending<std::vector<HistoryEntry>> history(std::string id) = 0;
-  /// Done when the invocation is final.
+  /// Done when the invocation is final. Who cancels it leaves nothing of their own in the store. Errors:
+  /// InvocationNotFoundError; StateBackendError if the store is closed before.
   virtual Pending<void> ended(std::string id) = 0;
-  /// As get(), when the invocation is final. Errors: InvocationNotFoundError.
+  /// As get(), when the invocation is final. As ended() for the rest.
   virtual Pending<InvocationRecord> final_record(std::string id) = 0;
   /// The same of many, in their order.
   virtual std::vector<Pending<InvocationRecord>> final_records(const std::vector<std::string>& ids);
   /// Done when all of them are final, or not there: in the order in which this process learnt of their ends. `ids` are
-  /// read before it returns.
+  /// read before it returns. As ended() for the rest, with the errors in what it gives.
   virtual Pending<std::vector<Ended>> all_ended(std::span<const std::string_view> ids);
   /// Newest first. A page costs what is passed over: go on with `before`, not with `offset`, where there are many.
   virtual Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) = 0;

@@ -114,6 +114,25 @@ struct Group {
   bool unwanted() const {
     return std::visit([](const PendingBase& p) { return p.done(); }, whom);
   }
+  /// Without a lock: the store goes, and nobody will hear of those that have not ended yet.
+  void fail(const std::exception_ptr& error) {
+    if (auto* const all = std::get_if<2>(&whom)) {
+      std::vector<bool> known(waits.size());
+      for (const Ended& one : ended) known[one.place] = true;
+      for (std::size_t i = 0; i < known.size(); ++i) {
+        if (known[i]) continue;
+        ended.emplace_back().place = i;
+        ended.back().error = error;
+      }
+      (void)all->set_result(std::move(ended));
+    } else {
+      std::visit(
+          [&](const auto& p) {
+            if (p.set_exception(error)) (void)p.exception();  // no error of theirs: it is not reported
+          },
+          whom);
+    }
+  }
   /// Without a lock.
   void tell() {
     if (const auto* one = std::get_if<0>(&whom)) {

@@ -51,6 +51,8 @@ MemoryStore::~MemoryStore() {
     const std::lock_guard lock(shared_->mutex);
     shared_->store = nullptr;
   }
+  const auto error = std::make_exception_ptr(StateBackendError("the store of tasks was closed before that ended"));
+  for (Group& group : groups_) group.fail(error);
   for (Record* const r : in_order_) r->unref();
 }
 

@@ -32,14 +32,12 @@ RedisStore::~RedisStore() {
   } else {
     client_->stop();
   }
-  std::unordered_map<std::string, Waiting> left;
+  AwaitingById left;
   {
     const std::lock_guard lock(mutex_);
     left.swap(ends_);
   }
-  for (const auto& [id, waiting] : left)
-    waiting.fail(
-        std::make_exception_ptr(StateBackendError("the store of tasks was closed before invocation " + id + " ended")));
+  detail::fail_closed(left);
 }
 
 }  // namespace caller::task::redis

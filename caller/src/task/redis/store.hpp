@@ -21,6 +21,7 @@
 #include <caller/task/redis.hpp>
 #include <caller/task/store.hpp>
 
+#include "../awaiting.hpp"
 #include "answer.hpp"
 #include "client.hpp"
 #include "scripts.hpp"
@@ -29,6 +30,8 @@ namespace caller::task::redis {
 
 using std::chrono::nanoseconds;
 using Strings = std::vector<std::string>;
+using detail::Awaiting;
+using detail::AwaitingById;
 
 /// Its client's callbacks use it; they end before it does.
 class RedisStore final : public Store {
@@ -144,16 +147,8 @@ private:
   void release();
 
   // waits.cpp
-  struct Waiting {  // for the end of an invocation
-    std::vector<Pending<void>> ends;
-    std::vector<Pending<InvocationRecord>> records;
-    void fail(const std::exception_ptr& error) const {
-      for (const auto& p : ends) p.set_exception(error);
-      for (const auto& p : records) p.set_exception(error);
-    }
-  };
   template <class T>
-  Pending<T> wait_for_end(std::string id, std::vector<Pending<T>> Waiting::* kind);
+  Pending<T> wait_for_end(std::string id);
   void ask_for_end(std::string id, bool with_record);
   void have_ended(const Strings& ids, Reply* reply, std::exception_ptr error);
   void end(const std::string& id, std::optional<InvocationRecord> record = {}, const std::exception_ptr& error = {});
@@ -175,7 +170,7 @@ private:
   std::unique_ptr<Client> client_;
   std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
   std::mutex mutex_;
-  std::unordered_map<std::string, Waiting> ends_;
+  AwaitingById ends_;
   std::map<std::uint64_t, std::pair<std::string, Listener>> listeners_;
   struct Held {
     // With the steps by which it got each, the oldest first: it may get one again before it has heard that it is rid

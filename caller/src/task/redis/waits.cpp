@@ -5,16 +5,6 @@
 
 namespace caller::task::redis {
 
-namespace {
-
-template <class T>
-void await_locked(std::vector<Pending<T>>& list, const Pending<T>& p) {
-  std::erase_if(list, [](const auto& e) { return e.done(); });  // nobody waits any more
-  list.push_back(p);
-}
-
-}  // namespace
-
 Pending<void> RedisStore::wait_for(std::string waiter, std::vector<std::string> ids) {
   ids.insert(ids.begin(), std::move(waiter));
   return step<void>(scripts().wait_for, std::move(ids), [](Answer&) {});
@@ -26,20 +16,20 @@ Pending<void> RedisStore::check_cycle(std::string parent_id, std::string task_id
 }
 
 template <class T>
-Pending<T> RedisStore::wait_for_end(std::string id, std::vector<Pending<T>> Waiting::* kind) {
+Pending<T> RedisStore::wait_for_end(std::string id) {
   Pending<T> p;
   {
     const std::lock_guard lock(mutex_);
-    await_locked(ends_[id].*kind, p);
+    ends_[id].add(p);
   }
   ask_for_end(std::move(id), !std::is_void_v<T>);
   return p;
 }
 
-Pending<void> RedisStore::ended(std::string id) { return wait_for_end(std::move(id), &Waiting::ends); }
+Pending<void> RedisStore::ended(std::string id) { return wait_for_end<void>(std::move(id)); }
 
 Pending<InvocationRecord> RedisStore::final_record(std::string id) {
-  return wait_for_end(std::move(id), &Waiting::records);
+  return wait_for_end<InvocationRecord>(std::move(id));
 }
 
 std::vector<Pending<InvocationRecord>> RedisStore::final_records(const std::vector<std::string>& ids) {
@@ -47,7 +37,7 @@ std::vector<Pending<InvocationRecord>> RedisStore::final_records(const std::vect
   std::vector<Pending<InvocationRecord>> out(ids.size());
   {
     const std::lock_guard lock(mutex_);
-    for (std::size_t i = 0; i < ids.size(); ++i) await_locked(ends_[ids[i]].records, out[i]);
+    for (std::size_t i = 0; i < ids.size(); ++i) ends_[ids[i]].add(out[i]);
   }
   for (std::size_t from = 0; from < ids.size(); from += kPart) {
     const std::size_t n = std::min(kPart, ids.size() - from);
@@ -104,7 +94,7 @@ void RedisStore::have_ended(const Strings& ids, Reply* reply, std::exception_ptr
 
 /// Without a record those who want one ask for it.
 void RedisStore::end(const std::string& id, std::optional<InvocationRecord> record, const std::exception_ptr& error) {
-  Waiting waiting;
+  Awaiting waiting;
   {
     const std::lock_guard lock(mutex_);
     const auto it = ends_.find(id);

@@ -46,20 +46,9 @@ public:
   Pending<std::vector<HistoryEntry>> history(std::string id) override {
     return writer_->read<std::vector<HistoryEntry>>([&](Database& db) { return read_history(db, id); });
   }
-  Pending<void> ended(std::string id) override { return writer_->ended(id); }
+  Pending<void> ended(std::string id) override { return writer_->wait_for_end<void>(id); }
   Pending<InvocationRecord> final_record(std::string id) override {
-    const Pending<void> end = writer_->ended(id);
-    if (end.done() && !end.exception()) return get(std::move(id));
-    Pending<InvocationRecord> p;
-    (void)end.add_done_callback([p, end, id = std::move(id), writer = std::weak_ptr(writer_)](const PendingBase&) {
-      if (const auto error = end.exception()) return (void)p.set_exception(error);
-      const auto alive = writer.lock();
-      if (!alive) return (void)p.set_exception(std::make_exception_ptr(StateBackendError("the store was closed")));
-      const auto record = alive->read<InvocationRecord>([&](Database& db) { return read_record(db, id); });
-      if (const auto error = record.exception()) return (void)p.set_exception(error);
-      p.set_result(record.result());
-    });
-    return p;
+    return writer_->wait_for_end<InvocationRecord>(id);
   }
   Pending<std::vector<InvocationRecord>> list(Selection selection, std::size_t offset, std::size_t most) override {
     return writer_->read<std::vector<InvocationRecord>>(
@@ -135,9 +124,9 @@ private:
     const auto more = std::make_shared<bool>(false);
     const Pending<std::size_t> some = writer->submit<std::size_t>(
         [=](Ledger& l, News&) { return l.purge_some(older_than, data_grace, *more); }, false, false, false);
-    (void)some.add_done_callback([=, writer = std::weak_ptr(writer)](const PendingBase&) {
-      if (const auto error = some.exception()) return (void)all.set_exception(error);
-      const std::size_t n = some.result();
+    (void)some.add_done_callback([=, writer = std::weak_ptr(writer)](const PendingBase& done) {
+      if (const auto error = done.exception()) return (void)all.set_exception(error);
+      const std::size_t n = Pending<std::size_t>::share(done.state()).result();
       const auto alive = writer.lock();
       if (!*more || !alive) return (void)all.set_result(so_far + n);
       purge_on(alive, older_than, data_grace, so_far + n, all);

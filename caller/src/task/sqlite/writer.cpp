@@ -40,6 +40,7 @@ void Writer::start() {
   thread_ = std::thread([self = shared_from_this()] {
     self->flusher_ = std::thread([writer = self.get()] { writer->flush_loop(); });
     self->loop();
+    self->fail_waiting();
     {
       const std::lock_guard lock(self->flush_mutex_);
       self->flush_ends_ = true;
@@ -267,17 +268,34 @@ bool Writer::attempt(const std::vector<Step*>& steps, bool alone, News& news) {
 // ---- telling ----
 
 void Writer::complete(const std::vector<std::string>& ids) {
-  std::vector<Pending<void>> done;
+  std::vector<AwaitingById::node_type> done;
   {
     const std::lock_guard lock(mutex_);
     if (ends_.empty()) return;
     for (const std::string& id : ids)
-      if (const auto it = ends_.find(id); it != ends_.end()) {
-        done.insert(done.end(), it->second.begin(), it->second.end());
-        ends_.erase(it);
-      }
+      if (auto node = ends_.extract(id)) done.push_back(std::move(node));
   }
-  for (const auto& end : done) end.set_result();
+  for (auto& node : done) {
+    for (const auto& p : node.mapped().ends) p.set_result();
+    auto& records = node.mapped().records;
+    std::erase_if(records, [](const auto& p) { return p.done(); });
+    if (records.empty()) continue;
+    const auto record = read<InvocationRecord>([&](Database& db) { return read_record(db, node.key()); });
+    const auto error = record.exception();
+    for (const auto& p : records)
+      if (error)
+        p.set_exception(error);
+      else
+        p.set_result(record.result());
+  }
+}
+void Writer::fail_waiting() {
+  AwaitingById left;
+  {
+    const std::lock_guard lock(mutex_);
+    left.swap(ends_);
+  }
+  detail::fail_closed(left);
 }
 
 void Writer::tell(const News& news) {
@@ -391,42 +409,45 @@ void Writer::set_timer() {
 
 // ---- waiting and listening ----
 
-Pending<void> Writer::ended(const std::string& id) {
-  Pending<void> p;
+template <class T>
+Pending<T> Writer::wait_for_end(const std::string& id) {
+  Pending<T> p;
   {
     const std::lock_guard lock(mutex_);
-    auto& ends = ends_[id];
-    std::erase_if(ends, [](const auto& e) { return e.done(); });  // nobody waits any more
-    ends.push_back(p);
+    ends_[id].add(p);
   }
   // After that, so that an end is either seen here or told.
   std::exception_ptr error;
+  std::conditional_t<std::is_void_v<T>, char, std::optional<T>> record{};
   try {
-    std::optional<Status> status;
-    {
-      const std::lock_guard lock(read_mutex_);
-      status = read_status(*reader_, id);
-    }
+    const std::lock_guard lock(read_mutex_);
+    const std::optional<Status> status = read_status(*reader_, id);
     if (status && !is_final(*status)) return p;
-    if (!status) error = std::make_exception_ptr(InvocationNotFoundError(id));
+    if (!status)
+      error = std::make_exception_ptr(InvocationNotFoundError(id));
+    else if constexpr (!std::is_void_v<T>)
+      record = read_record(*reader_, id);
   } catch (...) {
     error = std::current_exception();
   }
   {
     const std::lock_guard lock(mutex_);
     if (const auto it = ends_.find(id); it != ends_.end()) {
-      std::erase(it->second, p);
+      it->second.remove(p);
       if (it->second.empty()) ends_.erase(it);
     }
   }
-  if (!p.done()) {
-    if (error)
-      p.set_exception(error);
-    else
-      p.set_result();
-  }
+  if (p.done()) return p;
+  if (error)
+    p.set_exception(error);
+  else if constexpr (std::is_void_v<T>)
+    p.set_result();
+  else
+    p.set_result(std::move(*record));
   return p;
 }
+template Pending<void> Writer::wait_for_end(const std::string& id);
+template Pending<InvocationRecord> Writer::wait_for_end(const std::string& id);
 
 std::shared_ptr<void> Writer::listen(std::string runner, Listener listener) {
   const std::lock_guard lock(mutex_);

@@ -15,10 +15,13 @@
 #include <caller/pending.hpp>
 #include <caller/task/sqlite.hpp>
 
+#include "../awaiting.hpp"
 #include "ledger.hpp"
 #include "neighbours.hpp"
 
 namespace caller::task::sqlite {
+
+using detail::AwaitingById;
 
 /// A step that waits to be written. run() may be called again after what it did was undone.
 class Step {
@@ -78,7 +81,9 @@ public:
     return pending;
   }
 
-  Pending<void> ended(const std::string& id);
+  /// As Store::ended() and final_record().
+  template <class T>
+  Pending<T> wait_for_end(const std::string& id);
   std::shared_ptr<void> listen(std::string runner, Listener listener);
 
   /// Reads are made in the calling thread.
@@ -120,6 +125,7 @@ private:
   void tell_values(const News& news, bool any, std::vector<std::function<void()>>& calls);
   void set_timer();
   void complete(const std::vector<std::string>& ids);
+  void fail_waiting();
   void wake() noexcept;
 
   std::string path_;
@@ -150,7 +156,7 @@ private:
   std::vector<StepPtr> waiting_;
   bool asleep_ = false, stopping_ = false, look_ = false;
   std::size_t unflushed_ = 0;  // batches
-  std::unordered_map<std::string, std::vector<Pending<void>>> ends_;
+  AwaitingById ends_;
   std::map<std::uint64_t, std::pair<std::string, Listener>> listeners_;
   std::uint64_t last_token_ = 0;
 
