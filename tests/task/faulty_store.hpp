@@ -53,6 +53,12 @@ public:
         told.set_result();
     }
   }
+  /// Waits for ends that have not ended themselves.
+  std::size_t waits() {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(waits_, [](const PendingBase& p) { return p.done(); });
+    return waits_.size();
+  }
   /// What happens before anybody knows of the calls that were added.
   std::function<void()> after_add;
 
@@ -98,10 +104,10 @@ public:
     return step<std::vector<HistoryEntry>>([&] { return store_->history(std::move(id)); });
   }
   Pending<void> ended(std::string id) override {
-    return step<void>([&] { return store_->ended(std::move(id)); });
+    return wait(step<void>([&] { return store_->ended(std::move(id)); }));
   }
   Pending<InvocationRecord> final_record(std::string id) override {
-    return step<InvocationRecord>([&] { return store_->final_record(std::move(id)); });
+    return wait(step<InvocationRecord>([&] { return store_->final_record(std::move(id)); }));
   }
   Pending<std::vector<InvocationRecord>> list(Selection s, std::size_t offset, std::size_t most) override {
     return step<std::vector<InvocationRecord>>([&] { return store_->list(std::move(s), offset, most); });
@@ -177,6 +183,12 @@ private:
     p.set_exception(std::make_exception_ptr(StateBackendError(text)));
     return p;
   }
+  template <class T>
+  Pending<T> wait(Pending<T> p) {
+    const std::lock_guard lock(mutex_);
+    waits_.push_back(p);
+    return p;
+  }
   bool no_data() {
     if (!away && !refuses_data) return false;
     ++data_failed;
@@ -188,6 +200,7 @@ private:
   std::atomic<bool> failed_{false};
   std::mutex mutex_;
   std::vector<std::pair<Change, Pending<void>>> held_;
+  std::vector<PendingBase> waits_;
 };
 
 }  // namespace caller::task

@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 
+#include "faulty_store.hpp"
 #include "runner_bench.hpp"
 
 using namespace caller::task;
@@ -125,6 +126,26 @@ TEST_CASE("a process with deaf code that was given up ends when its other invoca
   board().open.add();
   CHECK(neighbour.result() == 5);
   await_end(pid);
+}
+
+TEST_CASE("a wait that a process gave up, or was at when it ended, is not the store's any more") {
+  on_processes([](RunnerKind kind, const Setting& s) {
+    std::shared_ptr<FaultyStore> store;
+    Bench b(
+        kind, s, 2, [&](AppOptions& o) { o.store = store = std::make_shared<FaultyStore>(o.store); },
+        [](RunnerOptions& o) { o.queues = {"default"}; });
+    const auto elsewhere = b.tasks.report();
+    b.start();
+    const auto gives_up = b.tasks.waiter(elsewhere.id()), at_the_end = b.tasks.waiter(elsewhere.id());
+    REQUIRE(comes_true([&] { return at_the_end.status() == Status::paused && gives_up.status() == Status::paused; }));
+    CHECK(store->waits() == 2);
+    CHECK(gives_up.cancel());
+    CHECK_THROWS_AS(gives_up.result(), InvocationCancelledError);
+    CHECK(comes_true([&] { return store->waits() == 1; }));
+    b.runner->stop(true).wait();
+    CHECK(comes_true([&] { return store->waits() == 0; }));
+    CHECK_FALSE(is_final(elsewhere.status()));
+  });
 }
 
 TEST_CASE("a worker that says what no worker says is ended, and its invocation has failed") {

@@ -85,7 +85,7 @@ bool Pool::read(const LinkPtr& link) {
     try {
       while (const auto frame = link->in_.next()) {
         const auto [kind, bytes] = *frame;
-        if (kind == Frame::request || kind == Frame::listen || kind == Frame::unlisten)
+        if (kind == Frame::request || kind == Frame::forget || kind == Frame::listen || kind == Frame::unlisten)
           link->server_->receive(kind, Unpacker(bytes));
         else
           events_.said(link, kind, bytes);

@@ -28,6 +28,14 @@ void RemoteStore::receive(Frame kind, Unpacker frame) {
   if (kind == Frame::value && listener.value) listener.value(frame.get<std::string>());
 }
 
+void RemoteStore::forget(std::uint64_t number) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (waiting_.erase(number) == 0) return;
+  }
+  send_(Packer(Frame::forget).put(number).take());
+}
+
 std::shared_ptr<void> RemoteStore::listen(std::string runner, Listener listener) {
   std::uint64_t number;
   const std::optional<std::string> values = listener.value ? std::optional(listener.values) : std::nullopt;
@@ -48,10 +56,10 @@ std::shared_ptr<void> RemoteStore::listen(std::string runner, Listener listener)
 
 namespace {
 
-using Send = std::shared_ptr<const std::function<void(std::string)>>;
+using RepliesPtr = std::shared_ptr<StoreServer::Replies>;
 
 template <class R>
-void answer_with(const Pending<R>& done, std::uint64_t number, const Send& send) {
+void answer_with(const Pending<R>& done, std::uint64_t number, const RepliesPtr& replies) {
   Packer reply(Frame::reply);
   reply.put(number);
   if (const auto error = done.exception())
@@ -60,23 +68,33 @@ void answer_with(const Pending<R>& done, std::uint64_t number, const Send& send)
     reply.put(true);
   else
     reply.put(true).put(done.result());
-  (*send)(reply.take());
+  replies->send(reply.take());
 }
 
-template <class R, class... A>
+template <auto F, class R, class... A>
 void serve(Store& store, Pending<R> (Store::*operation)(A...), Unpacker& frame, std::uint64_t number,
-           const Send& send) {
+           const RepliesPtr& replies) {
   std::tuple<std::decay_t<A>...> arguments{frame.get<std::decay_t<A>>()...};
   const Pending<R> done = std::apply([&](auto&... a) { return (store.*operation)(std::move(a)...); }, arguments);
-  if (done.done()) return answer_with(done, number, send);
-  (void)done.add_done_callback(
-      [number, send](const PendingBase& p) { answer_with(Pending<R>::share(p.state()), number, send); });
+  if (done.done()) return answer_with(done, number, replies);
+  constexpr bool waits = StoreOperations::is_wait<F>();
+  if constexpr (waits) {
+    const std::lock_guard lock(replies->mutex);
+    replies->waits.emplace(number, done);
+  }
+  (void)done.add_done_callback([number, replies](const PendingBase& p) {
+    if constexpr (waits) {
+      const std::lock_guard lock(replies->mutex);
+      replies->waits.erase(number);
+    }
+    if (!p.cancelled()) answer_with(Pending<R>::share(p.state()), number, replies);
+  });
 }
 
-using Serve = void (*)(Store&, Unpacker&, std::uint64_t, const Send&);
+using Serve = void (*)(Store&, Unpacker&, std::uint64_t, const RepliesPtr&);
 template <auto F>
-void serve_one(Store& store, Unpacker& frame, std::uint64_t number, const Send& send) {
-  serve(store, F, frame, number, send);
+void serve_one(Store& store, Unpacker& frame, std::uint64_t number, const RepliesPtr& replies) {
+  serve<F>(store, F, frame, number, replies);
 }
 template <auto... F>
 constexpr std::array<Serve, sizeof...(F)> table(OperationList<F...>) {
@@ -87,30 +105,46 @@ constexpr auto kServe = table(StoreOperations());
 }  // namespace
 
 StoreServer::StoreServer(std::shared_ptr<Store> store, std::function<void(std::string)> send)
-    : store_(std::move(store)), send_(std::make_shared<const std::function<void(std::string)>>(std::move(send))) {}
+    : store_(std::move(store)), replies_(std::make_shared<Replies>(std::move(send))) {}
+
+StoreServer::~StoreServer() {
+  std::unordered_map<std::uint64_t, PendingBase> waits;
+  {
+    const std::lock_guard lock(replies_->mutex);
+    waits.swap(replies_->waits);
+  }
+  for (const auto& [number, wait] : waits) (void)wait.cancel();
+}
 
 void StoreServer::receive(Frame kind, Unpacker frame) {
   const auto number = frame.get<std::uint64_t>();
   if (kind == Frame::unlisten) {
     listeners_.erase(number);
+  } else if (kind == Frame::forget) {
+    std::optional<PendingBase> wait;
+    {
+      const std::lock_guard lock(replies_->mutex);
+      if (const auto it = replies_->waits.find(number); it != replies_->waits.end()) wait = it->second;
+    }
+    if (wait) (void)wait->cancel();
   } else if (kind == Frame::listen) {
     auto runner = frame.get<std::string>();
     Listener listener;
-    listener.work = [send = send_, number] { (*send)(Packer(Frame::work).put(number).take()); };
-    listener.cancelled = [send = send_, number](const std::string& id) {
-      (*send)(Packer(Frame::cancelled).put(number).put(id).take());
+    listener.work = [replies = replies_, number] { replies->send(Packer(Frame::work).put(number).take()); };
+    listener.cancelled = [replies = replies_, number](const std::string& id) {
+      replies->send(Packer(Frame::cancelled).put(number).put(id).take());
     };
     if (auto values = frame.get<std::optional<std::string>>()) {
       listener.values = std::move(*values);
-      listener.value = [send = send_, number](const std::string& key) {
-        (*send)(Packer(Frame::value).put(number).put(key).take());
+      listener.value = [replies = replies_, number](const std::string& key) {
+        replies->send(Packer(Frame::value).put(number).put(key).take());
       };
     }
     listeners_[number] = store_->listen(std::move(runner), std::move(listener));
   } else {
     const auto operation = frame.get<std::uint8_t>();
     if (operation >= kServe.size()) throw SerializationError("an unknown operation of a store");
-    kServe[operation](*store_, frame, number, send_);
+    kServe[operation](*store_, frame, number, replies_);
   }
 }
 

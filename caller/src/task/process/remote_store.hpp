@@ -27,9 +27,10 @@ class RemoteStore final : public Store, public std::enable_shared_from_this<Remo
     using R = typename Operation<decltype(F)>::Result;
     Pending<R> answer;
     Packer frame(Frame::request);
+    std::uint64_t number;
     {
       const std::lock_guard lock(mutex_);
-      const std::uint64_t number = ++last_;
+      number = ++last_;
       frame.put(number);
       waiting_.emplace(number, [answer](bool succeeded, Unpacker& value) {
         if (!succeeded) {
@@ -45,8 +46,14 @@ class RemoteStore final : public Store, public std::enable_shared_from_this<Remo
     frame.put(StoreOperations::number<F>());
     (frame.put(arguments), ...);
     send_(frame.take());
+    if constexpr (StoreOperations::is_wait<F>())
+      (void)answer.add_done_callback([weak = weak_from_this(), number](const PendingBase& p) {
+        const auto self = p.cancelled() ? weak.lock() : nullptr;
+        if (self) self->forget(number);
+      });
     return answer;
   }
+  void forget(std::uint64_t number);
 
 public:
   /// `send` takes a whole frame, in any thread.
@@ -112,12 +119,21 @@ private:
 class StoreServer {
 public:
   StoreServer(std::shared_ptr<Store> store, std::function<void(std::string)> send);
-  /// request, listen or unlisten. Errors: SerializationError.
+  /// What the worker waits for is not wanted any more.
+  ~StoreServer();
+  /// request, forget, listen or unlisten. Errors: SerializationError.
   void receive(Frame kind, Unpacker frame);
+
+  /// To the worker.
+  struct Replies {
+    const std::function<void(std::string)> send;
+    std::mutex mutex;
+    std::unordered_map<std::uint64_t, PendingBase> waits;  // that have not ended, by the number of the request
+  };
 
 private:
   std::shared_ptr<Store> store_;
-  std::shared_ptr<const std::function<void(std::string)>> send_;
+  std::shared_ptr<Replies> replies_;
   std::unordered_map<std::uint64_t, std::shared_ptr<void>> listeners_;
 };
 

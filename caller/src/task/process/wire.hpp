@@ -40,6 +40,7 @@ enum class Frame : std::uint8_t {
   // From a worker:
   hello,     // its wire_version(): it may be given invocations
   request,   // number, operation of the store, its arguments
+  forget,    // number of a request: nobody wants to know any more
   listen,    // number, runner, which values
   unlisten,  // number
   released,  // invocation: its code waits, its slot is free
@@ -225,6 +226,11 @@ struct OperationList {
     bool found = false;
     ((found = found || std::is_same_v<OperationTag<F>, OperationTag<Which>>, n += !found), ...);
     return n;
+  }
+  /// Whether it may take for ever.
+  template <auto Which>
+  static constexpr bool is_wait() {
+    return number<Which>() == number<&Store::ended>() || number<Which>() == number<&Store::final_record>();
   }
 };
 inline constexpr auto kListRecords =
