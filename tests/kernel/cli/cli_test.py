@@ -10,6 +10,7 @@ import sys
 import tempfile
 import unittest
 
+from environment import bare
 from jupyter_client.kernelspec import KernelSpecManager
 
 PROGRAM = ""
@@ -21,7 +22,7 @@ class CommandLine(unittest.TestCase):
         self._directory = tempfile.TemporaryDirectory()
         self.addCleanup(self._directory.cleanup)
         self.home = pathlib.Path(self._directory.name)
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.home)}
+        self.environment = bare(HOME=self.home)
 
     def call(self, *arguments):
         return subprocess.run(

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import unittest
 
+from environment import bare
+
 PROGRAM = LIBRARY = CLIENT = README_PROGRAM = ""
 REDIS = True
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -26,7 +28,7 @@ class Guide(unittest.TestCase):
         self.folder = pathlib.Path(self._directory.name)
         for name, target in (("caller", PROGRAM), ("libtasks.so", LIBRARY), ("client", CLIENT)):
             (self.folder / name).symlink_to(os.path.abspath(target))
-        self.environment = {"PATH": f"{self.folder}:{os.environ['PATH']}", "HOME": str(self.folder)}
+        self.environment = bare(PATH=f"{self.folder}:{os.environ['PATH']}", HOME=self.folder)
 
     def page(self, name):
         """The text of a guide; the files it shows are written into the folder."""

@@ -16,6 +16,8 @@ import sys
 import tempfile
 import unittest
 
+from environment import bare
+
 PROGRAM = PLUGIN = CLIENT = LIBRARY = ""
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -25,10 +27,7 @@ class Tasks(unittest.TestCase):
         self._directory = tempfile.TemporaryDirectory()
         self.addCleanup(self._directory.cleanup)
         self.folder = pathlib.Path(self._directory.name)
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
-        for name in ("LD_LIBRARY_PATH", "ASAN_OPTIONS", "TSAN_OPTIONS"):
-            if name in os.environ:
-                self.environment[name] = os.environ[name]
+        self.environment = bare(HOME=self.folder)
         self.database = str(self.folder / "tasks.db")
 
     def call(self, *arguments, program=None, **environment):

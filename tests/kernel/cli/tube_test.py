@@ -11,6 +11,8 @@ import sys
 import tempfile
 import unittest
 
+from environment import bare
+
 PROGRAM = PLUGIN = ""
 RUNNERS = ("sync", "async", "thread", "cluster")
 TUBES = pathlib.Path(__file__).resolve().parents[2] / "data" / "tubes"
@@ -23,7 +25,7 @@ class Tubes(unittest.TestCase):
         self.folder = pathlib.Path(self._directory.name)
 
     def call(self, *arguments, stdin=None, path=TUBES):
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "CALLER_TUBE_PATH": str(path)}
+        environment = bare(HOME=self.folder, CALLER_TUBE_PATH=path)
         return subprocess.run(
             [PROGRAM, "tube", *arguments], env=environment, input=stdin, capture_output=True, text=True, timeout=50, check=False
         )
@@ -107,7 +109,7 @@ class Tubes(unittest.TestCase):
         self.assertRegex(answer.stderr, r"\A3 of 3 results, 3 epochs, \d+\.\d s, \d+ epochs/s\n\Z")
         ours, theirs = pty.openpty()
         with open(ours, "rb", buffering=0) as screen:
-            environment = {"PATH": os.environ["PATH"], "CALLER_TUBE_PATH": str(TUBES)}
+            environment = bare(CALLER_TUBE_PATH=TUBES)
             answer = subprocess.run(
                 [PROGRAM, "tube", "run", "testing-basic", "-n", "3", "--progress"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=theirs, timeout=50, check=True,
@@ -159,7 +161,7 @@ class Tubes(unittest.TestCase):
     def test_control_c_ends_all_processes_of_a_cluster(self):
         tube = self.folder / "endless.yaml"
         tube.write_text("noob_id: endless\nnodes:\n  a: {type: noob.testing.letter_source}\n  out: {type: return, depends: a.letter}\n")
-        environment = {"PATH": os.environ["PATH"], "TMPDIR": str(self.folder)}
+        environment = bare(TMPDIR=self.folder)
         with subprocess.Popen(
             [PROGRAM, "tube", "run", str(tube), "--runner", "cluster"], env=environment, stdout=subprocess.PIPE, start_new_session=True
         ) as run:
