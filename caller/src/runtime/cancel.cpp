@@ -3,6 +3,8 @@
 
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "barrier.hpp"
 #include "log.hpp"
@@ -54,6 +56,14 @@ struct CancelOp : Op {
   }
 };
 
+/// With the lock held: told to, and yet to hear of it. Who asks again and again, as one does whose waits time out, has
+/// nothing new to say.
+bool says_nothing_new(PendingState& s, P::Word w, const std::string& message) noexcept {
+  constexpr P::Word told = P::kWork | P::kCancelled | P::kUndelivered;
+  if ((w & told) != told || !s.has_begun()) return false;
+  return message.empty() || (s.extras && s.extra()->message.find(message) != std::string::npos);
+}
+
 }  // namespace
 
 void add_message(PendingState& s, std::string_view message) {
@@ -87,18 +97,26 @@ bool set_canceller(PendingState& s, Canceller canceller) {
   return too_late || taken;
 }
 
-bool cancel(PendingState& s, std::string message) {
+namespace {
+
+enum class Asked : std::uint8_t { refused, accepted, to_be_told };  // the last: its coroutine, which waits or runs here
+
+/// `stop`: to be asked to stop when the coroutine has been told.
+Asked ask_to_cancel(PendingState& s, std::string message, std::optional<std::stop_source>& stop) {
   const P::Word w = lock_word(s);
-  if (w & P::kDone) return false;
+  if (w & P::kDone) return Asked::refused;
   if (w & (P::kClaimed | P::kProtected)) {
     unlock_word(s, w);
-    return false;
+    return Asked::refused;
+  }
+  if (says_nothing_new(s, w, message)) {
+    unlock_word(s, w);
+    return Asked::accepted;
   }
   // The core cannot end before this work is done, and the work cannot be done while we hold the lock.
   const bool running = (w & P::kWork) && has_begun(s, w);
   const bool foreign = w & P::kForeign;
   const P::Word now = w | P::kCancelled | P::kUndelivered | (running || foreign ? P::Word{0} : P::Word{P::kClaimed});
-  std::optional<std::stop_source> stop;
   try {
     if (!message.empty()) {
       add_message(s, message);
@@ -111,11 +129,11 @@ bool cancel(PendingState& s, std::string message) {
     canceller.swap(s.extra()->canceller);  // under the lock: whoever completes it next must not take it away
     unlock_word(s, now);
     call_canceller(canceller, cancel_message(s));
-    return true;
+    return Asked::accepted;
   }
   if (!running && !(w & P::kTimer)) {
     complete_locked(s, now);
-    return true;
+    return Asked::accepted;
   }
   const bool here = !s.core || s.core->on_thread();
   if (here && (w & P::kTimer)) {
@@ -126,7 +144,7 @@ bool cancel(PendingState& s, std::string message) {
       complete_locked(s, s.word.load(std::memory_order_relaxed));
     else
       complete(s);
-    return true;
+    return Asked::accepted;
   }
   if (!here) {
     s.word.store(now | P::kLock, std::memory_order_release);  // before the loop can hear of it
@@ -134,11 +152,69 @@ bool cancel(PendingState& s, std::string message) {
     if (!s.core->submit(op)) op->act(op, OpAct::drop);
   }
   unlock_word(s, now);
-  if (here) deliver_cancel(s);
+  if (here) return Asked::to_be_told;
   if (stop) stop->request_stop();
   if (!running) complete(s);
-  return true;
+  return Asked::accepted;
 }
+
+/// Work that is cancelled, and what it waited in; `left` once it does no longer.
+struct Told {
+  PendingState* work;
+  std::optional<std::stop_source> stop;
+  Suspension* left = nullptr;
+
+  /// The next one down, if it is to be told as well. Who awaits is resumed after what is awaited.
+  PendingState* tell(std::optional<std::stop_source>& stop_of_next) noexcept {
+    Suspension* const w = wait_to_leave(*work);
+    if (!w) return nullptr;
+    PendingState* const awaited = passes_on_to(*w);
+    if (!awaited) {
+      if (w->detach(w)) left = w;
+      return nullptr;
+    }
+    if (!leave(*w)) return nullptr;
+    left = w;
+    try {
+      return ask_to_cancel(*awaited, kCancelledWaiter, stop_of_next) == Asked::to_be_told ? awaited : nullptr;
+    } catch (...) {  // no memory for the message
+      return nullptr;
+    }
+  }
+  void end() noexcept {
+    if (left) resume_cancelled(*work, *left);
+    if (stop) stop->request_stop();
+  }
+};
+
+/// Down a chain of works that await one another, which may be longer than the stack is deep.
+void tell_all(PendingState& s, std::optional<std::stop_source> stop) noexcept {
+  Told first{&s, std::move(stop)};
+  std::optional<std::stop_source> next_stop;
+  std::vector<Told> chain;
+  for (PendingState* next = first.tell(next_stop); next; next = chain.back().tell(next_stop)) {
+    try {
+      if (chain.size() == chain.capacity()) chain.reserve(2 * chain.size() + 8);
+    } catch (...) {  // no memory: the stack must do
+      tell_all(*next, std::exchange(next_stop, std::nullopt));
+      break;
+    }
+    chain.push_back({next, std::exchange(next_stop, std::nullopt)});
+  }
+  for (; !chain.empty(); chain.pop_back()) chain.back().end();
+  first.end();
+}
+
+}  // namespace
+
+bool cancel(PendingState& s, std::string message) {
+  std::optional<std::stop_source> stop;
+  const Asked asked = ask_to_cancel(s, std::move(message), stop);
+  if (asked == Asked::to_be_told) tell_all(s, std::move(stop));
+  return asked != Asked::refused;
+}
+
+void deliver_cancel(PendingState& s) noexcept { tell_all(s, {}); }
 
 std::stop_token stop_token_of(PendingState& s) {
   Extras& e = extras_of(s);

@@ -89,6 +89,7 @@ struct Extras {
   std::atomic<ContextNode*> context{nullptr};  // … the variables of the failed work, owned; free of trackers
   bool keeps_dropped = false;                  // an error of work that was cancelled goes here instead of to a handler
   std::exception_ptr dropped;
+  std::shared_ptr<void> keeps;  // what it belongs to and may outlive
 };
 Extras& extras_of(PendingState& s);                      // locks
 PendingState::Word lock_word(PendingState& s) noexcept;  // without kLock; with kDone when done (then not locked)
@@ -143,9 +144,10 @@ public:
   CallerState request_stop(bool force) noexcept;  // any thread
   void bind_to_this_thread();                     // registers; Error(caller_exists)
   void start_thread();
-  void join();              // of a new thread, by its owner; turns the calling thread's loop meanwhile
-  void enter_host();        // a guest, once bound; Error(caller_exists) when the host has one
-  void abandon() noexcept;  // own thread, outside the loop: end without running anything but destructors
+  void join();
+  bool ends_on_this_thread() noexcept;  // of a new thread, by its owner; turns the calling thread's loop meanwhile
+  void enter_host();           // a guest, once bound; Error(caller_exists) when the host has one
+  void abandon() noexcept;     // own thread, outside the loop: end without running anything but destructors
   /// Stops it with all its family, where a wait ends that nothing here would end: what it waits for may belong to a
   /// coroutine of an abandoned Caller, which is destroyed only after those that may use what it owns. Any thread.
   void forsake() noexcept;
@@ -330,6 +332,13 @@ std::string describe_this_thread();
 
 // ---- pending.cpp, suspend.cpp ----
 void deliver_cancel(PendingState& s) noexcept;  // loop's thread
+/// Steps of it. The wait of `s` that is to be left; null: none now.
+Suspension* wait_to_leave(PendingState& s) noexcept;
+/// What is to be cancelled as well when that wait is left; null: `detach` knows all there is to do.
+PendingState* passes_on_to(Suspension& wait) noexcept;
+/// Leaves a wait that passes it on. False: it is being resumed.
+bool leave(Suspension& wait) noexcept;
+void resume_cancelled(PendingState& s, Suspension& wait) noexcept;
 /// The wait of `task`, or its next one, ends as cancelled, whatever `task` itself has come to. Loop's thread.
 void interrupt_wait(PendingState& task) noexcept;
 /// Why what is waited for is cancelled with its waiter.

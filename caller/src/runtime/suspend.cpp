@@ -113,21 +113,24 @@ void interrupt_wait(PendingState& task) noexcept {
   }
 }
 
-void deliver_cancel(PendingState& s) noexcept {
+Suspension* wait_to_leave(PendingState& s) noexcept {
   const PendingState::Word f = s.word.load(std::memory_order_acquire);
   if (f & PendingState::kTimer) {       // cancelled before it began: its timer must not keep it
     if (s.delay) drop_timer(*s.delay);  // else it has fired meanwhile, or found itself cancelled
-    return;
+    return nullptr;
   }
-  if (f & PendingState::kDone) return;
-  if (!(f & PendingState::kUndelivered)) return;  // the coroutine met it by itself before this word of it arrived
+  if (f & PendingState::kDone) return nullptr;
+  if (!(f & PendingState::kUndelivered))
+    return nullptr;  // the coroutine met it by itself before this word of it arrived
   Suspension* const w = s.suspended;
-  if (!w || !w->detach) return;  // it runs, or is about to: the next await tells it
-  if (!w->detach(w)) return;
+  return w && w->detach ? w : nullptr;  // it runs, or is about to: the next await tells it
+}
+
+void resume_cancelled(PendingState& s, Suspension& w) noexcept {
   clear_flag(s, PendingState::kUndelivered);
   s.suspended = nullptr;
-  w->cancelled = true;
-  w->home->submit(w);
+  w.cancelled = true;
+  w.home->submit(&w);
 }
 
 // ---- one Pending ----
@@ -223,6 +226,26 @@ bool detach_timed(Suspension* s) noexcept {
   remove_timer(*w.home, w.timer);
   return true;
 }
+
+}  // namespace
+
+PendingState* passes_on_to(Suspension& s) noexcept {
+  if (s.detach != &detach_pending && s.detach != &detach_timed) return nullptr;
+  PendingState* const awaited = static_cast<PendingWait&>(s).state;
+  if (!awaited || s.keep || (awaited->is(PendingState::kOperation) && !awaited->is(PendingState::kProtected)))
+    return nullptr;
+  return awaited;
+}
+
+bool leave(Suspension& s) noexcept {
+  auto& w = static_cast<PendingWait&>(s);
+  auto* const timed = s.detach == &detach_timed ? static_cast<TimedWait*>(&w) : nullptr;
+  if ((timed && timed->timed_out) || !remove_waiter(*w.state, w)) return false;
+  if (timed) remove_timer(*timed->home, timed->timer);
+  return true;
+}
+
+namespace {
 
 void timer_due(Op* op, OpAct why) {
   if (why != OpAct::run) return;
