@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <algorithm>
+#include <iterator>
 
 #include <caller/host.hpp>
 
@@ -200,11 +201,11 @@ struct Core::ChildGone : Op {
   ChildGone(Core* p, Core* c) : of(p), child(c) {
     act = [](Op* op, OpAct) {
       auto* self = static_cast<ChildGone*>(op);
-      {
+      self->child->join_thread();
+      {  // only now: the end of its thread may be the end of our last handle, which must know that we wait for it
         std::lock_guard lock(self->of->mutex);
         std::erase(self->of->children, self->child);
       }
-      self->child->join_thread();
       self->child->release();
       delete self;
     };
@@ -312,10 +313,66 @@ void Core::abandon() noexcept {
   finalize();
 }
 
+/// Whether it, or a child of it, runs on this thread, or did: after its loop, callbacks of stopped() and the
+/// destructors of what is the thread's are still executed there.
+bool Core::ends_on_this_thread() noexcept {
+  const std::lock_guard lock(mutex);
+  return (owns_thread && thread_id == std::this_thread::get_id()) ||
+         std::any_of(children.begin(), children.end(), [](Core* c) { return c->ends_on_this_thread(); });
+}
+
+namespace {
+
+/// Threads that wait for the end of a Caller, which may have gone by now only as far as to wait itself.
+class Joining {
+public:
+  explicit Joining(Core& core) {
+    const std::lock_guard lock(mutex());
+    begun_ = !waits_for_this_thread(core);
+    if (begun_) list().push_back({std::this_thread::get_id(), &core});
+  }
+  Joining(const Joining&) = delete;
+  Joining& operator=(const Joining&) = delete;
+  ~Joining() {
+    if (!begun_) return;
+    const std::lock_guard lock(mutex());
+    const auto us = std::find(list().rbegin(), list().rend(), std::this_thread::get_id());
+    list().erase(std::next(us).base());
+  }
+  /// False: it would be for ever.
+  bool begun() const noexcept { return begun_; }
+
+private:
+  struct Entry {
+    std::thread::id who;
+    Core* whom;
+    bool operator==(std::thread::id id) const noexcept { return who == id; }
+  };
+  static std::mutex& mutex() {
+    static auto& one = *new std::mutex;  // for as long as there are threads
+    return one;
+  }
+  static std::vector<Entry>& list() {
+    static auto& all = *new std::vector<Entry>;
+    return all;
+  }
+  /// It, or one that its thread waits for. `far`: the longest way there can be; a thread's id may be used again.
+  static bool waits_for_this_thread(Core& core, std::size_t far = list().size()) {
+    return core.ends_on_this_thread() || std::any_of(list().begin(), list().end(), [&](const Entry& e) {
+             return far > 0 && core.owns_thread && e == core.thread_id && waits_for_this_thread(*e.whom, far - 1);
+           });
+  }
+  bool begun_ = false;
+};
+
+}  // namespace
+
 void Core::join() {
-  // The last handle went on its own thread, or on that of a child, which it waits for: it goes on to its end by itself.
-  for (const Core* c = this_thread().core; c; c = c->parent) {
-    if (c != this) continue;
+  // The last handle went on its own thread, or on one that it waits for: it goes on to its end by itself.
+  const Joining joining(*this);
+  bool alone = !joining.begun();
+  for (const Core* c = this_thread().core; c && !alone; c = c->parent) alone = c == this;
+  if (alone) {
     const std::lock_guard lock(mutex);
     if (thread_.joinable()) thread_.detach();
     return;
