@@ -409,3 +409,32 @@ ASYNC_THREADS_TEST_CASE("channel: receive_wait on a Caller's own thread lets its
   CHECK_FALSE(ch.receive_wait());
   co_return;
 }
+
+TEST_CASE("channel: a receiver that is cancelled when its value has come leaves it to the next one") {
+  ManualLoop loop;
+  const Channel<int> ch;
+  auto by_itself = loop.caller.call_soon([ch]() -> Coro<int> { co_return (co_await ch.receive()).value_or(0); });
+  loop.settle();
+  CHECK(ch.send(1));  // it is to be resumed with that
+  CHECK(by_itself.cancel());
+  loop.settle();
+  CHECK(by_itself.cancelled());
+  CHECK(ch.try_receive() == 1);
+
+  // As the items of a wait that has chosen another one.
+  const Channel<int> other;
+  auto selecting = loop.caller.call_soon([ch, other]() -> Coro<int> {
+    std::vector<ChannelReceive<int>> items{ch.receive(), other.receive()};
+    auto chosen = co_await Caller::current().wait(items, {.return_when = FIRST_COMPLETED});
+    for (auto& p : chosen.pending) co_await p.cancel_wait();
+    int sum = 0;
+    for (auto& p : chosen.done) sum += p.result().value_or(0);
+    co_return sum;
+  });
+  loop.settle();
+  CHECK(ch.send(2));
+  loop.step();  // the first one has it
+  CHECK(other.send(4));
+  loop.settle();
+  CHECK(selecting.result() + ch.try_receive().value_or(0) + other.try_receive().value_or(0) == 6);
+}

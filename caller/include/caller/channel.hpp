@@ -153,7 +153,8 @@ public:
   ///
   /// Thread-safety: from coroutines of any Caller; each resumes on its own.
   /// Cancel-safety: a sender that is cancelled while it waits has sent nothing, and its value is destroyed; once its
-  /// value is in the channel it returns true, and the next co_await throws.
+  /// value is in the channel it returns true, and the next co_await throws. So of a Pending around it (an item of
+  /// Caller::wait) that was cancelled one does not know whether it sent.
   /// Errors: PendingCancelled; NoRunningCaller; std::bad_alloc; what moving T throws.
   /// Source: anyio send; Go `ch <- v`; differs: a closed channel gives false instead of an error.
   ChannelSending<T> async_send(T value) const { return ChannelSending<T>(*state_, std::move(value)); }
@@ -163,10 +164,10 @@ public:
   ///
   /// After 256 values that were there already, the rest of its Caller's queue has a turn first.
   /// Thread-safety: one receiver at a time, a coroutine of any Caller; it resumes on its own.
-  /// Cancel-safety: a receiver that is cancelled has taken nothing: the value stays for the next one. If it is being
-  /// resumed with a value already, it gets that, and the next co_await throws.
-  /// Errors: Error(receiver_exists) when another waits; PendingCancelled; NoRunningCaller; what moving T throws: then
-  /// the value stays where it is. Source: anyio receive; Go `v, ok := <-ch`; differs: nothing instead of EndOfStream.
+  /// Cancel-safety: a receiver that is cancelled while it waits has taken nothing, also if a value had come already:
+  /// the value stays for the next one. Errors: Error(receiver_exists) when another waits; PendingCancelled;
+  /// NoRunningCaller; what moving T throws: then the value stays where it is. Source: anyio receive; Go `v, ok :=
+  /// <-ch`; differs: nothing instead of EndOfStream.
   ChannelReceive<T> receive() const noexcept { return ChannelReceive<T>(*state_); }
 
   /// The oldest value, if there is one. Never blocks (a send that has begun, but not ended, is waited for).

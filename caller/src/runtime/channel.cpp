@@ -138,6 +138,12 @@ void ChannelWait::resumed() noexcept {
   handle = {};
   if (marked && !cancelled) ++channel.kicks_owed;
   channel.receiving.store(false, std::memory_order_release);
+  // Cancelled when a value had come already. What would be taken now might have nobody to go to: a work that was
+  // cancelled has no result.
+  if (!cancelled && cancellation_due()) {
+    clear_flag(*task, PendingState::kUndelivered);
+    cancelled = true;
+  }
 }
 
 void ChannelWait::release() noexcept {
