@@ -387,3 +387,56 @@ TEST_CASE("cancelling says once what it was told, however many calls it passes")
   REQUIRE(at != std::string::npos);
   CHECK(text.find(once, at + 1) == std::string::npos);
 }
+
+TEST_CASE("work in the memory of the one that made a stream is not taken for that one") {
+  ManualLoop loop;
+  auto p = loop.caller.call_soon([]() -> Coro<int> {
+    const auto jobs = [](int n) -> AsyncGenerator<Pending<int>> {
+      for (int i = 0; i < n; ++i) {
+        co_await yield_now();
+        co_yield Caller::current().call_soon([i] { return i; });
+      }
+    };
+    int sum = 0;
+    for (int round = 0; round < 10; ++round) {
+      const auto stream = co_await Caller::current().call_soon(
+          [&] { return std::make_shared<CompletionStream<int>>(Caller::current().as_completed(jobs(5))); });
+      while (auto next = co_await stream->next()) sum += next->result();
+    }
+    co_return sum;
+  });
+  while (!p.done() && loop.step()) {
+  }
+  CHECK(p.result() == 100);
+}
+
+TEST_CASE("an awaitable of another library that cannot be moved is an error where it is awaited, and nothing is left") {
+  struct Stuck {
+    int moves_left;
+    explicit Stuck(int moves) : moves_left(moves) {}
+    Stuck(Stuck&& o) : moves_left(o.moves_left - 1) {
+      if (moves_left < 0) throw std::runtime_error("stuck");
+    }
+    bool await_ready() const { return true; }
+    void await_suspend(std::coroutine_handle<>) const {}
+    int await_resume() const { return 1; }
+  };
+  int failed = 0;
+  for (int moves = 0; moves < 6; ++moves) {
+    ManualLoop loop;
+    auto p = loop.caller.call_soon([&]() -> Coro<int> {
+      try {
+        co_return co_await Stuck(moves);
+      } catch (const std::runtime_error&) {
+        ++failed;
+      }
+      std::thread([me = current_pending()] { me.cancel(); }).join();  // while it runs: what it waited in is gone
+      co_await sleep_for(1h);
+      co_return 2;
+    });
+    while (!p.done() && loop.step()) {
+    }
+    CHECK((p.cancelled() || p.result() == 1));
+  }
+  CHECK(failed > 0);
+}

@@ -283,3 +283,17 @@ TEST_CASE("a loop destroyed with suspended tasks cancels their Pendings") {
 }
 
 TEST_SUITE_END();
+
+TEST_CASE("a future of a task loop may outlive it") {
+  std::optional<Pending<int>> failed, given;
+  {
+    TaskLoop loop;
+    failed = loop.create_future<int>();
+    given = loop.create_future<int>();
+  }
+  failed->set_exception(std::runtime_error("late"));
+  CHECK_THROWS_AS((void)failed->result(), std::runtime_error);
+  given->set_result(1);
+  TaskLoop another;
+  CHECK_THROWS_AS(another.run_until_complete(*given), caller::Error);  // nor is it the one of another loop
+}

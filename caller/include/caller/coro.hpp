@@ -285,7 +285,12 @@ struct ForeignAwaiter : Suspension {
         return std::exchange(self.slot->waiting, nullptr) != nullptr;
       }
     };
-    relay<R, A>(std::forward<A>(awaitable), slot);
+    try {
+      relay<R, A>(std::forward<A>(awaitable), slot);
+    } catch (...) {  // it could not be moved, or there is no memory
+      abort_suspend(*this);
+      throw;
+    }
     std::lock_guard lock(slot->mutex);
     if (slot->done) {
       abort_suspend(*this);

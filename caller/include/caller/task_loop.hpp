@@ -111,7 +111,7 @@ public:
   template <class T = void>
   Pending<T> create_future() {
     Pending<T> p;
-    p.state()->core = core_;
+    make_ours(p);
     return p;
   }
 
@@ -151,6 +151,7 @@ private:
   class Entered;
   Caller caller() const;
   void check_loop(const PendingBase& p) const;
+  void make_ours(const PendingBase& p) const;
   void check_not_running(const char* operation) const;
   void drive(const PendingBase& p);
   detail::Core* core_;

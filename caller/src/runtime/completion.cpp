@@ -51,7 +51,7 @@ struct CompletionQueue : std::enable_shared_from_this<CompletionQueue> {
   bool ended = false;
   bool left = false;
   std::exception_ptr error;
-  PendingState* owner = nullptr;  // the consumer's task; only compared
+  PendingBase owner;  // the task that made it, kept: another one in its place is none
   Suspension* consumer = nullptr;
   Suspension* producer = nullptr;
 };
@@ -60,12 +60,12 @@ std::shared_ptr<CompletionQueue> make_completion_queue(std::size_t limit, bool c
   auto q = std::make_shared<CompletionQueue>();
   q->limit = limit;
   q->cancel_unfinished = cancel_unfinished;
-  q->owner = current_task();
+  q->owner = PendingBase::share(current_task());
   return q;
 }
 
 bool completion_add(CompletionQueue& q, PendingBase item) {
-  if (item.state() == q.owner && q.owner) {
+  if (q.owner && item == q.owner) {
     completion_end(q,
                    std::make_exception_ptr(Error(Errc::deadlock, "as_completed: an item is the waiting task itself")));
     return false;

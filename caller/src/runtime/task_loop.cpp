@@ -50,6 +50,14 @@ void TaskLoop::check_loop(const PendingBase& p) const {
     throw Error(Errc::wrong_loop, "TaskLoop: the Pending belongs to another loop");
 }
 
+/// With a reference on the loop: it may outlive it.
+void TaskLoop::make_ours(const PendingBase& p) const {
+  detail::PendingState& s = *p.state();
+  core_->retain();
+  detail::extras_of(s).keeps = std::shared_ptr<void>(core_, [](Core* core) { core->release(); });
+  s.core = core_;
+}
+
 void TaskLoop::check_not_running(const char* operation) const {
   if (running_) throw Error(Errc::already_running, operation);
 }
