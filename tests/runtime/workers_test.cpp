@@ -261,3 +261,23 @@ TEST_CASE("a Caller that ends between a first to_thread's look at it and its cal
   REQUIRE(call.wait_done({.timeout = 20s}));
   CHECK(call.cancelled());
 }
+
+TEST_CASE("calls that were cancelled before they had a worker do not pile up behind a busy one") {
+  const Caller c(new_thread, {.max_workers = 1});
+  std::atomic<bool> go{false};
+  const auto busy = c.to_thread([&] { go.wait(false); });
+  const auto held = std::make_shared<int>(1);
+  long most = 0;
+  auto wanted = c.to_thread([held] { return *held; });
+  for (int i = 0; i < 20'000; ++i) {
+    c.to_thread([held] { return *held; }).cancel();
+    most = std::max(most, held.use_count());
+  }
+  CHECK(most < 5'000);
+  auto last = c.to_thread([held] { return *held + 1; });
+  go = true;
+  go.notify_all();
+  CHECK(wanted.wait() == 1);
+  CHECK(last.wait() == 2);
+  busy.wait();
+}

@@ -278,8 +278,9 @@ public:
   }
 
   /// Runs `fn(args…)` on a worker thread: the one idle for the shortest time, else a new child Caller. The worker is
-  /// free again when its function ends, also when the Pending was cancelled before. Errors: CallerStopped; what `fn`
-  /// throws arrives in the Pending. Source: async-kernel Caller.to_thread.
+  /// free again when its function ends, also when the Pending was cancelled before. Work that `fn` starts on the worker
+  /// and does not wait for is cancelled when that one stops: idle for worker_idle_timeout, or one too many.
+  /// Errors: CallerStopped; what `fn` throws arrives in the Pending. Source: async-kernel Caller.to_thread.
   template <class F, class... A>
   Pending<detail::result_of_call<F, A...>> to_thread(F&& fn, A&&... args) const {
     if (!detail::accepts_calls(*core_)) throw_stopped("to_thread");

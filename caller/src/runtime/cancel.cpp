@@ -102,7 +102,8 @@ namespace {
 enum class Asked : std::uint8_t { refused, accepted, to_be_told };  // the last: its coroutine, which waits or runs here
 
 /// `stop`: to be asked to stop when the coroutine has been told.
-Asked ask_to_cancel(PendingState& s, std::string message, std::optional<std::stop_source>& stop) {
+[[gnu::always_inline]] inline Asked ask_to_cancel(PendingState& s, const std::string& message,
+                                                  std::optional<std::stop_source>& stop) {
   const P::Word w = lock_word(s);
   if (w & P::kDone) return Asked::refused;
   if (w & (P::kClaimed | P::kProtected)) {
@@ -209,7 +210,7 @@ void tell_all(PendingState& s, std::optional<std::stop_source> stop) noexcept {
 
 bool cancel(PendingState& s, std::string message) {
   std::optional<std::stop_source> stop;
-  const Asked asked = ask_to_cancel(s, std::move(message), stop);
+  const Asked asked = ask_to_cancel(s, message, stop);
   if (asked == Asked::to_be_told) tell_all(s, std::move(stop));
   return asked != Asked::refused;
 }

@@ -51,6 +51,32 @@ struct Pool {
     tail_ = &head_;
     return all;
   }
+  /// After a push that met no place, without the mutex: whether so many have come that it is worth a look who of them
+  /// does not wait any more. The count may miss some.
+  bool is_to_be_sifted() noexcept {
+    const std::size_t n = came_.load(std::memory_order_relaxed) + 1;
+    came_.store(n, std::memory_order_relaxed);
+    return n > sift_at_.load(std::memory_order_relaxed);
+  }
+  /// Those that were cancelled, linked.
+  Op* take_cancelled() noexcept {
+    collect();
+    Op* gone = nullptr;
+    std::size_t left = 0;
+    for (Op** at = &head_; *at;) {
+      Op* const op = *at;
+      if (!static_cast<PendingState*>(op)->done()) {
+        at = &op->next;
+        ++left;
+        continue;
+      }
+      if (!(*at = op->next)) tail_ = at;
+      op->next = std::exchange(gone, op);
+    }
+    came_.store(left, std::memory_order_relaxed);
+    sift_at_.store(2 * left + kFew, std::memory_order_relaxed);
+    return gone;
+  }
   /// There may be a place.
   void open() noexcept { open_.store(true, std::memory_order_seq_cst); }
   bool is_full() const noexcept { return max_workers && count >= max_workers; }
@@ -76,9 +102,12 @@ private:
       append_oldest_first(incoming_.exchange(nullptr, std::memory_order_acquire), tail_);
   }
 
+  static constexpr std::size_t kFew = 1024;
+
   Op* head_ = nullptr;  // what was taken from `incoming_`, in order
   Op** tail_ = &head_;
   alignas(64) std::atomic<Op*> incoming_{nullptr};  // newest first
+  std::atomic<std::size_t> came_{0}, sift_at_{kFew};
   alignas(64) std::atomic<bool> open_{true};
 };
 
@@ -231,13 +260,37 @@ void serve(Core& core, Pool& pool) noexcept {
 
 }  // namespace
 
+namespace {
+
+void drop_all(Op* list) noexcept {
+  while (Op* const op = list) {
+    list = op->next;
+    op->act(op, OpAct::drop);
+  }
+}
+
+/// Nothing but its place in the queue is left of a call that was cancelled before it got a worker; that keeps what the
+/// call holds, for as long as all workers are busy.
+void drop_cancelled(Pool& pool) noexcept {
+  Op* gone = nullptr;
+  {
+    std::lock_guard lock(pool.mutex);
+    gone = pool.take_cancelled();
+  }
+  drop_all(gone);
+}
+
+}  // namespace
+
 void work_of_worker_ended(PendingState& s) noexcept { worker_free(*s.core); }
 
 void launch_on_worker(Core& core, PendingState& s) noexcept {
   prepare_launch(s, PendingState::kWork | PendingState::kWorker, nullptr);
   Pool& pool = pool_of(core);
   pool.push(s);
-  if (pool.is_open()) serve(core, pool);
+  if (pool.is_open()) return serve(core, pool);
+  if (pool.is_to_be_sifted()) [[unlikely]]
+    drop_cancelled(pool);
 }
 
 void worker_gone(Core& worker) noexcept {
@@ -269,10 +322,7 @@ void drop_waiting_calls(Core& core) noexcept {
     pool->open();
     waiting = pool->take_all();  // at once: what comes from now on is known to nobody but who makes it
   }
-  while (Op* const op = waiting) {
-    waiting = op->next;
-    op->act(op, OpAct::drop);
-  }
+  drop_all(waiting);
 }
 
 Core* Core::new_worker(CallerOptions opts) {
