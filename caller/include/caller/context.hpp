@@ -25,7 +25,7 @@ struct ContextNode {
 };
 
 CALLER_API std::uint64_t new_context_key() noexcept;
-/// A new link before `next`; takes a reference of its own on `next`.
+/// A new link before those of `next`, without an earlier one of `key`; takes references of its own.
 CALLER_API ContextNode* make_context_node(std::uint64_t key, std::shared_ptr<void> value, ContextNode* next);
 CALLER_API void release_context_slow(ContextNode* node) noexcept;
 /// The running code's chain (borrowed).

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core.hpp"
+#include "tracking.hpp"
 
 namespace caller::detail {
 
@@ -20,18 +21,46 @@ struct ContextOwner {
 thread_local ContextOwner context_owner;
 }  // namespace
 
-ContextNode* make_context_node(std::uint64_t key, std::shared_ptr<void> value, ContextNode* next) {
+std::unique_ptr<ContextNode> new_link(std::uint64_t key, std::shared_ptr<void> value) {
   context_owner.touch();
-  auto* node = new ContextNode;
+  auto node = std::make_unique<ContextNode>();
   node->key = key;
   node->value = std::move(value);
-  node->next = retain(next);
-  node->group = next ? next->group : nullptr;
   return node;
 }
 
+ContextNode* without_links(ContextNode* chain, std::uint64_t key) {
+  const ContextNode* last = nullptr;
+  for (const ContextNode* n = chain; n; n = n->next)
+    if (n->key == key) last = n;
+  if (!last) return retain(chain);
+  ContextNode* top = nullptr;
+  ContextNode** end = &top;
+  try {
+    for (const ContextNode* n = chain; n != last; n = n->next) {
+      if (n->key == key) continue;
+      *end = new_link(n->key, n->value).release();
+      (*end)->group = key == kGroupKey ? nullptr : n->group;
+      end = &(*end)->next;
+    }
+  } catch (...) {
+    release(top);
+    throw;
+  }
+  *end = retain(last->next);
+  return top;
+}
+
+ContextNode* make_context_node(std::uint64_t key, std::shared_ptr<void> value, ContextNode* next) {
+  auto node = new_link(key, std::move(value));
+  // A value that is replaced goes: work that lasts sets its variables again and again.
+  node->next = without_links(next, key);
+  node->group = node->next ? node->next->group : nullptr;
+  return node.release();
+}
+
 void release_context_slow(ContextNode* node) noexcept {
-  // Iterative: a loop that sets a variable a million times makes a chain that long.
+  // Iterative: a chain is as long as there are variables that were set, and nobody says how many.
   while (node) {
     ContextNode* next = node->next;
     delete node;

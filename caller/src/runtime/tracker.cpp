@@ -11,53 +11,35 @@ namespace detail {
 
 // ---- links ----
 
-ContextNode* push_tracker(std::shared_ptr<Tracking> tracking, TrackerLink* outer, ContextNode* next) {
-  if (!tracking) {
-    ContextNode* node = make_context_node(kGroupKey, nullptr, next);
-    node->group = nullptr;
-    return node;
-  }
+ContextNode* push_tracker(std::shared_ptr<Tracking> tracking, ContextNode* next) {
+  if (!tracking) return without_trackers(next);
+  TrackerLink* const outer = next ? next->group : nullptr;
+  // Work that opens a scope and calls itself again inherits the scope each time.
+  for (const TrackerLink* l = outer; l; l = l->outer)
+    if (l->tracking == tracking) return retain(next);
   auto link = std::make_shared<TrackerLink>(std::move(tracking), outer);
-  ContextNode* node = make_context_node(kGroupKey, link, next);
+  auto node = new_link(kGroupKey, link);
   node->group = link.get();
-  return node;
+  node->next = retain(next);
+  return node.release();
 }
 
 Context tracking_context(std::shared_ptr<Tracking> tracking) {
-  ContextNode* const now = current_context();
-  return Context(push_tracker(std::move(tracking), now ? now->group : nullptr, now));
+  return Context(push_tracker(std::move(tracking), current_context()));
 }
 
 ContextNode* with_trackers(ContextNode* context, const Trackers& trackers) {
-  if (trackers.empty() && !(context && context->group)) return context;
-  ContextNode* top = push_tracker(nullptr, nullptr, context);
+  ContextNode* top = without_trackers(context);
   release(context);
   for (const auto& tracking : trackers) {
-    ContextNode* const above = push_tracker(tracking, top->group, top);
+    ContextNode* const above = push_tracker(tracking, top);
     release(top);
     top = above;
   }
   return top;
 }
 
-ContextNode* without_trackers(ContextNode* context) {
-  const ContextNode* n = context;
-  while (n && n->key != kGroupKey) n = n->next;
-  if (!n) return retain(context);
-  std::vector<const ContextNode*> kept;  // the one in force of each variable
-  for (n = context; n; n = n->next) {
-    if (n->key == kGroupKey) continue;
-    if (std::none_of(kept.begin(), kept.end(), [n](const ContextNode* k) { return k->key == n->key; }))
-      kept.push_back(n);
-  }
-  ContextNode* top = nullptr;
-  for (auto it = kept.rbegin(); it != kept.rend(); ++it) {
-    ContextNode* const above = make_context_node((*it)->key, (*it)->value, top);
-    release(top);
-    top = above;
-  }
-  return top;
-}
+ContextNode* without_trackers(ContextNode* context) { return without_links(context, kGroupKey); }
 
 void group_add(TrackerLink& innermost, PendingState& s) noexcept {
   const PendingBase p = PendingBase::share(&s);
@@ -180,7 +162,7 @@ PendingTracker::Scope::Scope(PendingTracker& tracker) : saved_(detail::retain(de
 PendingTracker::Scope::~Scope() { detail::replace_current_context(saved_); }
 
 PendingTracker::OptOut::OptOut() : saved_(detail::retain(detail::current_context())) {
-  detail::replace_current_context(detail::push_tracker(nullptr, nullptr, saved_));
+  detail::replace_current_context(detail::without_trackers(saved_));
 }
 PendingTracker::OptOut::~OptOut() { detail::replace_current_context(saved_); }
 

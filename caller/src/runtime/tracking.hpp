@@ -21,8 +21,13 @@ struct TrackerLink {
   TrackerLink* outer = nullptr;
 };
 
-/// A new node before `next` (a reference of its own on it) with `tracking` in force above `outer`; null: none is.
-ContextNode* push_tracker(std::shared_ptr<Tracking> tracking, TrackerLink* outer, ContextNode* next);
+/// A link in no chain yet.
+std::unique_ptr<ContextNode> new_link(std::uint64_t key, std::shared_ptr<void> value);
+/// A chain without its links of `key`: those above the last of them made anew, those below shared. A new reference.
+ContextNode* without_links(ContextNode* chain, std::uint64_t key);
+
+/// A chain (a new reference) with `tracking` in force above those of `next`, once; null: none is.
+ContextNode* push_tracker(std::shared_ptr<Tracking> tracking, ContextNode* next);
 /// The running code's context with `tracking` in force above those that are.
 Context tracking_context(std::shared_ptr<Tracking> tracking);
 /// Replaces the trackers of a context, whose reference it takes over, by those listed.

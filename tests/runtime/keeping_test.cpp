@@ -1,0 +1,185 @@
+// What is over, replaced or left keeps nothing: variables that are set again, trackers, groups and their bodies.
+#include "support/coro.hpp"
+
+using namespace caller;
+using namespace caller::test;
+
+namespace {
+
+using Value = std::shared_ptr<int>;
+
+std::size_t links_of(const detail::ContextNode* node) {
+  std::size_t n = 0;
+  for (; node; node = node->next) ++n;
+  return n;
+}
+/// of the running code's context
+std::size_t links() { return links_of(detail::current_context()); }
+
+/// Calls itself again `rounds` times, each time after `before`, whose scope is open meanwhile; the links at the end.
+template <class Open>
+std::size_t links_after(int rounds, Open open) {
+  ManualLoop loop;
+  std::size_t found = 0;
+  std::function<void(int)> again = [&](int left) {
+    found = links();
+    if (left == 0) return;
+    [[maybe_unused]] const auto scope = open();
+    Caller::current().call_soon(std::cref(again), left - 1);
+  };
+  loop.caller.call_soon(std::cref(again), rounds);
+  loop.settle();
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("a value is gone when the work that set it sets another, and the other variables stay") {
+  ContextVar<Value> first, second, third;
+  Context().run([&] {
+    first.set(std::make_shared<int>(1));
+    second.set(std::make_shared<int>(2));
+    third.set(std::make_shared<int>(3));
+    for (ContextVar<Value>* const var : {&first, &second, &third}) {
+      const std::weak_ptr<int> replaced = *var->find();
+      const Value* const other = (var == &first ? second : first).find();
+      var->set(std::make_shared<int>(10 * *replaced.lock()));
+      CHECK(replaced.expired());
+      CHECK((var == &first ? second : first).find() == other);  // the value itself, not a copy
+    }
+    CHECK(*first.get_or(nullptr) == 10);
+    CHECK(*second.get_or(nullptr) == 20);
+    CHECK(*third.get_or(nullptr) == 30);
+    CHECK(links() == 3);
+  });
+}
+
+TEST_CASE("a captured context keeps the values it was captured with") {
+  ContextVar<int> low, high;
+  Context().run([&] {
+    low.set(1);
+    high.set(2);
+    const Context before = Context::current();
+    low.set(10);
+    {
+      const ContextVar<int>::Scope scope(low, 100);
+      CHECK(low.get_or(0) == 100);
+      before.run([&] {
+        CHECK(low.get_or(0) == 1);
+        CHECK(high.get_or(0) == 2);
+      });
+    }
+    CHECK(low.get_or(0) == 10);
+    CHECK(high.get_or(0) == 2);
+  });
+}
+
+ASYNC_TEST_CASE("a coroutine that lasts keeps one value of a variable that it sets for each request") {
+  ContextVar<Value> request;
+  ContextVar<int> level;
+  request.set(std::make_shared<int>(-1));
+  level.set(1);
+  std::weak_ptr<int> last;
+  for (int i = 0; i < 5; ++i) {
+    auto value = std::make_shared<int>(i);
+    request.set(value);
+    CHECK(last.expired());
+    last = value;
+    value.reset();
+    co_await yield_now();
+    CHECK(**request.find() == i);
+    CHECK(level.get_or(0) == 1);
+  }
+}
+
+TEST_CASE("work that calls itself again inherits each variable and tracker once") {
+  ContextVar<int> var;
+  PendingTracker tracker, other;
+  PendingGroup group;
+  CHECK(links_after(5, [&] {
+          var.set(1);
+          return 0;
+        }) == 1);
+  CHECK(links_after(5, [&] { return std::make_shared<ContextVar<int>::Scope>(var, 1); }) == 1);
+  CHECK(links_after(5, [&] { return std::make_shared<PendingTracker::Scope>(tracker); }) == 1);
+  CHECK(links_after(5, [&] { return std::make_shared<PendingGroup::Scope>(group); }) == 1);
+  CHECK(links_after(5, [] { return std::make_shared<PendingTracker::OptOut>(); }) == 0);
+  CHECK(links_after(5, [&] {  // all of them
+          auto first = std::make_shared<PendingTracker::Scope>(tracker);
+          var.set(1);
+          auto second = std::make_shared<PendingTracker::Scope>(other);
+          return std::pair(std::move(first), std::move(second));
+        }) == 3);
+}
+
+TEST_CASE("calls with explicit trackers that make the next one carry one set of them") {
+  ManualLoop loop;
+  ContextVar<int> var;
+  PendingTracker tracker;
+  std::size_t found = 0;
+  std::function<void(int)> again = [&](int left) {
+    found = links();
+    CHECK(var.get_or(0) == 1);
+    if (left == 0) return;
+    ScheduleOptions options;
+    options.trackers = Trackers{tracker, tracker};
+    auto next = Caller::current().schedule_call(options, std::cref(again), left - 1);
+    CHECK(tracker.contains(next));
+  };
+  const ContextVar<int>::Scope scope(var, 1);
+  loop.caller.call_soon(std::cref(again), 5);
+  loop.settle();
+  CHECK(found == 2);
+  CHECK(tracker.count() == 0);
+}
+
+ASYNC_TEST_CASE("variables that are set within a tracker's scope take nothing from it, and its end nothing from them") {
+  ContextVar<int> outside, inside;
+  outside.set(1);
+  PendingTracker outer, inner;
+  const PendingTracker::Scope a(outer);
+  inside.set(2);
+  Pending<> seen_by_both, seen_by_none;
+  {
+    const PendingTracker::Scope b(inner);
+    outside.set(3);
+    inside.set(4);
+    seen_by_both = Caller::current().call_soon([] {});
+    const PendingTracker::OptOut none;
+    CHECK(outside.get_or(0) == 3);
+    CHECK(inside.get_or(0) == 4);
+    seen_by_none = Caller::current().call_soon([] {});
+  }
+  CHECK(outer.list() == std::vector<PendingBase>{seen_by_both});
+  CHECK(inner.list() == std::vector<PendingBase>{seen_by_both});
+  CHECK(outside.get_or(0) == 1);
+  CHECK(inside.get_or(0) == 2);
+  co_await seen_by_both;
+  co_await seen_by_none;
+}
+
+TEST_CASE("many threads may replace values in a context they share") {
+  ContextVar<Value> low, high;
+  PendingTracker tracker;
+  Context().run([&] {
+    low.set(std::make_shared<int>(1));
+    const PendingTracker::Scope scope(tracker);
+    high.set(std::make_shared<int>(2));
+    const Context shared = Context::current();
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 3; ++t)
+      threads.emplace_back([&, t] {
+        for (int i = 0; i < 1000; ++i)
+          shared.run([&] {
+            low.set(std::make_shared<int>(t));
+            if (**low.find() != t || **high.find() != 2) ++wrong;
+            const PendingTracker::OptOut none;
+            if (**low.find() != t || **high.find() != 2) ++wrong;
+          });
+      });
+    for (auto& t : threads) t.join();
+    CHECK(wrong == 0);
+    CHECK(**low.find() == 1);
+  });
+}
