@@ -183,3 +183,145 @@ TEST_CASE("many threads may replace values in a context they share") {
     CHECK(**low.find() == 1);
   });
 }
+
+TEST_CASE("a group that is left keeps nothing of a member that goes on, nor the member") {
+  ContextVar<Value> var;
+  std::weak_ptr<int> adder, owned;
+  {
+    Pending<> member;
+    member.protect();
+    auto of_member = std::make_shared<int>(2);
+    owned = of_member;
+    member.metadata()["owned"] = std::move(of_member);
+    {
+      auto value = std::make_shared<int>(1);
+      adder = value;
+      const ContextVar<Value>::Scope scope(var, std::move(value));
+      PendingGroup group;
+      group.add(member);
+      CHECK(group.size() == 1);
+    }
+    CHECK_FALSE(member.done());
+    CHECK(adder.expired());
+    CHECK_FALSE(owned.expired());
+  }
+  CHECK(owned.expired());
+}
+
+TEST_CASE("who joins a group that is destroyed meanwhile waits for its members, and nothing is kept after that") {
+  for (const bool abandoned : {false, true}) {
+    ContextVar<Value> var;
+    std::weak_ptr<int> adder;
+    Pending<> member;
+    member.protect();
+    {
+      ManualLoop loop;
+      auto group = std::make_unique<PendingGroup>();
+      auto joined = loop.caller.call_soon([&]() -> Coro<void> { co_await group->join(); });
+      {
+        auto value = std::make_shared<int>(1);
+        adder = value;
+        const ContextVar<Value>::Scope scope(var, std::move(value));
+        group->add(member);
+      }
+      loop.settle();
+      group.reset();
+      loop.settle();
+      CHECK_FALSE(joined.done());
+      if (!abandoned) {
+        member.set_result();
+        loop.settle();
+        CHECK(joined.done());
+      }
+    }
+    CHECK(adder.expired());
+  }
+}
+
+TEST_CASE("a group that an abandoned Caller ends keeps nothing of a member that goes on") {
+  ContextVar<Value> var;
+  std::weak_ptr<int> adder;
+  Pending<> member, inside, gate;
+  member.protect();
+  {
+    Caller loop(manual);
+    loop.call_soon([&]() -> Coro<void> {
+      Caller::current().get({.name = "child"}).call_soon([&, inside, member]() -> Coro<void> {
+        PendingGroup group;
+        {
+          auto value = std::make_shared<int>(1);
+          adder = value;
+          const ContextVar<Value>::Scope scope(var, std::move(value));
+          group.add(member);
+        }
+        inside.set_result();
+        co_await group.join();
+      });
+      co_await sleep_for(1h);
+    });
+    loop.run_until(inside);
+  }
+  CHECK_FALSE(member.done());
+  CHECK(adder.expired());
+}
+
+TEST_CASE("groups that are left while their members end in another thread keep nothing") {
+  ContextVar<Value> var;
+  std::vector<std::weak_ptr<int>> adders;
+  std::vector<Pending<>> protected_ones;
+  {
+    Caller other(new_thread);
+    for (int round = 0; round < 300; ++round) {
+      auto value = std::make_shared<int>(round);
+      adders.push_back(value);
+      const ContextVar<Value>::Scope scope(var, std::move(value));
+      Pending<> ends, stays;
+      ends.protect();
+      stays.protect();
+      protected_ones.push_back(stays);
+      PendingGroup group;
+      other.post([ends] { ends.set_result(); });
+      group.add(ends);
+      group.add(stays);
+    }
+  }
+  std::size_t kept = 0;
+  for (const auto& adder : adders) kept += !adder.expired();
+  CHECK(kept == 0);
+}
+
+TEST_CASE("a tracker whose function takes a Pending out again keeps nothing of it") {
+  ContextVar<Value> var;
+  std::weak_ptr<int> adder;
+  Pending<> member;
+  PendingTracker* self = nullptr;
+  PendingTrackerOptions options;
+  options.added = [&self](const PendingBase& p) { CHECK(self->remove(p)); };
+  PendingTracker tracker(options);
+  self = &tracker;
+  {
+    auto value = std::make_shared<int>(1);
+    adder = value;
+    const ContextVar<Value>::Scope scope(var, std::move(value));
+    CHECK(tracker.add(member));
+  }
+  CHECK(tracker.count() == 0);
+  CHECK(adder.expired());
+  member.cancel();
+}
+
+ASYNC_TEST_CASE("contexts that were captured in a group do not keep what its body gave") {
+  Context captured;
+  std::weak_ptr<int> result;
+  const auto body = [&captured](PendingGroup&) -> Coro<Value> {
+    captured = Context::current();
+    co_return std::make_shared<int>(1);
+  };
+  {
+    const Value value = co_await with_pending_group(body);
+    CHECK(*value == 1);
+    result = value;
+  }
+  CHECK(captured != Context());
+  CHECK(result.expired());
+}

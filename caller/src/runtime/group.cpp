@@ -19,6 +19,7 @@ struct GroupState final : Tracking, std::enable_shared_from_this<GroupState> {
   bool member_cancelled = false;  // by somebody else than us
   bool body_left = false;         // the body threw PendingCancelled by itself
   bool ended = false;
+  int joins = 0;  // under way
   Suspension* joiner = nullptr;
 
   explicit GroupState(const PendingGroupOptions& o) : options(o) {}
@@ -80,15 +81,53 @@ bool add_member(GroupState& g, const PendingBase& p) {
   }
   const CallbackId id =
       p.add_done_callback([self = g.shared_from_this()](const PendingBase& done) { member_done(*self, done); });
-  bool cancel_now = false;
+  bool cancel_now = false, let_go = false;
   {
     std::lock_guard lock(g.mutex);
-    if (auto it = g.members.find(p); it != g.members.end()) it->second = id;
+    if (auto it = g.members.find(p); it != g.members.end())
+      it->second = id;
+    else
+      let_go = true;  // it is done, or the group was left meanwhile
     cancel_now = g.cancelled;
   }
+  if (let_go) p.remove_done_callback(id);
   if (cancel_now) p.cancel("the group was cancelled");
   return true;
 }
+
+/// Of a group that has ended, once no join needs them any more. Members may go on, for ever those that are protected:
+/// each would keep a callback of the group, the context of whoever added it, and by them itself. And contexts that were
+/// captured in the group keep the group, so it must not keep what its body gave.
+void let_go(GroupState& g) noexcept {
+  decltype(g.members) left;
+  PendingBase body;
+  {
+    const std::lock_guard lock(g.mutex);
+    if (!g.ended || g.joins > 0) return;
+    left.swap(g.members);
+    std::swap(body, g.body);
+  }
+  for (const auto& [p, id] : left)
+    if (id) p.remove_done_callback(id);  // else add_member does
+}
+
+struct Joining {
+  GroupState& group;
+
+  explicit Joining(GroupState& g) : group(g) {
+    const std::lock_guard lock(g.mutex);
+    ++g.joins;
+  }
+  Joining(const Joining&) = delete;
+  Joining& operator=(const Joining&) = delete;
+  ~Joining() {
+    {
+      const std::lock_guard lock(group.mutex);
+      --group.joins;
+    }
+    let_go(group);
+  }
+};
 
 }  // namespace
 
@@ -127,6 +166,7 @@ Coro<void> group_run(std::shared_ptr<GroupState> group, PendingBase body) {
     if (group->members.contains(PendingBase::share(task)))
       throw Error(Errc::deadlock, "PendingGroup::join: a member cannot wait for its own group");
   }
+  const Joining joining(*group);
   PendingBase timer;
   if (group->options.timeout) {
     ScheduleOptions options;
@@ -222,6 +262,7 @@ PendingGroup::~PendingGroup() {
   }
   detail::cancel_members(*state_, "the group was left", true);
   detail::report_errors(*state_);
+  detail::let_go(*state_);
 }
 
 PendingGroup::Scope::Scope(PendingGroup& group) : saved_(detail::retain(detail::current_context())) {

@@ -81,10 +81,11 @@ struct TrackerState final : Tracking, std::enable_shared_from_this<TrackerState>
 
   bool add(const PendingBase& p) {
     if (p.done()) return false;
+    std::uint64_t number = 0;
     {
       std::lock_guard lock(mutex);
       if (closed || !entries.try_emplace(p, Entry{last_number + 1, 0}).second) return false;
-      ++last_number;
+      number = ++last_number;
     }
     tell(options.added, "PendingTracker added", p);
     CallbackId id = 0;
@@ -94,8 +95,14 @@ struct TrackerState final : Tracking, std::enable_shared_from_this<TrackerState>
       remove(p);
       throw;
     }
-    std::lock_guard lock(mutex);
-    if (auto it = entries.find(p); it != entries.end()) it->second.callback = id;
+    {
+      std::lock_guard lock(mutex);
+      if (auto it = entries.find(p); it != entries.end() && it->second.number == number) {
+        it->second.callback = id;
+        return true;
+      }
+    }
+    p.remove_done_callback(id);  // it is done, or was taken out meanwhile
     return true;
   }
 
