@@ -184,6 +184,43 @@ TEST_CASE("many threads may replace values in a context they share") {
   });
 }
 
+TEST_CASE("work that calls itself again does not inherit trackers and groups that are over") {
+  CHECK(links_after(5, [] {
+          auto tracker = std::make_shared<PendingTracker>();
+          auto scope = std::make_shared<PendingTracker::Scope>(*tracker);
+          return std::pair(std::move(tracker), std::move(scope));
+        }) == 1);
+
+  ManualLoop loop;
+  ContextVar<int> var;
+  PendingTracker lasts;
+  std::size_t found = 0;
+  std::function<Coro<void>(int)> again = [&](int left) -> Coro<void> {
+    found = links();
+    CHECK(var.get_or(0) == 1);
+    if (left == 0) co_return;
+    const auto body = [&, left](PendingGroup& group) -> Coro<void> {
+      ScheduleOptions options;
+      options.opt_out_of_groups = true;
+      options.delay = 1ms;  // else its member would be one of this group, too, before that ends
+      Caller::current().schedule_call(options, std::cref(again), left - 1);
+      auto member = Caller::current().call_soon([] {});
+      CHECK(lasts.contains(member));
+      CHECK(group.size() == 1);
+      co_await member;
+    };
+    co_await with_pending_group(body);
+  };
+  {
+    const ContextVar<int>::Scope value(var, 1);
+    const PendingTracker::Scope scope(lasts);
+    loop.caller.call_soon(std::cref(again), 5);
+  }
+  while (loop.step()) {
+  }
+  CHECK(found == 3);  // the variable, the tracker, and the last group
+}
+
 TEST_CASE("a group that is left keeps nothing of a member that goes on, nor the member") {
   ContextVar<Value> var;
   std::weak_ptr<int> adder, owned;

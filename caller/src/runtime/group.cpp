@@ -25,6 +25,10 @@ struct GroupState final : Tracking, std::enable_shared_from_this<GroupState> {
   explicit GroupState(const PendingGroupOptions& o) : options(o) {}
 
   void track(const PendingBase& p) noexcept override;
+  bool over() noexcept override {
+    const std::lock_guard lock(mutex);
+    return ended;
+  }
   bool idle() const { return members.empty() && (!body || body.done()); }
 };
 

@@ -11,12 +11,30 @@ namespace detail {
 
 // ---- links ----
 
+namespace {
+struct ReleaseNode {
+  void operator()(ContextNode* node) const noexcept { release(node); }
+};
+using OwnedNode = std::unique_ptr<ContextNode, ReleaseNode>;
+}  // namespace
+
 ContextNode* push_tracker(std::shared_ptr<Tracking> tracking, ContextNode* next) {
   if (!tracking) return without_trackers(next);
   TrackerLink* const outer = next ? next->group : nullptr;
   // Work that opens a scope and calls itself again inherits the scope each time.
-  for (const TrackerLink* l = outer; l; l = l->outer)
-    if (l->tracking == tracking) return retain(next);
+  bool there = false, stale = false;
+  for (const TrackerLink* l = outer; l; l = l->outer) {
+    there = there || l->tracking == tracking;
+    stale = stale || l->tracking->over();
+  }
+  if (stale) {
+    Trackers left;
+    for (const TrackerLink* l = outer; l; l = l->outer)
+      if (!l->tracking->over()) left.insert(left.begin(), l->tracking);
+    if (!there) left.push_back(std::move(tracking));
+    return with_trackers(retain(next), left);
+  }
+  if (there) return retain(next);
   auto link = std::make_shared<TrackerLink>(std::move(tracking), outer);
   auto node = new_link(kGroupKey, link);
   node->group = link.get();
@@ -29,14 +47,10 @@ Context tracking_context(std::shared_ptr<Tracking> tracking) {
 }
 
 ContextNode* with_trackers(ContextNode* context, const Trackers& trackers) {
-  ContextNode* top = without_trackers(context);
-  release(context);
-  for (const auto& tracking : trackers) {
-    ContextNode* const above = push_tracker(tracking, top);
-    release(top);
-    top = above;
-  }
-  return top;
+  const OwnedNode taken(context);
+  OwnedNode top(without_trackers(context));
+  for (const auto& tracking : trackers) top.reset(push_tracker(tracking, top.get()));
+  return top.release();
 }
 
 ContextNode* without_trackers(ContextNode* context) { return without_links(context, kGroupKey); }
@@ -67,6 +81,11 @@ struct TrackerState final : Tracking, std::enable_shared_from_this<TrackerState>
       add(p);
     } catch (...) {  // no memory: it runs unseen
     }
+  }
+
+  bool over() noexcept override {
+    const std::lock_guard lock(mutex);
+    return closed;
   }
 
   static void tell(const std::function<void(const PendingBase&)>& fn, const char* where,

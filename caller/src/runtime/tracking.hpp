@@ -12,6 +12,8 @@ struct Tracking {
   virtual ~Tracking() = default;
   /// A call was made, or a Pending given by hand. The work behind it has not begun when it is a call.
   virtual void track(const PendingBase& p) noexcept = 0;
+  /// It will never take anything again.
+  virtual bool over() noexcept = 0;
 };
 
 /// One tracker in force. The context's node that introduced it owns it, as a node further down the same chain owns
@@ -26,7 +28,8 @@ std::unique_ptr<ContextNode> new_link(std::uint64_t key, std::shared_ptr<void> v
 /// A chain without its links of `key`: those above the last of them made anew, those below shared. A new reference.
 ContextNode* without_links(ContextNode* chain, std::uint64_t key);
 
-/// A chain (a new reference) with `tracking` in force above those of `next`, once; null: none is.
+/// A chain (a new reference) with `tracking` in force above those of `next`, once, without those that are over; null:
+/// none is.
 ContextNode* push_tracker(std::shared_ptr<Tracking> tracking, ContextNode* next);
 /// The running code's context with `tracking` in force above those that are.
 Context tracking_context(std::shared_ptr<Tracking> tracking);
