@@ -99,7 +99,7 @@ public:
   ContextVar(const ContextVar&) = delete;
   ContextVar& operator=(const ContextVar&) = delete;
 
-  /// The value in force, or null when none was set. The pointer is valid while the running code keeps its context.
+  /// The value in force, or null when none was set. The pointer is valid until the running code sets another, or ends.
   const T* find() const noexcept {
     for (auto* n = detail::current_context(); n; n = n->next)
       if (n->key == key_) return static_cast<const T*>(n->value.get());
