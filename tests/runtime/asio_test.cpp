@@ -14,6 +14,7 @@
 #endif
 
 #include "asio_support.hpp"
+#include "support/cpu_time.hpp"
 
 using namespace caller;
 using namespace caller::test;
@@ -290,6 +291,32 @@ TEST_CASE("executor() is the same from every thread, whatever the backend, also 
       CHECK(c.call_later(1ms, [] { return 1; }).wait() == 1);  // timers go on in the new bed
     }
   }
+}
+
+TEST_CASE("a loop of Asio sleeps while it waits for what never comes") {
+  Caller c(new_thread);
+  const CpuTime loop = c.call_soon([] {
+                          (void)Caller::current().executor();
+                          return CpuTime();
+                        }).wait();
+  const auto sleeps = [&loop] {
+    const auto before = loop.used();
+    const Pending<> nobody;
+    nobody.wait_done({.timeout = 200ms});  // that is how long it could compute
+    return loop.used() - before < 50ms;
+  };
+  const auto later = c.call_later(Duration::max(), [] {});
+  CHECK(sleeps());
+  later.cancel();
+  const auto limited = c.call_soon([]() -> Coro<void> {
+    auto inner = []() -> Coro<void> { co_await Pending<>(); };
+    co_await with_timeout(Duration::max(), inner());
+  });
+  CHECK(sleeps());
+  limited.cancel();
+  const auto nested = c.call_soon([] { Pending<>().wait_done({.timeout = Duration::max()}); });
+  CHECK(sleeps());
+  nested.cancel();
 }
 
 TEST_CASE("one that stops the io_context does not stop the Caller") {

@@ -1,6 +1,7 @@
 // caller/host.hpp: a Caller as a guest, whatever the loop. The contract runs on every host; here is what only guests
 // do.
 #include "support/coro.hpp"
+#include "support/cpu_time.hpp"
 
 #include <poll.h>
 #include <sys/epoll.h>
@@ -281,6 +282,18 @@ TEST_CASE("a wait nested in a guest runs the io_context; after a stop of the io_
   io.run();
   CHECK(inside.result() == 4);
   CHECK(io.stopped());
+}
+
+TEST_CASE("a guest of Asio sleeps while a nested wait waits for what never comes") {
+  boost::asio::io_context io;
+  Caller c(guest, {.host = asio_host(io)});
+  Caller other(new_thread);
+  const CpuTime thread;
+  const auto before = thread.used();
+  const Pending<> woken;
+  const auto call = other.call_later(200ms, [woken] { woken.set_result(); });
+  CHECK(woken.wait_done({.timeout = Duration::max()}));
+  CHECK(thread.used() - before < 50ms);
 }
 
 TEST_CASE("a guest that is abandoned while its io_context runs takes its operations along") {

@@ -178,7 +178,7 @@ std::size_t Core::queued() noexcept {
 bool Core::spin() noexcept {
   constexpr int kLooks = 64;  // between two looks at the clock
   const auto clock = [] { return std::chrono::steady_clock::now().time_since_epoch().count(); };
-  std::int64_t until = clock() + options.spin.count();
+  std::int64_t until = time_after(clock(), options.spin.count());
   const bool timed = !timers.empty() && !options.clock;
   if (timed) until = std::min(until, timers.next());
   do {

@@ -45,6 +45,11 @@ bool wait_awake(F ended, std::int64_t at_most = std::numeric_limits<std::int64_t
   } while (clock() < until);
   return false;
 }
+/// When `wait` nanoseconds after `now` is: not before `now`, and never rather than a time that cannot be written.
+constexpr std::int64_t time_after(std::int64_t now, std::int64_t wait) noexcept {
+  constexpr auto kNever = std::numeric_limits<std::int64_t>::max();
+  return wait <= 0 ? now : wait > kNever - now ? kNever : now + wait;
+}
 /// True once for each thread that the calling thread has made as a Caller and not waited for since: what it waits for
 /// now is likely what that thread does first.
 bool waits_for_new_thread() noexcept;

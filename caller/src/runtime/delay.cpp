@@ -1,6 +1,4 @@
 // call_later: work that waits for its time.
-#include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "word.hpp"
@@ -70,9 +68,7 @@ void arm_delay(Core& core, PendingState& s, DelayNode* node, Duration delay) noe
   node->core = &core;
   node->state = &s;
   node->act = &delay_act;
-  const std::int64_t now = core.now();
-  const std::int64_t left = std::numeric_limits<std::int64_t>::max() - now;
-  node->when = now + std::min<std::int64_t>(delay.count(), left);
+  node->when = time_after(core.now(), delay.count());
   if (core.on_thread() && !core.between_turns())  // the host must hear of it
     arm(*node, true);
   else if (!core.submit(node))

@@ -279,9 +279,7 @@ bool suspend_timed(TimedWait& w, std::coroutine_handle<> h, std::int64_t timeout
     w.home->push_local(&w);
     return true;
   }
-  const std::int64_t now = w.home->now();
-  const std::int64_t left = std::numeric_limits<std::int64_t>::max() - now;
-  w.timer.when = now + (timeout_ns < 0 ? 0 : timeout_ns > left ? left : timeout_ns);
+  w.timer.when = time_after(w.home->now(), timeout_ns);
   w.home->timers.add(w.timer);
   return true;
 }
@@ -334,8 +332,7 @@ void begin_guard(TimeoutGuard& guard, std::int64_t timeout_ns) {
     return set_flag(*ts.task, PendingState::kUndelivered);
   }
   Core& core = *ts.core;
-  const std::int64_t now = core.now();
-  guard.when = now + std::min(timeout_ns, std::numeric_limits<std::int64_t>::max() - now);
+  guard.when = time_after(core.now(), timeout_ns);
   core.timers.add(guard);
 }
 

@@ -88,9 +88,7 @@ bool block_on(PendingState& s, std::optional<std::int64_t> timeout_ns, bool keep
   Suspension* const outer = task ? task->suspended : nullptr;
   if (task && !shield) task->suspended = &w;
   if (timeout_ns) {
-    const std::int64_t now = core->now();
-    w.timer.when =
-        now + std::max<std::int64_t>(0, std::min(*timeout_ns, std::numeric_limits<std::int64_t>::max() - now));
+    w.timer.when = time_after(core->now(), *timeout_ns);
     core->timers.add(w.timer);
   }
   const Core::Pump pump(*core);
@@ -180,7 +178,8 @@ Coro<bool> PendingBase::async_wait_done(WaitOptions options) const {
   std::exception_ptr held_back;
   for (;;) {
     std::optional<Duration> left = options.timeout;
-    if (left) left = std::max(Duration::zero(), *left - Duration(core.now() - start));
+    // Cut first: what is left of a time before all times would be one after all times.
+    if (left) left = std::max(Duration::zero(), std::max(Duration::zero(), *left) - Duration(core.now() - start));
     bool finished = false;
     try {
       finished = co_await Done{self, left, options.protect || options.shield};

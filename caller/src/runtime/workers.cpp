@@ -176,7 +176,7 @@ void worker_free(Core& worker) noexcept {
   worker.timers.remove(worker.idle_timer);
   worker.idle_timer.core = &worker;
   worker.idle_timer.act = &idle_too_long;
-  worker.idle_timer.when = worker.now() + pool.idle_timeout.count();
+  worker.idle_timer.when = time_after(worker.now(), pool.idle_timeout.count());
   worker.timers.add(worker.idle_timer);
 }
 

@@ -4,6 +4,7 @@
 // one copy of Asio's code, and copies in different shared objects (or in a cell of the kernel) are different ones.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <memory>
@@ -41,6 +42,12 @@ inline boost::asio::io_context& context_of(void* native) noexcept {
   return *static_cast<boost::asio::io_context*>(static_cast<boost::asio::execution_context*>(native));
 }
 
+/// Asio adds the time to wait to the present one, and does not look whether that overflows. Who has waited for less
+/// than was asked for is asked again.
+inline std::chrono::nanoseconds at_most_an_hour(std::chrono::nanoseconds wait) noexcept {
+  return std::min<std::chrono::nanoseconds>(wait, std::chrono::hours(1));
+}
+
 class AsioLoop final : public EventLoop {
 public:
   void wake() noexcept override {
@@ -51,7 +58,7 @@ public:
     guarded([&] {
       if (context_.stopped()) context_.restart();  // somebody stopped it, but this loop ends with its Caller
       if (timeout_ns)
-        context_.run_one_for(std::chrono::nanoseconds(*timeout_ns));
+        context_.run_one_for(at_most_an_hour(std::chrono::nanoseconds(*timeout_ns)));
       else
         context_.run_one();
     });
@@ -139,7 +146,7 @@ protected:
     Guard guard(std::in_place, context_.get_executor());
     guarded([&] {
       if (limit)
-        context_.run_one_for(*limit);
+        context_.run_one_for(at_most_an_hour(*limit));
       else
         context_.run_one();
     });
