@@ -13,6 +13,14 @@ Coro<int> depth(int n) {
   co_return 1 + co_await depth(n - 1);
 }
 
+struct Size {
+  int width = 1, height = 2;
+};
+Coro<Size> size_in_braces() { co_return {3, 4}; }
+Coro<Size> default_size() { co_return {}; }
+Coro<std::vector<std::string>> words() { co_return {"some", "words"}; }
+Coro<std::unique_ptr<int>> no_number() { co_return {}; }
+
 /// An awaitable of another library: resumes its coroutine on a thread of its own.
 struct OnOtherThread {
   std::thread* thread;
@@ -90,6 +98,16 @@ AsyncGenerator<int> slowly_fails() {
 }
 
 }  // namespace
+
+ASYNC_TEST_CASE("a value may be returned in braces") {
+  const Size given = co_await size_in_braces();
+  CHECK(given.width == 3);
+  CHECK(given.height == 4);
+  const Size own = co_await default_size();
+  CHECK(own.height == 2);
+  CHECK((co_await words()).size() == 2);
+  CHECK(co_await no_number() == nullptr);
+}
 
 ASYNC_TEST_CASE("a Coro starts when it is awaited, not when it is made") {
   bool began = false;

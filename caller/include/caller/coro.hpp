@@ -72,7 +72,7 @@ struct CoroPromise : CoroPromiseBase {
       if (has_value) value.~Stored();
   }
   Coro<T> get_return_object() noexcept;
-  template <class U>
+  template <class U = T>  // the default is for braces: `co_return {a, b};`
     requires std::is_convertible_v<U&&, T> || std::is_constructible_v<T, U&&>
   void return_value(U&& v) {
     if constexpr (std::is_reference_v<T>)
