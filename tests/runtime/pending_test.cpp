@@ -175,6 +175,15 @@ TEST_CASE("without a handler of its own an error goes to the process's") {
   CHECK(reports.size() == 1);
 }
 
+TEST_CASE("an exception_ptr without an exception is refused, and the Pending is still to be decided") {
+  const Pending<int> p;
+  CHECK_THROWS_WITH_AS(p.set_exception(std::exception_ptr()), doctest::Contains("Pending::set_exception"), Error);
+  CHECK_THROWS_AS(p.set_exception(nullptr), Error);
+  CHECK_FALSE(p.done());
+  CHECK(p.set_result(1));
+  CHECK(p.result() == 1);
+}
+
 TEST_CASE("a handler of errors that throws hurts nobody") {
   Caller c(manual, {.backend = Backend::manual, .error_handler = [](const std::string&, const std::exception_ptr&) {
                       throw std::runtime_error("handler");

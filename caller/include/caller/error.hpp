@@ -28,6 +28,7 @@ enum class Errc {
   not_started,           ///< a StartStopTask was waited for before its start()
   stopped_early,         ///< a StartStopTask ended before it was asked to
   receiver_exists,       ///< somebody else waits to receive from the channel
+  invalid_argument,      ///< an argument that means nothing: an exception_ptr without an exception
 };
 
 /// The category of Errc. Thread-safety: any thread. Errors: none.

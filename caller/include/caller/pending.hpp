@@ -146,6 +146,8 @@ CALLER_API std::ostream& operator<<(std::ostream& out, const PendingBase& pendin
 
 namespace detail {
 
+[[noreturn]] CALLER_API void refuse_no_exception();
+
 /// `Own`: takes over a reference. Else it needs one only while it waits: until then there is the handle it was made of.
 template <class T, bool Own>
 struct PendingAwaiter : PendingWait {
@@ -267,7 +269,9 @@ public:
   }
 
   /// Completes it with an error. False: it was decided before. Thread-safety: any thread; the first wins.
+  /// Errors: Error(invalid_argument) where `error` is null, and the Pending stays as it is.
   bool set_exception(std::exception_ptr error) const {
+    if (!error) detail::refuse_no_exception();
     if (!detail::claim(*state_)) return false;
     detail::set_error(*state_, std::move(error));
     detail::complete(*state_);
@@ -275,7 +279,8 @@ public:
   }
   /// The same with any object as the exception.
   template <class E>
-    requires(!std::is_same_v<std::remove_cvref_t<E>, std::exception_ptr>)
+    requires(!std::is_same_v<std::remove_cvref_t<E>, std::exception_ptr> &&
+             !std::is_null_pointer_v<std::remove_cvref_t<E>>)
   bool set_exception(E&& error) const {
     return set_exception(std::make_exception_ptr(std::forward<E>(error)));
   }

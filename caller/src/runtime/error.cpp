@@ -45,6 +45,8 @@ public:
         return "ended before it was asked to";
       case Errc::receiver_exists:
         return "somebody else receives already";
+      case Errc::invalid_argument:
+        return "invalid argument";
     }
     return "unknown error " + std::to_string(value);
   }

@@ -65,6 +65,8 @@ void set_error(PendingState& s, std::exception_ptr error) noexcept {
   }
 }
 
+void refuse_no_exception() { throw Error(Errc::invalid_argument, "Pending::set_exception: no exception was given"); }
+
 void set_box(PendingState& s, void* value, void (*destroy)(void*) noexcept) {
   Extras& e = extras_of(s);
   e.box = {value, destroy};
