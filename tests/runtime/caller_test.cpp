@@ -366,6 +366,26 @@ TEST_CASE("run_once waits for something to do, run_until for a Pending, of any C
   CHECK(c.poll() == 0);
 }
 
+TEST_CASE("poll runs all that is ready, however much, and comes back from work that begins anew for ever") {
+  ManualLoop loop;
+  std::size_t ran = 0;
+  for (int i = 0; i < 3000; ++i) loop.caller.call_soon([&] { ++ran; });
+  for (int i = 0; i < 3000; ++i) loop.caller.call_later(1ms, [&] { ++ran; });
+  loop.clock.advance(1ms);
+  CHECK(loop.caller.poll() == 6000);
+  CHECK(ran == 6000);
+  CHECK(loop.caller.poll() == 0);
+  const auto restless = []() -> Coro<void> {
+    for (;;) co_await yield_now();
+  };
+  const auto forever = loop.caller.call_soon(restless);
+  for (int i = 0; i < 3000; ++i) loop.caller.call_soon([&] { ++ran; });
+  CHECK(loop.caller.poll() >= 3000);
+  CHECK(ran == 9000);
+  forever.cancel();
+  loop.settle();
+}
+
 TEST_CASE("a manual Caller takes Asio as a guest for a call that needs it") {
   Caller c(manual, {.backend = Backend::manual});
   CHECK(c.call_using_backend(Backend::asio, [] { return 1; }).wait() == 1);

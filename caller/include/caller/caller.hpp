@@ -183,7 +183,7 @@ public:
 
   void run();              ///< until it is stopped
   std::size_t run_once();  ///< waits until something is ready and runs a batch; the number run
-  std::size_t poll();      ///< runs what is ready, waits for nothing; the number run
+  std::size_t poll();      ///< runs what is ready, and some of what that queues; waits for nothing; the number run
   /// Runs until the Pending is done.
   void run_until(const PendingBase& pending);
 

@@ -299,13 +299,21 @@ std::size_t Core::poll() {
   const Pump pump(*this);
   enter_running();
   bool first = true;
-  const std::size_t n = loop_until([&] {
-    if (!std::exchange(first, false)) return true;
-    poll_backend();
-    return false;
+  std::size_t rest = 0;
+  const std::size_t n = loop_until([&](std::size_t ran) {
+    if (std::exchange(first, false)) {
+      poll_backend();
+      return false;
+    }
+    if (ran >= kBudget) {  // what was ready is in front of what has been queued since: a bound to the whole
+      while (fire_timers()) {
+      }
+      rest = drain(queued());
+    }
+    return true;
   });
   finish_if_stopped();
-  return n;
+  return n + rest;
 }
 
 std::size_t Core::loop_once(std::size_t budget) noexcept {

@@ -159,6 +159,7 @@ public:
   bool forsaken() const noexcept { return forsaken_.load(std::memory_order_relaxed); }
 
   // -- turning, own thread only --
+  static constexpr std::size_t kBudget = 1024;  // entries between two looks at the backend
   template <class Pred>
   std::size_t loop_until(Pred&& pred);
   std::size_t loop_once(std::size_t budget) noexcept;  // drain, as from inside the loop
@@ -394,7 +395,6 @@ private:
 template <class Pred>
 std::size_t Core::loop_until(Pred&& pred) {
   const Bare bare;
-  constexpr std::size_t kBudget = 1024;
   std::size_t total = 0, since_poll = 0;
   const auto ready = [&] {
     if constexpr (std::is_invocable_v<Pred&, std::size_t>)
