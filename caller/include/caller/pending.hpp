@@ -76,7 +76,8 @@ public:
   /// end and their result is dropped. Each further call adds its message, and interrupts a coroutine's clean-up.
   ///
   /// Returns false (and does nothing) when the Pending is done or protected.
-  /// Errors: none. Source: async-kernel Pending.cancel.
+  /// Errors: std::bad_alloc where the Caller of the work, on another thread, cannot be told: nothing has changed then.
+  /// Source: async-kernel Pending.cancel.
   bool cancel(std::string message = {}) const { return detail::cancel(*state_, std::move(message)); }
 
   /// cancel(), then waits for the end of the work. Never throws what the work threw.

@@ -14,9 +14,15 @@
 namespace caller::detail {
 namespace {
 
-void call_canceller(const Canceller& canceller, const std::string& message) noexcept {
+void call_canceller(const Canceller& canceller, PendingState& s) noexcept {
+  if (!canceller) return;
+  std::string message;
   try {
-    if (canceller) canceller(message);
+    message = cancel_message(s);
+  } catch (...) {  // no memory for the message: it is called all the same
+  }
+  try {
+    canceller(message);
   } catch (...) {
     report_error(nullptr, "canceller", std::current_exception());
   }
@@ -64,6 +70,16 @@ bool says_nothing_new(PendingState& s, P::Word w, const std::string& message) no
   return message.empty() || (s.extras && s.extra()->message.find(message) != std::string::npos);
 }
 
+/// With the lock held, which goes where there is no memory; `w` is the word.
+[[gnu::noinline]] CancelOp* make_cancel_op(PendingState& s, P::Word w) {
+  try {
+    return ::new (allocate(sizeof(CancelOp))) CancelOp(s);
+  } catch (...) {
+    unlock_word(s, w);
+    throw;
+  }
+}
+
 }  // namespace
 
 void add_message(PendingState& s, std::string_view message) {
@@ -93,7 +109,7 @@ bool set_canceller(PendingState& s, Canceller canceller) {
   const bool taken = !done && !too_late && !(w & (P::kWork | P::kClaimed));
   if (taken) extras.canceller.swap(canceller);
   if (!done) unlock_word(s, taken ? w | P::kForeign : w);
-  if (too_late) call_canceller(canceller, cancel_message(s));
+  if (too_late) call_canceller(canceller, s);
   return too_late || taken;
 }
 
@@ -118,6 +134,10 @@ enum class Asked : std::uint8_t { refused, accepted, to_be_told };  // the last:
   const bool running = (w & P::kWork) && has_begun(s, w);
   const bool foreign = w & P::kForeign;
   const P::Word now = w | P::kCancelled | P::kUndelivered | (running || foreign ? P::Word{0} : P::Word{P::kClaimed});
+  // Its loop is to hear of it. Where not, its core may be decided at this moment (to_thread).
+  const bool told = !foreign && (running || (w & P::kTimer));
+  const bool here = told && (!s.core || s.core->on_thread());
+  CancelOp* const op = told && !here ? make_cancel_op(s, w) : nullptr;
   try {
     if (!message.empty()) {
       add_message(s, message);
@@ -129,14 +149,13 @@ enum class Asked : std::uint8_t { refused, accepted, to_be_told };  // the last:
     Canceller canceller;
     canceller.swap(s.extra()->canceller);  // under the lock: whoever completes it next must not take it away
     unlock_word(s, now);
-    call_canceller(canceller, cancel_message(s));
+    call_canceller(canceller, s);
     return Asked::accepted;
   }
-  if (!running && !(w & P::kTimer)) {
+  if (!told) {
     complete_locked(s, now);
     return Asked::accepted;
   }
-  const bool here = !s.core || s.core->on_thread();
   if (here && (w & P::kTimer)) {
     unschedule(s);
     unlock_word(s, now & ~P::Word{P::kTimer});
@@ -147,9 +166,8 @@ enum class Asked : std::uint8_t { refused, accepted, to_be_told };  // the last:
       complete(s);
     return Asked::accepted;
   }
-  if (!here) {
+  if (op) {
     s.word.store(now | P::kLock, std::memory_order_release);  // before the loop can hear of it
-    auto* op = ::new (allocate(sizeof(CancelOp))) CancelOp(s);
     if (!s.core->submit(op)) op->act(op, OpAct::drop);
   }
   unlock_word(s, now);
@@ -230,7 +248,13 @@ std::stop_token stop_token_of(PendingState& s) {
 
 std::string cancel_message(PendingState& s) {
   const std::uintptr_t w = lock_word(s);
-  std::string text = s.extras ? s.extra()->message : std::string();
+  std::string text;
+  try {
+    if (s.extras) text = s.extra()->message;
+  } catch (...) {
+    if (!(w & PendingState::kDone)) unlock_word(s, w);
+    throw;
+  }
   if (!(w & PendingState::kDone)) unlock_word(s, w);
   return text.empty() ? "the Pending was cancelled" : text;
 }

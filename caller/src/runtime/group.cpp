@@ -83,18 +83,25 @@ bool add_member(GroupState& g, const PendingBase& p) {
     if (g.ended) return false;
     if (p == g.body || !g.members.try_emplace(p, 0).second) return true;
   }
-  const CallbackId id =
-      p.add_done_callback([self = g.shared_from_this()](const PendingBase& done) { member_done(*self, done); });
-  bool cancel_now = false, let_go = false;
+  CallbackId id = 0;
+  try {
+    id = p.add_done_callback([self = g.shared_from_this()](const PendingBase& done) { member_done(*self, done); });
+  } catch (...) {  // it will not tell us of its end
+    std::lock_guard lock(g.mutex);
+    g.members.erase(p);
+    if (g.idle()) wake(g.joiner);
+    throw;
+  }
+  bool cancel_now = false, gone = false;
   {
     std::lock_guard lock(g.mutex);
     if (auto it = g.members.find(p); it != g.members.end())
       it->second = id;
     else
-      let_go = true;  // it is done, or the group was left meanwhile
+      gone = true;  // it is done, or the group was left meanwhile
     cancel_now = g.cancelled;
   }
-  if (let_go) p.remove_done_callback(id);
+  if (gone) p.remove_done_callback(id);
   if (cancel_now) p.cancel("the group was cancelled");
   return true;
 }
