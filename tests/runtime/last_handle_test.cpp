@@ -28,7 +28,9 @@ TEST_CASE("last handle: in a callback of stopped(), the thread ends by itself") 
   (*last)->stopped().add_done_callback([last, told](const PendingBase&) { last->reset(); });
   const Pending<> stopped = (*last)->stopped();
   told.reset();
-  (*last)->stop();
+  // Not by this thread: the handle goes meanwhile.
+  (*last)->call_soon([last] { (*last)->stop(); });
+  last.reset();
   CHECK(stopped.wait_done({.timeout = 20s, .protect = true}));
   CHECK(happens(gone));
 }
