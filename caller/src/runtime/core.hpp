@@ -149,10 +149,10 @@ public:
   CallerState request_stop(bool force) noexcept;  // any thread
   void bind_to_this_thread();                     // registers; Error(caller_exists)
   void start_thread();
-  void join();
-  bool ends_on_this_thread() noexcept;  // of a new thread, by its owner; turns the calling thread's loop meanwhile
-  void enter_host();           // a guest, once bound; Error(caller_exists) when the host has one
-  void abandon() noexcept;     // own thread, outside the loop: end without running anything but destructors
+  void join();  // of a new thread, by its owner; turns the calling thread's loop meanwhile
+  bool ends_on_this_thread() noexcept;
+  void enter_host();        // a guest, once bound; Error(caller_exists) when the host has one
+  void abandon() noexcept;  // own thread, outside the loop: end without running anything but destructors
   /// Stops it with all its family, where a wait ends that nothing here would end: what it waits for may belong to a
   /// coroutine of an abandoned Caller, which is destroyed only after those that may use what it owns. Any thread.
   void forsake() noexcept;
