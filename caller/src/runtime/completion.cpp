@@ -51,7 +51,6 @@ struct CompletionQueue : std::enable_shared_from_this<CompletionQueue> {
   bool ended = false;
   bool left = false;
   std::exception_ptr error;
-  PendingBase owner;  // the task that made it, kept: another one in its place is none
   Suspension* consumer = nullptr;
   Suspension* producer = nullptr;
 };
@@ -60,16 +59,10 @@ std::shared_ptr<CompletionQueue> make_completion_queue(std::size_t limit, bool c
   auto q = std::make_shared<CompletionQueue>();
   q->limit = limit;
   q->cancel_unfinished = cancel_unfinished;
-  q->owner = PendingBase::share(current_task());
   return q;
 }
 
 bool completion_add(CompletionQueue& q, PendingBase item) {
-  if (q.owner && item == q.owner) {
-    completion_end(q,
-                   std::make_exception_ptr(Error(Errc::deadlock, "as_completed: an item is the waiting task itself")));
-    return false;
-  }
   bool left = false;
   {
     std::lock_guard lock(q.mutex);
@@ -142,7 +135,7 @@ void completion_end(CompletionQueue& q, std::exception_ptr error) noexcept {
 
 namespace {
 
-/// Whoever made the stream, it may be another task that consumes it.
+/// Looked at when somebody waits: who made the stream may be another one, or gone, and its place in memory taken.
 void check_not_awaited(CompletionQueue& q) {
   PendingState* const task = current_task();
   if (!task) return;
@@ -190,7 +183,8 @@ void completion_leave(CompletionQueue& q, PendingBase feeder) noexcept {
   if (feeder) feeder.cancel("as_completed was left");
   for (auto& [p, ids] : unfinished) {
     for (const CallbackId id : ids) p.remove_done_callback(id);
-    if (q.cancel_unfinished) p.cancel("as_completed was left");
+    // Who was told that it waits for itself has made that mistake, but need not end for it.
+    if (q.cancel_unfinished && p.state() != current_task()) p.cancel("as_completed was left");
   }
   report_unseen(error);
 }
