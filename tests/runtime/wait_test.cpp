@@ -250,11 +250,10 @@ ASYNC_TEST_CASE("who leaves a stream in which it would wait for itself goes on")
 }
 
 ASYNC_TEST_CASE("the task that made a stream may be one of its items, for another one to wait for") {
-  auto maker = Caller::current().call_soon([]() -> Coro<std::shared_ptr<CompletionStream<PendingBase>>> {
-    co_return std::make_shared<CompletionStream<PendingBase>>(
-        Caller::current().as_completed(std::vector<PendingBase>{current_pending()}));
-  });
-  const auto stream = co_await maker;
+  std::optional<CompletionStream<PendingBase>> stream;
+  const auto maker = Caller::current().call_soon(
+      [&] { stream.emplace(Caller::current().as_completed(std::vector<PendingBase>{current_pending()})); });
+  co_await maker;
   const auto first = co_await stream->next();
   CHECK((first && *first == maker));
   CHECK_FALSE((co_await stream->next()).has_value());
