@@ -115,9 +115,7 @@ auto Caller::as_completed(Items&& items, AsCompletedOptions options) const {
     return Stream(queue, feeder);
   } else {
     auto queue = detail::make_completion_queue(0, options.cancel_unfinished);
-    bool sound = true;
-    for (auto&& item : items)
-      sound = sound && detail::completion_add(*queue, to_pending(std::forward<decltype(item)>(item)));
+    for (auto&& item : items) detail::completion_add(*queue, to_pending(std::forward<decltype(item)>(item)));
     detail::completion_end(*queue, nullptr);
     return Stream(queue, PendingBase());
   }

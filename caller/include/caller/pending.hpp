@@ -73,7 +73,8 @@ public:
   ///
   /// Work not yet started never starts. A coroutine sees PendingCancelled thrown at its current suspension point and
   /// may still await in its clean-up. A plain function that takes a std::stop_token sees that; others run to their
-  /// end and their result is dropped. Each further call adds its message, and interrupts a coroutine's clean-up.
+  /// end and their result is dropped. Each further call adds its message, and interrupts a coroutine's clean-up;
+  /// one that says what was said already, to work that has yet to hear of it, does nothing.
   ///
   /// Returns false (and does nothing) when the Pending is done or protected.
   /// Errors: std::bad_alloc where the Caller of the work, on another thread, cannot be told: nothing has changed then.
